@@ -1,0 +1,87 @@
+//! The graph: a parsed model, an index over it, and edits as values.
+//!
+//! The [`Model`] stays the single source of truth, so everything that no pass touches survives.
+//! A pass reads a `&Graph` and returns a [`Patch`]; only [`Graph::apply`] writes.
+
+mod attributes;
+mod index;
+mod patch;
+mod verify;
+
+pub use attributes::{attr_f, attr_i, attr_ints, attr_s, attr_t, set_attr};
+pub use index::Index;
+pub use patch::{Edit, Patch};
+pub use verify::{Violation, verify};
+
+use crate::onnx::{ExternalData, GraphProto, ModelProto as Model, NodeProto as Node, Tensor};
+use std::sync::Arc;
+
+/// A model with the index that passes need.
+#[derive(Clone)]
+pub struct Graph {
+    model: Model,
+    index: Index,
+    external: Arc<ExternalData>,
+}
+
+impl Graph {
+    /// Indexes `model`; `external` resolves tensors stored outside the file.
+    pub fn new(model: Model, external: ExternalData) -> Self {
+        let index = Index::new(graph_of(&model));
+        Graph { model, index, external: Arc::new(external) }
+    }
+
+    /// The whole model.
+    pub fn model(&self) -> &Model {
+        &self.model
+    }
+
+    /// The main graph.
+    pub fn proto(&self) -> &GraphProto {
+        graph_of(&self.model)
+    }
+
+    /// Nodes of the main graph in file order, which is topological.
+    pub fn nodes(&self) -> &[Node] {
+        &self.proto().node
+    }
+
+    /// Who produces and who reads each value of the main graph.
+    pub fn index(&self) -> &Index {
+        &self.index
+    }
+
+    /// Resolver of external tensor data.
+    pub fn external(&self) -> &ExternalData {
+        &self.external
+    }
+
+    /// The initializer called `name`, unless it is also a graph input (then callers may override it).
+    pub fn constant(&self, name: &str) -> Option<&Tensor> {
+        match self.index.is_input(name) {
+            true => None,
+            false => self.index.initializer(name).map(|i| &self.proto().initializer[i]),
+        }
+    }
+
+    /// The version of the default operator set, 1 if the model imports none.
+    pub fn opset(&self) -> i64 {
+        let default = |d: &str| d.is_empty() || d == "ai.onnx";
+        self.model.opset_import.iter().find(|o| default(&o.domain)).map_or(1, |o| o.version)
+    }
+
+    /// Applies a patch and rebuilds the index.
+    pub fn apply(&mut self, patch: Patch) {
+        patch.apply(&mut self.model);
+        self.index = Index::new(graph_of(&self.model));
+    }
+
+    /// Gives the model back.
+    pub fn into_model(self) -> (Model, Arc<ExternalData>) {
+        (self.model, self.external)
+    }
+}
+
+fn graph_of(model: &Model) -> &GraphProto {
+    model.graph.as_ref().unwrap_or_else(|| crate::onnx::empty_graph())
+}

@@ -1,0 +1,187 @@
+//! Hardware profiles: what a device runs with integers, and what it refuses, as data with sources.
+//!
+//! One YAML file a target in `targets/`, compiled into the binary; unknown keys are errors.
+//! Every refusal carries a `because` sentence: that sentence is the diagnostic, the report line and the documentation.
+
+use serde::{Deserialize, Serialize};
+
+/// A hardware profile.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
+#[serde(deny_unknown_fields)]
+pub struct Target {
+    /// Short name, as on the command line.
+    pub name: String,
+    /// One line for people.
+    pub title: String,
+    /// What runs the file there, and what this profile assumes of it.
+    pub runtime: String,
+    /// Opset and IR limits.
+    pub onnx: OnnxLimits,
+    /// Format of quantized activations.
+    pub activations: ActivationFormat,
+    /// Format of quantized weights.
+    pub weights: WeightFormat,
+    /// How the bias of a quantized layer is stored.
+    pub bias: BiasFormat,
+    /// Whether a layer may stay in float, and in which type the device then runs it.
+    pub float_fallback: FloatFallback,
+    /// Residual Add after a convolution.
+    pub residual_add: ResidualAdd,
+    /// Operators that run with integers; every other operator stays in float.
+    pub operators: Vec<OperatorRule>,
+    /// What users ask for and this device cannot do.
+    #[serde(default)]
+    pub refuse: Vec<Refusal>,
+    /// Memories and costs, each number with its source.
+    #[serde(default)]
+    pub facts: Vec<Fact>,
+    /// Where the rules above come from.
+    pub sources: Vec<String>,
+}
+
+/// Opset and IR limits of the runtime.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
+#[serde(deny_unknown_fields)]
+pub struct OnnxLimits {
+    /// Highest opset of the default domain that the runtime imports.
+    pub max_opset: i64,
+    /// Highest IR version that the runtime imports.
+    pub max_ir: i64,
+}
+
+/// Format of quantized activations (always per-tensor).
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
+#[serde(deny_unknown_fields)]
+pub struct ActivationFormat {
+    /// Allowed bit-widths; the first is the default.
+    pub bits: Vec<u32>,
+    /// Whether the integers are signed.
+    pub signed: bool,
+    /// Whether the zero point must be 0.
+    pub symmetric: bool,
+    /// Whether scales must be powers of two.
+    #[serde(default)]
+    pub power_of_two: bool,
+    /// Widths below the storage type are expressed by a Clip between Q and DQ (QCDQ).
+    #[serde(default)]
+    pub clip_to_width: bool,
+}
+
+/// Format of quantized weights (always symmetric, zero point 0).
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
+#[serde(deny_unknown_fields)]
+pub struct WeightFormat {
+    /// One scale per output channel, where the operator rule does not say otherwise.
+    pub per_channel: bool,
+    /// Whether scales must be powers of two.
+    #[serde(default)]
+    pub power_of_two: bool,
+    /// Leave out the most negative integer, so that the range is symmetric.
+    #[serde(default)]
+    pub narrow_range: bool,
+}
+
+/// How the bias of a quantized layer is stored.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum BiasFormat {
+    /// int32 with scale = input scale x weight scale, zero point 0.
+    Int32,
+    /// Float, untouched.
+    Float,
+}
+
+/// The type in which a layer that is not quantized runs on the device.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
+#[serde(deny_unknown_fields)]
+pub struct FloatFallback {
+    /// Whether the allocation may keep a layer in float.
+    pub allowed: bool,
+    /// Bits that one weight then takes on the device (16 for fp16, 32 for fp32).
+    pub weight_bits: u32,
+    /// The sentence that reports show.
+    pub because: String,
+}
+
+/// How a residual Add that follows a convolution is quantized.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+pub enum ResidualAdd {
+    /// An ordinary arithmetic operator: both inputs and the output carry Q/DQ.
+    BothInputs,
+    /// Only the branch that is not fused into the convolution carries Q/DQ (TensorRT).
+    SkipBranch,
+    /// Both inputs carry Q/DQ of one shared scale.
+    SharedScale,
+    /// Stays in float.
+    Float,
+}
+
+/// What an operator does with integers.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+pub enum Role {
+    /// Has weights or multiplies activations: quantized wherever it is found.
+    Compute,
+    /// Has an integer kernel with its own output scale: quantized between integer operators.
+    Arithmetic,
+    /// Moves data: input and output share one scale.
+    SameScale,
+    /// Applied inside the kernel that produces its input: Q follows it, never precedes it.
+    FusedActivation,
+}
+
+/// One operator that runs with integers.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
+#[serde(deny_unknown_fields)]
+pub struct OperatorRule {
+    /// ONNX operator of the default domain.
+    pub op: String,
+    /// What it does with integers.
+    pub role: Role,
+    /// Weight widths that the kernel takes (compute only), ascending.
+    #[serde(default)]
+    pub weight_bits: Vec<u32>,
+    /// Whether both operands may be activations (MatMul in attention).
+    #[serde(default)]
+    pub two_activations: bool,
+    /// Whether the kernel needs its output quantized to be an integer kernel.
+    #[serde(default)]
+    pub quantized_output: bool,
+    /// Overrides `weights.per_channel`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub per_channel: Option<bool>,
+    /// Library, manual or section that says so.
+    pub source: String,
+}
+
+/// Something that users ask for and the device cannot do.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
+#[serde(deny_unknown_fields)]
+pub struct Refusal {
+    /// Operator that it concerns; all if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub op: Option<String>,
+    /// Weight widths that are refused.
+    #[serde(default)]
+    pub weight_bits: Vec<u32>,
+    /// Activation widths that are refused.
+    #[serde(default)]
+    pub activation_bits: Vec<u32>,
+    /// The sentence that diagnostics, reports and documentation show.
+    pub because: String,
+}
+
+/// A number about the device.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
+#[serde(deny_unknown_fields)]
+pub struct Fact {
+    /// What it is, for people.
+    pub what: String,
+    /// The number.
+    pub value: f64,
+    /// Its unit.
+    pub unit: String,
+    /// Datasheet, manual, section.
+    pub source: String,
+}
