@@ -1,0 +1,125 @@
+//! Puts a QuantizeLinear/DequantizeLinear pair after each planned activation.
+//!
+//! ## What it does
+//! Quantizes the value where it is made and lets the planned readers take the dequantized one. Widths
+//! below the storage type are expressed by a Clip between the two (QCDQ) where the target reads it so.
+//!
+//! ## Why
+//! Runtimes find integer kernels by the pattern DequantizeLinear, operator, QuantizeLinear.
+//!
+//! ## When it refuses
+//! A planned value or reader that the graph does not have.
+
+use crate::nodes::{dequantize_node, fresh_name, quantize_node};
+use std::collections::BTreeMap;
+use tapq::graph::{Edit, Graph, Patch};
+use tapq::onnx::{self, NodeProto as Node};
+use tapq::plan::{ActivationPlan, Plan};
+use tapq::target::Target;
+use tapq::{Code, Error, Result};
+
+/// Puts a Q/DQ pair after each planned activation.
+pub fn insert_qdq(graph: &Graph, plan: &Plan, target: &Target) -> Result<Option<Patch>> {
+    let positions: BTreeMap<&str, usize> =
+        graph.nodes().iter().enumerate().map(|(i, node)| (node.name.as_str(), i)).collect();
+    let mut patch = Patch::new();
+    // Replacements of producers come first: later edits of the same node build on them.
+    for activation in plan.activations.iter().filter(|a| graph.index().is_output(&a.value)) {
+        rename_producer(graph, activation, &mut patch);
+    }
+    for activation in &plan.activations {
+        add_pair(graph, activation, target, &positions, &mut patch)?;
+    }
+    Ok(patch.into_option())
+}
+
+/// A graph output keeps its name, so the value before quantization gets another one.
+fn rename_producer(graph: &Graph, activation: &ActivationPlan, patch: &mut Patch) {
+    let Some(producer) = graph.index().producer(&activation.value) else { return };
+    let raw = raw_name(graph, &activation.value);
+    let mut node = graph.nodes()[producer].clone();
+    node.output.iter_mut().filter(|n| **n == activation.value).for_each(|n| n.clone_from(&raw));
+    patch.push(Edit::Replace(producer, node));
+    patch.push(Edit::Redirect(activation.value.clone(), raw));
+}
+
+fn raw_name(graph: &Graph, value: &str) -> String {
+    match graph.index().is_output(value) && graph.index().producer(value).is_some() {
+        true => fresh_name(graph, value, "float"),
+        false => value.to_owned(),
+    }
+}
+
+fn add_pair(
+    graph: &Graph,
+    activation: &ActivationPlan,
+    target: &Target,
+    positions: &BTreeMap<&str, usize>,
+    patch: &mut Patch,
+) -> Result<()> {
+    let value = &activation.value;
+    let missing = |what: String| Error::new(Code::PlanMismatch, what).at(format!("activation '{value}'"));
+    let at = match graph.index().producer(value) {
+        Some(producer) => producer + 1,
+        None if graph.index().is_input(value) => 0,
+        None => return Err(missing("is not in the model".to_owned())),
+    };
+    let raw = raw_name(graph, value);
+    let output = if raw == *value { fresh_name(graph, value, "dequantized") } else { value.clone() };
+    for node in pair(graph, activation, target, &raw, &output, patch) {
+        patch.push(Edit::Insert(at, node));
+    }
+    for (reader, slot) in &activation.readers {
+        let position = positions.get(reader.as_str()).copied();
+        let fits = position.filter(|p| graph.nodes()[*p].input.get(*slot) == Some(value));
+        let position = fits.ok_or_else(|| missing(format!("node '{reader}' does not read it at input {slot}")))?;
+        patch.push(Edit::SetInput(position, *slot, output.clone()));
+    }
+    patch.because(format!("activation '{value}' at {} bits", activation.bits));
+    Ok(())
+}
+
+/// The nodes of one pair, and their constants as edits.
+fn pair(
+    graph: &Graph,
+    activation: &ActivationPlan,
+    target: &Target,
+    raw: &str,
+    output: &str,
+    patch: &mut Patch,
+) -> Vec<Node> {
+    let (value, affine) = (&activation.value, activation.affine());
+    let data_type = affine.format.data_type() as i32;
+    let scale = fresh_name(graph, value, "scale");
+    patch.push(Edit::SetInitializer(onnx::from_floats(&scale, &[], &[affine.scale])));
+    let zero = zero_point(affine.zero_point, data_type, patch);
+    let tags = [("tapq.activation_bits", activation.bits.to_string()), ("tapq.target", target.name.clone())];
+    let stored = fresh_name(graph, value, "quantized");
+    let mut nodes = vec![quantize_node(value, [raw, &scale], Some(&zero), &stored, &tags)];
+    let mut read = stored.clone();
+    if affine.format.is_restricted() {
+        read = fresh_name(graph, value, "clipped");
+        nodes.push(clip_node(value, &stored, &read, activation, patch));
+    }
+    nodes.push(dequantize_node(value, [&read, &scale], Some(&zero), output, None, &tags));
+    nodes
+}
+
+/// Zero points are shared: a model holds few different ones.
+fn zero_point(value: i32, data_type: i32, patch: &mut Patch) -> String {
+    let kind = onnx::data_type(data_type).map_or_else(|| data_type.to_string(), |t| format!("{t:?}").to_lowercase());
+    let name = format!("tapq_{kind}_{value}");
+    patch.push(Edit::SetInitializer(onnx::from_ints(&name, data_type, &[], &[value])));
+    name
+}
+
+/// Clip on the integers: what QCDQ readers take the width from.
+fn clip_node(value: &str, input: &str, output: &str, activation: &ActivationPlan, patch: &mut Patch) -> Node {
+    let format = activation.affine().format;
+    let data_type = format.data_type() as i32;
+    let bounds = [format.min(), format.max()].map(|b| zero_point(b, data_type, patch));
+    let mut node = Node { op_type: "Clip".to_owned(), name: format!("{value}_Clip"), ..Default::default() };
+    node.input = [input.to_owned()].into_iter().chain(bounds).collect();
+    node.output = vec![output.to_owned()];
+    node
+}

@@ -1,0 +1,163 @@
+//! Stores the weights of planned layers as integers.
+//!
+//! ## What it does
+//! Replaces the float weight of every layer that the plan gives bits to by an integer initializer, its
+//! scales, and a DequantizeLinear; where the target wants int32 biases, the bias likewise.
+//!
+//! ## Why
+//! Integers in the file are what makes it small and what runtimes fuse; a float weight followed by
+//! QuantizeLinear is neither.
+//!
+//! ## When it refuses
+//! A weight that holds NaN or infinity; layers that share a weight and disagree about its bits.
+
+use crate::nodes::{dequantize_node, fresh_name};
+use rayon::prelude::*;
+use std::collections::BTreeMap;
+use tapq::graph::{Edit, Graph, Patch};
+use tapq::onnx::{self, DataType};
+use tapq::plan::{Layer, LayerPlan, Plan, weight_layers};
+use tapq::quant::{self, IntFormat, QuantizedWeight, WeightRange};
+use tapq::target::{BiasFormat, Target};
+use tapq::{Code, Context, Error, Result};
+
+/// One stored weight: the layers that read it and how it is quantized.
+struct Stored<'a> {
+    layers: Vec<&'a Layer>,
+    axis: Option<usize>,
+    bits: u32,
+    quantized: QuantizedWeight,
+}
+
+/// Stores the weights of the planned layers as integers.
+pub fn quantize_weights(graph: &Graph, plan: &Plan, target: &Target) -> Result<Option<Patch>> {
+    let layers = weight_layers(graph);
+    let planned: BTreeMap<&str, &LayerPlan> = plan.layers.iter().map(|l| (l.name.as_str(), l)).collect();
+    let mut by_weight: BTreeMap<&str, Vec<(&Layer, &LayerPlan)>> = BTreeMap::new();
+    for layer in &layers {
+        if let Some(decision) = planned.get(layer.name.as_str()).filter(|d| d.bits.is_some()) {
+            by_weight.entry(&layer.weight).or_default().push((layer, decision));
+        }
+    }
+    let groups: Vec<_> = by_weight.into_values().collect();
+    let stored: Vec<Stored> = groups.par_iter().map(|g| store(graph, plan, target, g)).collect::<Result<_>>()?;
+    let mut patch = Patch::new();
+    for weight in &stored {
+        add_weight(graph, weight, target, &mut patch);
+        if target.bias == BiasFormat::Int32 {
+            for layer in &weight.layers {
+                add_bias(graph, plan, layer, &weight.quantized.scales, target, &mut patch)?;
+            }
+        }
+    }
+    Ok(patch.into_option())
+}
+
+fn store<'a>(
+    graph: &Graph,
+    plan: &Plan,
+    target: &Target,
+    group: &[(&'a Layer, &LayerPlan)],
+) -> Result<Stored<'a>> {
+    let (first, decision) = group[0];
+    let bits = decision.bits.unwrap_or(8);
+    let range = decision.range.unwrap_or(WeightRange::Max);
+    if let Some((other, d)) = group.iter().find(|(l, d)| d.bits != Some(bits) || d.range != decision.range || l.axis != first.axis) {
+        let what = format!("layers '{}' ({bits} bits) and '{}' ({:?} bits) share weight '{}'", first.name, other.name, d.bits, first.weight);
+        return Err(Error::new(Code::PlanMismatch, what).help("give both layers the same bits"));
+    }
+    let weight = weight_values(graph, first)?;
+    let format = IntFormat { bits, signed: true, narrow: target.weights.narrow_range };
+    let axis = target.weight_axis(&first.op).then_some(first.axis);
+    let mut floor = vec![];
+    for (layer, _) in group.iter().filter(|_| target.bias == BiasFormat::Int32) {
+        raise_floor(&mut floor, bias_floor(graph, plan, layer)?, axis.is_some() && layer.channelwise);
+    }
+    let quantized =
+        quant::quantize_weight(&weight, &first.dims, axis, format, range, target.weights.power_of_two, &floor);
+    Ok(Stored { layers: group.iter().map(|(l, _)| *l).collect(), axis, bits, quantized })
+}
+
+/// Decodes a layer's weight and refuses what cannot be quantized.
+fn weight_values(graph: &Graph, layer: &Layer) -> Result<Vec<f32>> {
+    let place = || format!("weight '{}' of node '{}'", layer.weight, layer.name);
+    let missing = || Error::new(Code::InvalidGraph, "the weight is not a constant");
+    let tensor = graph.constant(&layer.weight).ok_or_else(missing).at(place)?;
+    let weight = onnx::floats(tensor, graph.external()).at(place)?;
+    match weight.iter().position(|w| !w.is_finite()) {
+        Some(i) => Err(Error::new(Code::NonFinite, format!("element {i} is {}", weight[i]))).at(place),
+        None => Ok(weight),
+    }
+}
+
+/// The least weight scale of each channel with which the bias fits int32; empty without bias.
+fn bias_floor(graph: &Graph, plan: &Plan, layer: &Layer) -> Result<Vec<f32>> {
+    let (Some(bias), Some(scale)) = (&layer.bias, input_scale(plan, layer)) else { return Ok(vec![]) };
+    let Some(tensor) = graph.constant(bias) else { return Ok(vec![]) };
+    let bias = onnx::floats(tensor, graph.external())?;
+    Ok(bias.iter().map(|b| quant::least_weight_scale(*b, scale)).collect())
+}
+
+fn raise_floor(floor: &mut Vec<f32>, other: Vec<f32>, per_channel: bool) {
+    let other = match per_channel {
+        true => other,
+        false => other.into_iter().reduce(f32::max).into_iter().collect(),
+    };
+    if floor.is_empty() {
+        *floor = other;
+    } else {
+        floor.iter_mut().zip(other).for_each(|(a, b)| *a = a.max(b));
+    }
+}
+
+/// Scale of the activation that the layer reads.
+fn input_scale(plan: &Plan, layer: &Layer) -> Option<f32> {
+    let reads = |a: &&tapq::plan::ActivationPlan| a.readers.iter().any(|(n, slot)| *n == layer.name && *slot == 0);
+    plan.activations.iter().find(reads).map(|a| a.scale)
+}
+
+fn add_weight(graph: &Graph, stored: &Stored, target: &Target, patch: &mut Patch) {
+    let layer = stored.layers[0];
+    let format = IntFormat { bits: stored.bits, signed: true, narrow: false };
+    let (name, scale) = (fresh_name(graph, &layer.weight, "quantized"), fresh_name(graph, &layer.weight, "scale"));
+    let output = fresh_name(graph, &layer.weight, "dequantized");
+    patch.push(Edit::SetInitializer(onnx::from_ints(&name, format.data_type() as i32, &layer.dims, &stored.quantized.values)));
+    let scale_dims: &[usize] = if stored.axis.is_some() { &[layer.dims[layer.axis]] } else { &[] };
+    patch.push(Edit::SetInitializer(onnx::from_floats(&scale, scale_dims, &stored.quantized.scales)));
+    let tags = [("tapq.weight_bits", stored.bits.to_string()), ("tapq.target", target.name.clone())];
+    let node = dequantize_node(&layer.weight, [&name, &scale], None, &output, stored.axis, &tags);
+    let first = stored.layers.iter().map(|l| l.node).min().unwrap_or(0);
+    patch.push(Edit::Insert(first, node));
+    for layer in &stored.layers {
+        patch.push(Edit::SetInput(layer.node, 1, output.clone()));
+    }
+    patch.because(format!("weight '{}' at {} bits", layer.weight, stored.bits));
+}
+
+fn add_bias(
+    graph: &Graph,
+    plan: &Plan,
+    layer: &Layer,
+    weight_scales: &[f32],
+    target: &Target,
+    patch: &mut Patch,
+) -> Result<()> {
+    let (Some(name), Some(input)) = (&layer.bias, input_scale(plan, layer)) else { return Ok(()) };
+    let Some(tensor) = graph.constant(name).filter(|t| t.dims.len() == 1 && layer.channelwise) else { return Ok(()) };
+    let values = onnx::floats(tensor, graph.external()).at(|| format!("bias of node '{}'", layer.name))?;
+    if weight_scales.len() != 1 && weight_scales.len() != values.len() {
+        return Ok(());
+    }
+    let bias = quant::quantize_bias(&values, input, weight_scales);
+    // Two layers may share a bias and differ in scale, so the stored one is named after the layer.
+    let stem = format!("{}_{name}", layer.name);
+    let (stored, scale) = (fresh_name(graph, &stem, "quantized"), fresh_name(graph, &stem, "scale"));
+    let output = fresh_name(graph, &stem, "dequantized");
+    patch.push(Edit::SetInitializer(onnx::from_ints(&stored, DataType::INT32 as i32, &[values.len()], &bias.values)));
+    let (dims, axis): (&[usize], _) = if bias.scales.len() == 1 { (&[], None) } else { (&[values.len()], Some(0)) };
+    patch.push(Edit::SetInitializer(onnx::from_floats(&scale, dims, &bias.scales)));
+    let tags = [("tapq.target", target.name.clone())];
+    patch.push(Edit::Insert(layer.node, dequantize_node(&stem, [&stored, &scale], None, &output, axis, &tags)));
+    patch.push(Edit::SetInput(layer.node, 2, output));
+    Ok(())
+}

@@ -1,0 +1,27 @@
+//! Writes what the file is into its metadata.
+//!
+//! ## What it does
+//! Sets `tapq.version`, `tapq.target`, `tapq.proxy` and `tapq.plan` on the model.
+//!
+//! ## Why
+//! A file on a device must say how it was made; nodes carry their own tags from the passes that make them.
+
+use tapq::graph::{Edit, Patch};
+use tapq::plan::Plan;
+use tapq::Result;
+
+/// Writes what the file is into its metadata.
+pub fn tag(plan: &Plan) -> Result<Patch> {
+    let mut patch = Patch::new();
+    let entries = [
+        ("tapq.version", plan.tapq.clone()),
+        ("tapq.target", plan.target.clone()),
+        ("tapq.proxy", plan.proxy.clone()),
+        ("tapq.plan", plan.summary()?),
+    ];
+    for (key, value) in entries {
+        patch.push(Edit::SetMetadata(key.to_owned(), value));
+    }
+    patch.because("metadata");
+    Ok(patch)
+}

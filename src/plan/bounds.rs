@@ -1,0 +1,44 @@
+//! Bounds of a value that hold for every input: what a Clip, a Relu or a Sigmoid cannot exceed.
+
+use crate::graph::{Graph, attr_f};
+use crate::onnx::NodeProto as Node;
+use crate::quant::Bound;
+
+/// Exact bounds of `value`; data movement is looked through. `input` bounds the graph inputs.
+pub fn known_bound(graph: &Graph, value: &str, input: Option<(f32, f32)>) -> Bound {
+    let mut at = value.to_owned();
+    for _ in 0..16 {
+        let Some(producer) = graph.index().producer(&at) else {
+            let is_input = graph.index().is_input(&at);
+            return input.filter(|_| is_input).map_or(Bound::default(), |(lo, hi)| Bound { lo: Some(lo), hi: Some(hi) });
+        };
+        let node = &graph.nodes()[producer];
+        match node.op_type.as_str() {
+            "Reshape" | "Transpose" | "Flatten" | "Squeeze" | "Unsqueeze" | "Slice" | "MaxPool" | "AveragePool"
+            | "GlobalAveragePool" | "GlobalMaxPool" | "Identity" | "Dropout" | "Gather" | "Expand" => {
+                at.clone_from(&node.input[0]);
+            }
+            _ => return produced_bound(graph, node),
+        }
+    }
+    Bound::default()
+}
+
+fn produced_bound(graph: &Graph, node: &Node) -> Bound {
+    let both = |lo, hi| Bound { lo: Some(lo), hi: Some(hi) };
+    match node.op_type.as_str() {
+        "Relu" => Bound { lo: Some(0.0), hi: None },
+        "Sigmoid" | "HardSigmoid" | "Softmax" => both(0.0, 1.0),
+        "Tanh" => both(-1.0, 1.0),
+        "Clip" => {
+            let end = |slot: usize, name: &str| attr_f(node, name).or_else(|| scalar(graph, node, slot));
+            Bound { lo: end(1, "min"), hi: end(2, "max") }
+        }
+        _ => Bound::default(),
+    }
+}
+
+fn scalar(graph: &Graph, node: &Node, slot: usize) -> Option<f32> {
+    let tensor = node.input.get(slot).and_then(|n| graph.constant(n))?;
+    crate::onnx::floats(tensor, graph.external()).ok()?.first().copied()
+}

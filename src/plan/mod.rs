@@ -1,0 +1,163 @@
+//! The plan: every decision about one model on one target, as data that a person can review.
+//!
+//! Analyses write it, rewrites obey it and decide nothing; the two halves meet only here.
+
+mod digest;
+mod layers;
+mod placement;
+mod replay;
+
+pub use digest::{layer_digest, model_digest, text_digest};
+pub use layers::{Layer, weight_layers};
+pub use placement::{Placement, Site, place};
+pub use replay::check_matches;
+
+use crate::quant::{Affine, IntFormat, WeightRange};
+use crate::{Result, yaml};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// Version of the plan's schema.
+pub const PLAN_SCHEMA: u32 = 1;
+
+/// Every decision about one model on one target.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Plan {
+    /// Version of this schema.
+    pub schema: u32,
+    /// Version of the tool that wrote it.
+    pub tapq: String,
+    /// Name of the target.
+    pub target: String,
+    /// Digest of the target profile the plan was made for.
+    pub target_digest: String,
+    /// Digest of the float graph after the float passes.
+    pub model: String,
+    /// The proxy that scored the layers.
+    pub proxy: String,
+    /// Where the statistics came from.
+    pub calibration: Calibration,
+    /// Opset of the default domain that the file will import.
+    pub opset: i64,
+    /// IR version that the file will declare.
+    pub ir: i64,
+    /// How the widths were chosen.
+    pub allocation: AllocationRecord,
+    /// Weight layers, in file order.
+    pub layers: Vec<LayerPlan>,
+    /// Values that carry Q/DQ, in order of definition.
+    pub activations: Vec<ActivationPlan>,
+}
+
+/// Where the statistics came from.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Calibration {
+    /// File or folder name, or `synthetic`.
+    pub source: String,
+    /// Samples used.
+    pub samples: usize,
+    /// Digest of their values after preprocessing.
+    pub digest: String,
+}
+
+/// How the widths were chosen, and what is proven about it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AllocationRecord {
+    /// `uniform` or `knapsack`.
+    pub method: String,
+    /// What was asked: budget name and limit.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub budgets: BTreeMap<String, f64>,
+    /// What the choice uses of each budget.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub used: BTreeMap<String, f64>,
+    /// Total sensitivity of the choice.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sensitivity: Option<f64>,
+    /// What is proven: `optimal`, or the gap.
+    pub proof: String,
+}
+
+/// The decision about one weight layer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LayerPlan {
+    /// Node name.
+    pub name: String,
+    /// Operator.
+    pub op: String,
+    /// Initializer that holds the weight.
+    pub weight: String,
+    /// Elements of the weight.
+    pub params: usize,
+    /// Digest of operator, attributes and weight: what replay compares.
+    pub digest: String,
+    /// Nominal bits; absent means that the layer stays in float.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bits: Option<u32>,
+    /// How the range of each channel is found.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub range: Option<WeightRange>,
+    /// Why.
+    pub because: String,
+}
+
+/// The decision about one activation.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ActivationPlan {
+    /// Name of the value.
+    pub value: String,
+    /// Nominal bits.
+    pub bits: u32,
+    /// Whether the integers are signed.
+    pub signed: bool,
+    /// Step.
+    pub scale: f32,
+    /// The integer that means 0.
+    pub zero_point: i32,
+    /// How the range was found.
+    pub because: String,
+    /// Who reads the dequantized value: node name and input slot.
+    pub readers: Vec<(String, usize)>,
+}
+
+impl ActivationPlan {
+    /// Scale and zero point on their grid.
+    pub fn affine(&self) -> Affine {
+        let format = IntFormat { bits: self.bits, signed: self.signed, narrow: false };
+        Affine { scale: self.scale, zero_point: self.zero_point, format }
+    }
+}
+
+impl Plan {
+    /// Average nominal bits over the weights of layers that are quantized.
+    pub fn average_weight_bits(&self) -> f64 {
+        let quantized = || self.layers.iter().filter_map(|l| l.bits.map(|b| (f64::from(b), l.params as f64)));
+        let params: f64 = quantized().map(|(_, n)| n).sum();
+        quantized().map(|(b, n)| b * n).sum::<f64>() / params.max(1.0)
+    }
+
+    /// The YAML text, the same for the same plan.
+    pub fn to_yaml(&self) -> Result<String> {
+        yaml::print(self)
+    }
+
+    /// Reads a plan; `place` is the file name for messages.
+    pub fn from_yaml(text: &str, place: &str) -> Result<Plan> {
+        let plan: Plan = yaml::parse(text, place)?;
+        plan.check(place)?;
+        Ok(plan)
+    }
+
+    /// What the model's metadata carries: digest of the plan and the choice of each layer, compact.
+    pub fn summary(&self) -> Result<String> {
+        let digest = text_digest(&self.to_yaml()?);
+        let bits: BTreeMap<&str, Option<u32>> = self.layers.iter().map(|l| (l.name.as_str(), l.bits)).collect();
+        let summary = serde_json::json!({ "digest": digest, "weight_bits": bits, "average": self.average_weight_bits() });
+        Ok(summary.to_string())
+    }
+}

@@ -1,0 +1,90 @@
+//! How far a quantized network is from its float original.
+
+use crate::array::{Array, Values};
+use serde::{Deserialize, Serialize};
+
+/// Sums over elements from which SQNR and cosine follow.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Compare {
+    signal: f64,
+    noise: f64,
+    other: f64,
+    dot: f64,
+}
+
+impl Compare {
+    /// Adds elements of the float network and the same of the quantized one.
+    pub fn add(&mut self, float: &[f32], quantized: &[f32]) {
+        for (a, b) in float.iter().zip(quantized) {
+            let (a, b) = (f64::from(*a), f64::from(*b));
+            self.signal += a * a;
+            self.other += b * b;
+            self.noise += (a - b) * (a - b);
+            self.dot += a * b;
+        }
+    }
+
+    /// Adds the sums of other elements.
+    pub fn merge(&mut self, other: &Compare) {
+        self.signal += other.signal;
+        self.noise += other.noise;
+        self.other += other.other;
+        self.dot += other.dot;
+    }
+
+    /// Signal to quantization noise in dB: 10 log10(sum x^2 / sum (x - x')^2), 200 where there is no noise.
+    pub fn sqnr_db(&self) -> f64 {
+        match self.noise > self.signal * 1e-20 {
+            true => 10.0 * (self.signal.max(1e-300) / self.noise).log10(),
+            false => 200.0,
+        }
+    }
+
+    /// Cosine of the angle between the two; 1 if both are zero.
+    pub fn cosine(&self) -> f64 {
+        let norms = (self.signal * self.other).sqrt();
+        if norms > 0.0 { (self.dot / norms).clamp(-1.0, 1.0) } else { f64::from(u8::from(self.signal == self.other)) }
+    }
+}
+
+/// Quantized against float on samples.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Fidelity {
+    /// Samples compared.
+    pub samples: usize,
+    /// Whether they were not used for calibration.
+    pub held_out: bool,
+    /// SQNR in dB over all float outputs.
+    pub sqnr_db: f64,
+    /// Cosine over all float outputs.
+    pub cosine: f64,
+    /// Share of rows of the first output whose greatest element is the same, 0 to 1.
+    pub agreement: f64,
+    /// Inner values, in order of definition.
+    pub values: Vec<ValueFidelity>,
+}
+
+/// One inner value of the quantized network against the float one.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ValueFidelity {
+    /// Name of the value.
+    pub value: String,
+    /// SQNR in dB.
+    pub sqnr_db: f64,
+    /// Cosine.
+    pub cosine: f64,
+}
+
+/// Rows of `array` (along its last axis) and where each has its greatest element.
+fn top1(array: &Array) -> Vec<usize> {
+    let Values::F32(values) = &array.values else { return vec![] };
+    let width = array.dims.last().copied().unwrap_or(1).max(1);
+    let greatest = |row: &[f32]| row.iter().enumerate().fold(0, |best, (i, v)| if *v > row[best] { i } else { best });
+    values.chunks(width).map(greatest).collect()
+}
+
+/// Rows on which two outputs agree about the greatest element, and rows compared.
+pub fn top1_agreement(float: &Array, quantized: &Array) -> (usize, usize) {
+    let (a, b) = (top1(float), top1(quantized));
+    (a.iter().zip(&b).filter(|(x, y)| x == y).count(), a.len().min(b.len()))
+}

@@ -1,0 +1,151 @@
+//! The CPU implementation: what the numbers mean.
+
+use super::{Backend, ChannelStats, Gram, GramRequest, Histogram, Request, TensorStats};
+use crate::Result;
+
+/// Statistics on the CPU, sequential within a tensor; callers run samples in parallel.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Cpu;
+
+/// Elements that are summed in f32 before the sum moves to f64: short enough that rounding stays below 1e-6.
+const BLOCK: usize = 256;
+/// Independent accumulators, so that the compiler can use vector registers.
+const LANES: usize = 16;
+
+impl Backend for Cpu {
+    fn name(&self) -> &'static str {
+        "cpu"
+    }
+
+    fn tensor(&self, dims: &[usize], values: &[f32], request: &Request) -> Result<TensorStats> {
+        let mut stats = moments(values);
+        stats.histogram = Histogram::new(values, stats.min, stats.max);
+        if let Some(axis) = request.channel_axis.filter(|a| *a < dims.len()) {
+            stats.channels = channels(values, dims, axis);
+        }
+        Ok(stats)
+    }
+
+    fn gram(&self, dims: &[usize], values: &[f32], request: &GramRequest, into: &mut Gram) -> Result<()> {
+        into.add(dims, values, request)
+    }
+}
+
+fn moments(values: &[f32]) -> TensorStats {
+    let mut stats = TensorStats { min: f32::INFINITY, max: f32::NEG_INFINITY, ..Default::default() };
+    for block in values.chunks(BLOCK) {
+        match block.iter().fold(0f32, |s, v| s + v * 0.0) == 0.0 {
+            true => add_finite(&mut stats, block),
+            false => add_any(&mut stats, block),
+        }
+    }
+    if stats.count == 0 {
+        (stats.min, stats.max) = (0.0, 0.0);
+    }
+    stats
+}
+
+/// Non-finite elements are rare: the block that holds one is compacted first.
+fn add_any(stats: &mut TensorStats, block: &[f32]) {
+    stats.nans += block.iter().filter(|v| v.is_nan()).count() as u64;
+    stats.infinities += block.iter().filter(|v| v.is_infinite()).count() as u64;
+    let finite: Vec<f32> = block.iter().copied().filter(|v| v.is_finite()).collect();
+    add_finite(stats, &finite);
+}
+
+fn add_finite(stats: &mut TensorStats, block: &[f32]) {
+    let mut lanes = Lanes::default();
+    let mut chunks = block.chunks_exact(LANES);
+    for chunk in &mut chunks {
+        lanes.add(chunk);
+    }
+    stats.count += block.len() as u64;
+    lanes.store(stats);
+    for &v in chunks.remainder() {
+        let (wide, square) = (f64::from(v), f64::from(v) * f64::from(v));
+        (stats.min, stats.max) = (stats.min.min(v), stats.max.max(v));
+        stats.zeros += u64::from(v == 0.0);
+        stats.sum += wide;
+        stats.sum_abs += wide.abs();
+        stats.sum_squares += square;
+        stats.sum_fourth += square * square;
+    }
+}
+
+/// Vector accumulators of one block. Squares are summed in f64: they overflow f32 where values do not.
+struct Lanes {
+    min: [f32; LANES],
+    max: [f32; LANES],
+    zeros: [u32; LANES],
+    sum: [f32; LANES],
+    abs: [f32; LANES],
+    square: [f64; LANES],
+    fourth: [f64; LANES],
+}
+
+impl Default for Lanes {
+    fn default() -> Self {
+        Lanes {
+            min: [f32::INFINITY; LANES],
+            max: [f32::NEG_INFINITY; LANES],
+            zeros: [0; LANES],
+            sum: [0.0; LANES],
+            abs: [0.0; LANES],
+            square: [0.0; LANES],
+            fourth: [0.0; LANES],
+        }
+    }
+}
+
+impl Lanes {
+    fn add(&mut self, chunk: &[f32]) {
+        let chunk: &[f32; LANES] = match chunk.try_into() {
+            Ok(chunk) => chunk,
+            Err(_) => return,
+        };
+        for i in 0..LANES {
+            let v = chunk[i];
+            self.min[i] = if v < self.min[i] { v } else { self.min[i] };
+            self.max[i] = if v > self.max[i] { v } else { self.max[i] };
+            self.zeros[i] += u32::from(v == 0.0);
+            self.sum[i] += v;
+            self.abs[i] += v.abs();
+            let square = f64::from(v) * f64::from(v);
+            self.square[i] += square;
+            self.fourth[i] += square * square;
+        }
+    }
+
+    fn store(&self, stats: &mut TensorStats) {
+        for i in 0..LANES {
+            stats.min = stats.min.min(self.min[i]);
+            stats.max = stats.max.max(self.max[i]);
+            stats.zeros += u64::from(self.zeros[i]);
+            stats.sum += f64::from(self.sum[i]);
+            stats.sum_abs += f64::from(self.abs[i]);
+            stats.sum_squares += self.square[i];
+            stats.sum_fourth += self.fourth[i];
+        }
+    }
+}
+
+fn channels(values: &[f32], dims: &[usize], axis: usize) -> Vec<ChannelStats> {
+    let (extent, inner) = (dims[axis], dims[axis + 1..].iter().product::<usize>());
+    let blank = ChannelStats { min: f32::INFINITY, max: f32::NEG_INFINITY, mean: 0.0 };
+    let mut stats = vec![blank; extent];
+    for (i, row) in values.chunks_exact(inner.max(1)).enumerate() {
+        let channel = &mut stats[i % extent];
+        for &v in row.iter().filter(|v| v.is_finite()) {
+            (channel.min, channel.max) = (channel.min.min(v), channel.max.max(v));
+            channel.mean += f64::from(v);
+        }
+    }
+    let each = (values.len() / extent.max(1)).max(1) as f64;
+    for channel in &mut stats {
+        channel.mean /= each;
+        if channel.min > channel.max {
+            (channel.min, channel.max) = (0.0, 0.0);
+        }
+    }
+    stats
+}

@@ -1,0 +1,93 @@
+//! Activation statistics: one pass over each tensor of each sample.
+//!
+//! [`Backend`] is what a GPU implementation joins: it measures one tensor of one sample. Merging over
+//! samples is done here, in sample order, so the numbers do not depend on thread count.
+
+mod cpu;
+mod gram;
+mod histogram;
+mod observe;
+#[cfg(test)]
+mod tests;
+
+pub use cpu::Cpu;
+pub use gram::{Gram, GramRequest, Patches};
+pub use histogram::Histogram;
+pub use observe::{Observation, ValueObservation, observe};
+
+use crate::Result;
+
+/// What to measure of a tensor.
+#[derive(Clone, Debug, Default)]
+pub struct Request {
+    /// Name of the value.
+    pub value: String,
+    /// The axis whose indices are channels, if per-channel statistics are wanted.
+    pub channel_axis: Option<usize>,
+    /// Gram matrices of the layers that read the value.
+    pub grams: Vec<GramRequest>,
+}
+
+/// Statistics of one tensor of one sample. NaN and infinity are counted and left out of everything else.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct TensorStats {
+    /// Finite elements.
+    pub count: u64,
+    /// Elements that are exactly zero.
+    pub zeros: u64,
+    /// NaN elements.
+    pub nans: u64,
+    /// Infinite elements.
+    pub infinities: u64,
+    /// Least element; 0 if there is none.
+    pub min: f32,
+    /// Greatest element; 0 if there is none.
+    pub max: f32,
+    /// Sum of the elements.
+    pub sum: f64,
+    /// Sum of magnitudes.
+    pub sum_abs: f64,
+    /// Sum of squares.
+    pub sum_squares: f64,
+    /// Sum of fourth powers.
+    pub sum_fourth: f64,
+    /// Extremes and sum of each channel, if asked.
+    pub channels: Vec<ChannelStats>,
+    /// Histogram of the non-zero elements over `min..=max`.
+    pub histogram: Histogram,
+}
+
+/// Statistics of one channel of one tensor of one sample.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct ChannelStats {
+    /// Least element.
+    pub min: f32,
+    /// Greatest element.
+    pub max: f32,
+    /// Mean of the elements.
+    pub mean: f64,
+}
+
+impl TensorStats {
+    /// Mean of the elements.
+    pub fn mean(&self) -> f64 {
+        self.sum / (self.count.max(1) as f64)
+    }
+
+    /// Variance of the elements.
+    pub fn variance(&self) -> f64 {
+        (self.sum_squares / (self.count.max(1) as f64) - self.mean().powi(2)).max(0.0)
+    }
+}
+
+/// Measures tensors. The CPU implementation is the meaning; others agree within 1e-5 relative.
+pub trait Backend: Send + Sync {
+    /// What reports call it.
+    fn name(&self) -> &'static str;
+
+    /// Statistics of one tensor of shape `dims`.
+    fn tensor(&self, dims: &[usize], values: &[f32], request: &Request) -> Result<TensorStats>;
+
+    /// Adds X'X of one tensor, as the layer of `request` reads it, to `into`.
+    fn gram(&self, dims: &[usize], values: &[f32], request: &GramRequest, into: &mut Gram) -> Result<()>;
+}

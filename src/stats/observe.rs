@@ -1,0 +1,119 @@
+//! Running samples through the float network and collecting statistics.
+
+use super::{Backend, Gram, Request, TensorStats};
+use crate::array::Array;
+use crate::engine::{Engine, TapView};
+use crate::samples::Sample;
+use crate::{Code, Error, Result};
+use rayon::prelude::*;
+
+/// What was seen of one value.
+#[derive(Clone, Debug, Default)]
+pub struct ValueObservation {
+    /// Shape in the first sample.
+    pub dims: Vec<usize>,
+    /// Statistics, one a sample, in sample order.
+    pub samples: Vec<TensorStats>,
+}
+
+/// What was seen of the network.
+#[derive(Clone, Debug, Default)]
+pub struct Observation {
+    /// One for each request, in order.
+    pub values: Vec<ValueObservation>,
+    /// Gram matrices by the `layer` of their request.
+    pub grams: Vec<Gram>,
+    /// Float outputs of each sample.
+    pub outputs: Vec<Vec<Array>>,
+}
+
+/// Samples whose Gram matrices exist at the same time. A constant, so that sums do not depend on thread count.
+const WAVE: usize = 2;
+
+struct SampleObservation {
+    values: Vec<(Vec<usize>, TensorStats)>,
+    grams: Vec<Gram>,
+    outputs: Vec<Array>,
+}
+
+/// Runs the samples, in parallel, with `engine`'s taps measured as `requests` say (same order).
+///
+/// `done` is called once a sample. NaN or infinity in an activation is an error that names it.
+pub fn observe(
+    engine: &Engine,
+    requests: &[Request],
+    samples: &[Sample],
+    backend: &dyn Backend,
+    done: &(dyn Fn() + Sync),
+) -> Result<Observation> {
+    let layers = requests.iter().flat_map(|r| &r.grams).map(|g| g.layer + 1).max().unwrap_or(0);
+    let mut seen = Observation { grams: vec![Gram::default(); layers], ..Default::default() };
+    seen.values.resize_with(requests.len(), ValueObservation::default);
+    let wave = if layers == 0 { samples.len().max(1) } else { WAVE };
+    for (w, batch) in samples.chunks(wave).enumerate() {
+        let one = |(i, sample)| {
+            let result = observe_one(engine, requests, layers, sample, backend).map_err(|e| e.at(format!("sample {i}")));
+            done();
+            result
+        };
+        let observed: Vec<SampleObservation> =
+            batch.par_iter().enumerate().map(|(i, s)| one((w * wave + i, s))).collect::<Result<_>>()?;
+        for sample in observed {
+            seen.add(sample)?;
+        }
+    }
+    Ok(seen)
+}
+
+impl Observation {
+    fn add(&mut self, sample: SampleObservation) -> Result<()> {
+        for (value, (dims, stats)) in self.values.iter_mut().zip(sample.values) {
+            if value.samples.is_empty() {
+                value.dims = dims;
+            }
+            value.samples.push(stats);
+        }
+        for (sum, gram) in self.grams.iter_mut().zip(&sample.grams) {
+            sum.merge(gram)?;
+        }
+        self.outputs.push(sample.outputs);
+        Ok(())
+    }
+}
+
+fn observe_one(
+    engine: &Engine,
+    requests: &[Request],
+    layers: usize,
+    sample: &Sample,
+    backend: &dyn Backend,
+) -> Result<SampleObservation> {
+    let mut values = vec![(vec![], TensorStats::default()); requests.len()];
+    let mut grams = vec![Gram::default(); layers];
+    let mut failure = None;
+    let mut on_tap = |tap: usize, view: &TapView| {
+        let request = &requests[tap];
+        let measured = measure(request, view, backend, &mut grams);
+        match measured {
+            Ok(stats) => values[tap] = (view.dims.to_vec(), stats),
+            Err(e) => drop(failure.get_or_insert(e)),
+        }
+    };
+    let outputs = engine.run(sample, &mut on_tap)?;
+    match failure {
+        Some(e) => Err(e),
+        None => Ok(SampleObservation { values, grams, outputs }),
+    }
+}
+
+fn measure(request: &Request, view: &TapView, backend: &dyn Backend, grams: &mut [Gram]) -> Result<TensorStats> {
+    let stats = backend.tensor(view.dims, view.values, request)?;
+    if stats.nans + stats.infinities > 0 {
+        let what = format!("{} NaN and {} infinite elements", stats.nans, stats.infinities);
+        return Err(Error::new(Code::NonFinite, what).at(format!("activation '{}'", request.value)));
+    }
+    for gram in &request.grams {
+        backend.gram(view.dims, view.values, gram, &mut grams[gram.layer])?;
+    }
+    Ok(stats)
+}
