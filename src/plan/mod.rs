@@ -2,11 +2,15 @@
 //!
 //! Analyses write it, rewrites obey it and decide nothing; the two halves meet only here.
 
+mod activations;
+mod bounds;
 mod digest;
 mod layers;
 mod placement;
 mod replay;
 
+pub use activations::plan_activations;
+pub use bounds::known_bound;
 pub use digest::{layer_digest, model_digest, text_digest};
 pub use layers::{Layer, weight_layers};
 pub use placement::{Placement, Site, place};

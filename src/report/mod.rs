@@ -3,8 +3,10 @@
 //! The record holds no clock, path or thread count, so that it is the same for the same inputs.
 
 mod fidelity;
+mod measure;
 
 pub use fidelity::{Compare, Fidelity, ValueFidelity, top1_agreement};
+pub use measure::measure;
 
 use crate::plan::{AllocationRecord, Calibration};
 use crate::proxy::Sensitivity;

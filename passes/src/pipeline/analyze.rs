@@ -1,0 +1,312 @@
+//! From graph and samples to a plan.
+
+use super::budget::{Unit, problem};
+use super::{Options, Progress};
+use std::collections::{BTreeMap, BTreeSet};
+use tapq::allocate;
+use tapq::engine::{Engine, Options as EngineOptions};
+use tapq::graph::Graph;
+use tapq::onnx;
+use tapq::plan::{
+    self, AllocationRecord, Calibration, Layer, LayerPlan, PLAN_SCHEMA, Placement, Plan, layer_digest, model_digest,
+    place, plan_activations,
+};
+use tapq::proxy::{self, LayerData, Sensitivity};
+use tapq::quant::IntFormat;
+use tapq::stats::{Cpu, GramRequest, Observation, Request, ValueObservation, observe};
+use tapq::target::Target;
+use tapq::{Code, Context, Error, Result};
+
+/// What analysis found; reports show more of it than the plan keeps.
+pub struct Analysis {
+    /// Every decision.
+    pub plan: Plan,
+    /// Sensitivity of each layer by name, where it was measured.
+    pub sensitivities: BTreeMap<String, Sensitivity>,
+    /// Multiply-accumulates of each layer by name.
+    pub macs: BTreeMap<String, u64>,
+    /// Extremes that were seen of each activation.
+    pub seen: BTreeMap<String, [f32; 2]>,
+}
+
+impl Analysis {
+    /// A replayed plan: nothing was measured.
+    pub fn of_plan(plan: Plan) -> Self {
+        Analysis { plan, sensitivities: BTreeMap::new(), macs: BTreeMap::new(), seen: BTreeMap::new() }
+    }
+}
+
+/// The widths of each layer by name, and the record of how they were chosen.
+type Chosen = (BTreeMap<String, Option<u32>>, AllocationRecord);
+
+/// Observes, measures, scores, allocates.
+pub fn analyze(graph: &Graph, options: &Options, progress: &dyn Progress) -> Result<Analysis> {
+    let target = options.target;
+    options.widths.check()?;
+    let activation_bits = options.activation_bits.unwrap_or(target.activations.bits[0]);
+    target.check_activation_bits(activation_bits)?;
+    check_names(graph, &options.keep_float)?;
+    let placement = place(graph, target, &options.keep_float);
+    refuse_empty(graph, &placement, target)?;
+    check_weights(graph, &placement)?;
+    let requests = requests(graph, &placement, options.widths.is_choice());
+    let seen = run(graph, &requests, options, progress)?;
+    let macs = macs(graph, &placement, &requests, &seen);
+    let units = units(graph, &placement, options, &seen, &macs)?;
+    let (widths, record) = choose(&units, options, activation_bits)?;
+    let sensitivities = sensitivities_by_name(&units);
+    let (placement, observed) = narrow_placement(graph, options, placement, &widths, &requests, &seen);
+    let activations =
+        plan_activations(graph, target, &placement.sites, &observed, activation_bits, options.input_range);
+    let layers = layer_plans(graph, &widths, options)?;
+    let (opset, ir) = versions(graph, target, &layers, activation_bits)?;
+    let plan = Plan {
+        schema: PLAN_SCHEMA,
+        tapq: env!("CARGO_PKG_VERSION").to_owned(),
+        target: target.name.clone(),
+        target_digest: plan::text_digest(&tapq::yaml::print(target)?),
+        model: model_digest(graph)?,
+        proxy: proxy::OUTPUT_ERROR.to_owned(),
+        calibration: calibration(options),
+        opset,
+        ir,
+        allocation: record,
+        layers,
+        activations,
+    };
+    let extremes = requests.iter().zip(&seen.values).map(|(r, v)| (r.value.clone(), extremes(v))).collect();
+    Ok(Analysis { plan, sensitivities, macs, seen: extremes })
+}
+
+fn check_names(graph: &Graph, keep_float: &BTreeSet<String>) -> Result<()> {
+    match keep_float.iter().find(|name| !graph.nodes().iter().any(|n| n.name == **name)) {
+        None => Ok(()),
+        Some(name) => Err(Error::new(Code::Config, format!("no node is called '{name}'"))
+            .help("`xtask inspect` lists the layers and their names")),
+    }
+}
+
+fn refuse_empty(graph: &Graph, placement: &Placement, target: &Target) -> Result<()> {
+    if !placement.layers.is_empty() {
+        return Ok(());
+    }
+    if graph.nodes().is_empty() {
+        return Err(Error::new(Code::NothingToQuantize, "the graph is empty"));
+    }
+    let what = format!("no layer of this model runs with integers on {}", target.name);
+    let reason = placement.float_layers.first().map(|(l, because)| format!("'{}': {because}", l.name));
+    let help = "weights must be float32 constants of Conv, Gemm or MatMul; `xtask inspect` lists what was found";
+    Err(Error::new(Code::NothingToQuantize, what).help(reason.unwrap_or_else(|| help.to_owned())))
+}
+
+fn check_weights(graph: &Graph, placement: &Placement) -> Result<()> {
+    for layer in &placement.layers {
+        for name in [Some(&layer.weight), layer.bias.as_ref()].into_iter().flatten() {
+            let Some(tensor) = graph.constant(name) else { continue };
+            let place = || format!("node '{}', tensor '{name}'", layer.name);
+            let values = onnx::floats(tensor, graph.external()).at(place)?;
+            if let Some(i) = values.iter().position(|v| !v.is_finite()) {
+                let what = format!("element {i} of {} is {}", values.len(), values[i]);
+                return Err(Error::new(Code::NonFinite, what).help("export the model again from sound weights")).at(place);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// One request a site; Gram matrices of the layers that read it, if a choice needs them.
+fn requests(graph: &Graph, placement: &Placement, grams: bool) -> Vec<Request> {
+    let gram = |(i, layer): (usize, &Layer)| Some(GramRequest { layer: i, patches: layer.patches(graph)? });
+    let of_value = |value: &str| {
+        let readers = placement.layers.iter().enumerate().filter(|(_, l)| grams && l.input == value);
+        readers.filter_map(gram).collect()
+    };
+    let request = |value: &String| Request { value: value.clone(), channel_axis: None, grams: of_value(value) };
+    placement.sites.iter().map(|s| request(&s.value)).collect()
+}
+
+fn run(graph: &Graph, requests: &[Request], options: &Options, progress: &dyn Progress) -> Result<Observation> {
+    let taps: Vec<String> = requests.iter().map(|r| r.value.clone()).collect();
+    let engine = Engine::new(graph, &taps, &EngineOptions { dims: options.dims.clone() })?;
+    let samples = &options.calibration.samples;
+    progress.stage("observe", samples.len());
+    observe(&engine, requests, samples, &Cpu, &|| progress.tick())
+}
+
+fn macs(graph: &Graph, placement: &Placement, requests: &[Request], seen: &Observation) -> BTreeMap<String, u64> {
+    let dims_of = |value: &str| requests.iter().position(|r| r.value == value).map(|i| &seen.values[i].dims);
+    let layers = placement.layers.iter();
+    layers.filter_map(|l| Some((l.name.clone(), l.macs(graph, dims_of(&l.input)?)))).collect()
+}
+
+/// Groups layers by stored weight and measures what each width costs them.
+fn units<'a>(
+    graph: &Graph,
+    placement: &'a Placement,
+    options: &Options,
+    seen: &Observation,
+    macs: &BTreeMap<String, u64>,
+) -> Result<Vec<Unit<'a>>> {
+    let target = options.target;
+    let mut units: Vec<Unit> = vec![];
+    let mut data = vec![];
+    for (i, layer) in placement.layers.iter().enumerate() {
+        let cost = macs.get(&layer.name).copied().unwrap_or(0);
+        if let Some(unit) = units.iter_mut().find(|u| u.layers[0].weight == layer.weight) {
+            unit.layers.push(layer);
+            unit.macs += cost;
+            continue;
+        }
+        let widths = target.weight_choices(&layer.op).to_vec();
+        let mut choices: Vec<Option<u32>> = widths.iter().map(|b| Some(*b)).collect();
+        choices.extend(target.float_fallback.allowed.then_some(None));
+        units.push(Unit { layers: vec![layer], macs: cost, options: choices, sensitivity: Sensitivity::default() });
+        if options.widths.is_choice() {
+            data.push((layer_data(graph, layer, target, seen.grams.get(i))?, widths));
+        }
+    }
+    if options.widths.is_choice() {
+        let narrow = (target.weights.narrow_range, target.weights.power_of_two);
+        let measured = proxy::output_errors(&data, narrow.0, narrow.1)?;
+        units.iter_mut().zip(measured).for_each(|(unit, s)| unit.sensitivity = s);
+    }
+    Ok(units)
+}
+
+fn layer_data(graph: &Graph, layer: &Layer, target: &Target, gram: Option<&tapq::stats::Gram>) -> Result<LayerData> {
+    let missing = || Error::new(Code::InvalidGraph, format!("weight '{}' is not a constant", layer.weight));
+    let tensor = graph.constant(&layer.weight).ok_or_else(missing)?;
+    let (channels, rows) = layer.rows(&onnx::floats(tensor, graph.external())?);
+    let gram = gram.filter(|g| g.size > 0).cloned();
+    Ok(LayerData { rows, channels, gram, per_channel: target.weight_axis(&layer.op) })
+}
+
+fn choose(units: &[Unit], options: &Options, activation_bits: u32) -> Result<Chosen> {
+    if !options.widths.is_choice() {
+        return uniform(units, options);
+    }
+    let problem = problem(units, &options.widths, options.target, activation_bits);
+    let solution = allocate::solve(&problem)?;
+    let mut widths = BTreeMap::new();
+    for (unit, pick) in units.iter().zip(&solution.picks) {
+        widths.extend(unit.layers.iter().map(|l| (l.name.clone(), unit.options[*pick])));
+    }
+    let named = |values: Vec<f64>| problem.budgets.iter().map(|b| b.name.clone()).zip(values).collect();
+    let record = AllocationRecord {
+        method: "knapsack".to_owned(),
+        budgets: named(problem.budgets.iter().map(|b| b.limit).collect()),
+        used: named(solution.used.clone()),
+        sensitivity: Some(solution.cost),
+        proof: solution.proof.to_string(),
+    };
+    Ok((widths, record))
+}
+
+fn uniform(units: &[Unit], options: &Options) -> Result<Chosen> {
+    let mut widths = BTreeMap::new();
+    for layer in units.iter().flat_map(|u| &u.layers) {
+        let bits = match options.widths.uniform {
+            Some(bits) => bits,
+            None => default_width(options.target, &layer.op),
+        };
+        options.target.check_weight_bits(&layer.op, bits).at(|| format!("layer '{}'", layer.name))?;
+        widths.insert(layer.name.clone(), Some(bits));
+    }
+    let proof = "nothing to choose".to_owned();
+    Ok((widths, AllocationRecord { method: "uniform".to_owned(), proof, ..Default::default() }))
+}
+
+/// 8 bits where the target runs them, else its widest.
+fn default_width(target: &Target, op: &str) -> u32 {
+    let choices = target.weight_choices(op);
+    choices.iter().copied().find(|b| *b == 8).or(choices.last().copied()).unwrap_or(8)
+}
+
+fn sensitivities_by_name(units: &[Unit]) -> BTreeMap<String, Sensitivity> {
+    let measured = units.iter().filter(|u| !u.sensitivity.bits.is_empty());
+    measured.flat_map(|u| u.layers.iter().map(|l| (l.name.clone(), u.sensitivity.clone()))).collect()
+}
+
+/// Layers that the choice keeps in float leave the integer domain, and their activations with them.
+fn narrow_placement<'s>(
+    graph: &Graph,
+    options: &Options,
+    placement: Placement,
+    widths: &BTreeMap<String, Option<u32>>,
+    requests: &[Request],
+    seen: &'s Observation,
+) -> (Placement, Vec<&'s ValueObservation>) {
+    let mut keep_float = options.keep_float.clone();
+    keep_float.extend(widths.iter().filter(|(_, bits)| bits.is_none()).map(|(name, _)| name.clone()));
+    let mut placement = match keep_float.len() == options.keep_float.len() {
+        true => placement,
+        false => place(graph, options.target, &keep_float),
+    };
+    // A smaller integer domain reads no value that the larger one did not; a value that it newly had to
+    // quantize would be unobserved, and is left in float.
+    let observed = |value: &str| requests.iter().position(|r| r.value == value).map(|i| &seen.values[i]);
+    placement.sites.retain(|s| observed(&s.value).is_some());
+    let values = placement.sites.iter().filter_map(|s| observed(&s.value)).collect();
+    (placement, values)
+}
+
+fn layer_plans(graph: &Graph, widths: &BTreeMap<String, Option<u32>>, options: &Options) -> Result<Vec<LayerPlan>> {
+    let record = |layer: &Layer| {
+        let bits = widths.get(&layer.name).copied().flatten();
+        Ok(LayerPlan {
+            name: layer.name.clone(),
+            op: layer.op.clone(),
+            weight: layer.weight.clone(),
+            params: layer.params(),
+            digest: layer_digest(graph, layer)?,
+            bits,
+            range: bits.map(proxy::range_rule),
+            because: because(layer, widths, options),
+        })
+    };
+    plan::weight_layers(graph).iter().map(record).collect()
+}
+
+fn because(layer: &Layer, widths: &BTreeMap<String, Option<u32>>, options: &Options) -> String {
+    match widths.get(&layer.name) {
+        None if options.keep_float.contains(&layer.name) => "kept in float on request".to_owned(),
+        None => match options.target.refusal(&layer.op, None, None) {
+            Some(refusal) => refusal.because.clone(),
+            None => format!("{} has no integer kernel for this {}", options.target.name, layer.op),
+        },
+        Some(None) => options.target.float_fallback.because.clone(),
+        Some(Some(_)) if options.widths.is_choice() => "least total sensitivity within the budget".to_owned(),
+        Some(Some(_)) if options.widths.uniform.is_some() => "uniform width on request".to_owned(),
+        Some(Some(_)) => "the target's default width".to_owned(),
+    }
+}
+
+fn calibration(options: &Options) -> Calibration {
+    Calibration {
+        source: options.calibration.source.clone(),
+        samples: options.calibration.samples.len(),
+        digest: options.calibration.digest(),
+    }
+}
+
+/// Opset and IR version that the file needs, never lower than the model's own.
+fn versions(graph: &Graph, target: &Target, layers: &[LayerPlan], activation_bits: u32) -> Result<(i64, i64)> {
+    let widths = layers.iter().filter_map(|l| l.bits).chain([activation_bits]);
+    let types = widths.map(|b| IntFormat::signed(b).data_type() as i32);
+    let (least_opset, least_ir) = types.map(tapq::graph::least_versions).fold((13, 0), |a, b| (a.0.max(b.0), a.1.max(b.1)));
+    let (opset, mut ir) = (graph.opset().max(least_opset), graph.model().ir_version.max(least_ir));
+    if opset > graph.opset() {
+        ir = ir.max(crate::ir_for_opset(opset));
+    }
+    let limits = &target.onnx;
+    if opset > limits.max_opset || ir > limits.max_ir {
+        let what = format!("the file needs opset {opset} and IR {ir}; {} reads up to opset {} and IR {}", target.name, limits.max_opset, limits.max_ir);
+        return Err(Error::new(Code::Refused, what).help("export the model with an older opset, or ask for other widths"));
+    }
+    Ok((opset, ir))
+}
+
+fn extremes(value: &ValueObservation) -> [f32; 2] {
+    let fold = |f: fn(f32, f32) -> f32, of: fn(&tapq::stats::TensorStats) -> f32| value.samples.iter().map(of).reduce(f);
+    [fold(f32::min, |s| s.min).unwrap_or(0.0), fold(f32::max, |s| s.max).unwrap_or(0.0)]
+}

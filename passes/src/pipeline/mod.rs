@@ -1,0 +1,126 @@
+//! The pipeline: a float graph, samples and a target in; a quantized graph, a plan and a report out.
+
+mod analyze;
+mod budget;
+mod rewrite;
+mod summarize;
+
+pub use budget::Widths;
+pub use rewrite::rewrite;
+
+use crate::driver::Driver;
+use crate::float_passes;
+use std::collections::{BTreeMap, BTreeSet};
+use tapq::engine::{Engine, Options as EngineOptions};
+use tapq::graph::Graph;
+use tapq::plan::{Plan, check_matches};
+use tapq::report::{Fidelity, Report, measure};
+use tapq::samples::{Sample, SampleSet};
+use tapq::target::Target;
+use tapq::{Code, Error, Result};
+
+/// What the caller wants.
+pub struct Options<'a> {
+    /// The device.
+    pub target: &'a Target,
+    /// Samples that the statistics come from.
+    pub calibration: &'a SampleSet,
+    /// Samples that fidelity is measured on; the calibration samples if empty.
+    pub held_out: &'a [Sample],
+    /// What weight widths are asked for.
+    pub widths: Widths,
+    /// Width of activations; the target's default if absent.
+    pub activation_bits: Option<u32>,
+    /// Layers that stay in float.
+    pub keep_float: BTreeSet<String>,
+    /// Values of symbolic dimensions.
+    pub dims: BTreeMap<String, usize>,
+    /// Bounds of the network input that preprocessing implies.
+    pub input_range: Option<(f32, f32)>,
+    /// A plan to replay instead of making one.
+    pub plan: Option<Plan>,
+    /// Whether to compare the result with the float model.
+    pub verify: bool,
+    /// Stop after this many patches, to find the one that breaks something.
+    pub fuel: Option<usize>,
+}
+
+/// What a caller hears while the pipeline runs; ticks come from several threads.
+pub trait Progress: Sync {
+    /// A stage begins that will tick `steps` times.
+    fn stage(&self, name: &str, steps: usize);
+    /// One step is done.
+    fn tick(&self);
+}
+
+/// Hears nothing.
+pub struct Silent;
+
+impl Progress for Silent {
+    fn stage(&self, _name: &str, _steps: usize) {}
+    fn tick(&self) {}
+}
+
+/// What comes out.
+pub struct Outcome {
+    /// The quantized model.
+    pub graph: Graph,
+    /// Every decision.
+    pub plan: Plan,
+    /// What to show; file sizes are the caller's to fill in.
+    pub report: Report,
+}
+
+/// Quantizes a float model.
+pub fn quantize(mut graph: Graph, options: &Options, progress: &dyn Progress) -> Result<Outcome> {
+    refuse_quantized(&graph)?;
+    let mut driver = Driver::new(options.fuel);
+    driver.run(&mut graph, &float_passes())?;
+    let analysis = match &options.plan {
+        Some(plan) => {
+            check_matches(plan, &graph)?;
+            analyze::Analysis::of_plan(plan.clone())
+        }
+        None => analyze::analyze(&graph, options, progress)?,
+    };
+    let quantized = rewrite(&graph, &analysis.plan, options.target, &mut driver)?;
+    let fidelity = match options.verify {
+        true => Some(verify(&graph, &quantized, &analysis, options, progress)?),
+        false => None,
+    };
+    let report = summarize::report(&graph, &analysis, options, fidelity, driver.into_applied())?;
+    Ok(Outcome { graph: quantized, plan: analysis.plan, report })
+}
+
+/// A model that already holds Q/DQ is not quantized again: its float values are gone.
+fn refuse_quantized(graph: &Graph) -> Result<()> {
+    let quantized = |op: &str| {
+        matches!(op, "QuantizeLinear" | "DequantizeLinear" | "DynamicQuantizeLinear" | "QLinearConv" | "QLinearMatMul")
+            || matches!(op, "ConvInteger" | "MatMulInteger")
+    };
+    match graph.nodes().iter().find(|n| quantized(&n.op_type)) {
+        None => Ok(()),
+        Some(node) => Err(Error::new(Code::AlreadyQuantized, format!("the model is already quantized: it holds {}", node.op_type))
+            .at(format!("node '{}'", node.name))
+            .help("quantize the float model that it was made from")),
+    }
+}
+
+fn verify(
+    graph: &Graph,
+    quantized: &Graph,
+    analysis: &analyze::Analysis,
+    options: &Options,
+    progress: &dyn Progress,
+) -> Result<Fidelity> {
+    let held_out = !options.held_out.is_empty();
+    let samples = if held_out { options.held_out } else { &options.calibration.samples };
+    let inputs = |v: &String| graph.index().is_input(v);
+    let planned = analysis.plan.activations.iter().map(|a| a.value.clone());
+    let values: Vec<String> = planned.filter(|v| !inputs(v) && !graph.index().is_output(v)).collect();
+    let engine_options = EngineOptions { dims: options.dims.clone() };
+    let float = Engine::new(graph, &values, &engine_options)?;
+    let simulated = Engine::new(quantized, &values, &engine_options)?;
+    progress.stage("verify", samples.len());
+    measure(&float, &simulated, &values, samples, held_out, &|| progress.tick())
+}

@@ -1,0 +1,130 @@
+//! From what happened to what a person looks at.
+
+use super::Options;
+use super::analyze::Analysis;
+use super::budget::stored_bytes;
+use crate::driver::AppliedPatch;
+use std::collections::BTreeMap;
+use tapq::Result;
+use tapq::graph::Graph;
+use tapq::plan::{ActivationPlan, Layer, LayerPlan, weight_layers};
+use tapq::quant::IntFormat;
+use tapq::report::{ActivationReport, Fidelity, LayerReport, PassReport, REPORT_SCHEMA, Refused, Report, Size};
+
+/// Builds the report; file sizes are left for the caller.
+pub fn report(
+    graph: &Graph,
+    analysis: &Analysis,
+    options: &Options,
+    fidelity: Option<Fidelity>,
+    applied: Vec<AppliedPatch>,
+) -> Result<Report> {
+    let plan = &analysis.plan;
+    let layers = weight_layers(graph);
+    let by_name: BTreeMap<&str, &Layer> = layers.iter().map(|l| (l.name.as_str(), l)).collect();
+    let sqnr: BTreeMap<&str, f64> =
+        fidelity.iter().flat_map(|f| &f.values).map(|v| (v.value.as_str(), v.sqnr_db)).collect();
+    let pairs: Vec<(&LayerPlan, &Layer)> =
+        plan.layers.iter().filter_map(|p| Some((p, *by_name.get(p.name.as_str())?))).collect();
+    Ok(Report {
+        schema: REPORT_SCHEMA,
+        tapq: plan.tapq.clone(),
+        target: plan.target.clone(),
+        target_title: options.target.title.clone(),
+        proxy: plan.proxy.clone(),
+        calibration: plan.calibration.clone(),
+        warnings: warnings(options, fidelity.as_ref()),
+        size: size(&pairs, analysis, options),
+        allocation: plan.allocation.clone(),
+        layers: pairs.iter().map(|(p, l)| layer_report(graph, p, l, analysis, &sqnr)).collect(),
+        activations: plan.activations.iter().map(|a| activation_report(a, analysis, &sqnr)).collect(),
+        refused: refused(&pairs),
+        passes: applied.into_iter().map(|a| PassReport { pass: a.pass, reasons: a.reasons }).collect(),
+        fidelity,
+        ..Default::default()
+    })
+}
+
+fn warnings(options: &Options, fidelity: Option<&Fidelity>) -> Vec<String> {
+    let mut warnings = vec![];
+    if options.calibration.synthetic && options.plan.is_none() {
+        let what = "ranges come from synthetic samples, not from data: expect a useless file; give --calib";
+        warnings.push(what.to_owned());
+    }
+    if fidelity.is_some_and(|f| !f.held_out) {
+        warnings.push("fidelity was measured on the calibration samples: it flatters".to_owned());
+    }
+    if fidelity.is_some_and(|f| f.sqnr_db < 10.0) {
+        warnings.push("the quantized network is far from the float one (SQNR below 10 dB)".to_owned());
+    }
+    warnings
+}
+
+fn size(pairs: &[(&LayerPlan, &Layer)], analysis: &Analysis, options: &Options) -> Size {
+    let nominal = |p: &LayerPlan| p.params as u64 * u64::from(p.bits.unwrap_or(32));
+    Size {
+        float_weights: pairs.iter().map(|(p, _)| p.params as u64 * 4).sum(),
+        stored_weights: pairs.iter().map(|(p, l)| stored_bytes(l, p.bits, options.target)).sum(),
+        nominal_weights: pairs.iter().map(|(p, _)| nominal(p)).sum::<u64>().div_ceil(8),
+        average_bits: analysis.plan.average_weight_bits(),
+        macs: analysis.macs.values().sum(),
+        ..Default::default()
+    }
+}
+
+fn layer_report(
+    graph: &Graph,
+    plan: &LayerPlan,
+    layer: &Layer,
+    analysis: &Analysis,
+    sqnr: &BTreeMap<&str, f64>,
+) -> LayerReport {
+    let stored = match plan.bits {
+        Some(bits) => format!("{:?}", IntFormat::signed(bits).data_type()).to_lowercase(),
+        None => "float32".to_owned(),
+    };
+    LayerReport {
+        name: plan.name.clone(),
+        op: plan.op.clone(),
+        shape: layer.dims.clone(),
+        params: plan.params,
+        macs: analysis.macs.get(&plan.name).copied().unwrap_or(0),
+        bits: plan.bits,
+        stored,
+        sensitivity: analysis.sensitivities.get(&plan.name).cloned(),
+        output_sqnr_db: output_sqnr(graph, layer, sqnr),
+        because: plan.because.clone(),
+    }
+}
+
+/// SQNR of the layer's result: the first tapped value at or one operator after its output.
+fn output_sqnr(graph: &Graph, layer: &Layer, sqnr: &BTreeMap<&str, f64>) -> Option<f64> {
+    let mut output = graph.nodes()[layer.node].output.first()?;
+    for _ in 0..3 {
+        if let Some(db) = sqnr.get(output.as_str()) {
+            return Some(*db);
+        }
+        let [reader] = graph.index().readers(output) else { return None };
+        output = graph.nodes()[*reader].output.first()?;
+    }
+    None
+}
+
+fn activation_report(plan: &ActivationPlan, analysis: &Analysis, sqnr: &BTreeMap<&str, f64>) -> ActivationReport {
+    let (lo, hi) = plan.affine().range();
+    ActivationReport {
+        value: plan.value.clone(),
+        bits: plan.bits,
+        scale: plan.scale,
+        zero_point: plan.zero_point,
+        range: [lo, hi],
+        seen: analysis.seen.get(&plan.value).copied().unwrap_or([lo, hi]),
+        sqnr_db: sqnr.get(plan.value.as_str()).copied(),
+        because: plan.because.clone(),
+    }
+}
+
+fn refused(pairs: &[(&LayerPlan, &Layer)]) -> Vec<Refused> {
+    let float = pairs.iter().filter(|(p, _)| p.bits.is_none());
+    float.map(|(p, _)| Refused { what: format!("{} '{}'", p.op, p.name), because: p.because.clone() }).collect()
+}

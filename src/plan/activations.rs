@@ -1,0 +1,66 @@
+//! From statistics to scale and zero point of every activation.
+
+use super::bounds::known_bound;
+use super::{ActivationPlan, Site};
+use crate::graph::Graph;
+use crate::quant::{Affine, Bound, IntFormat, affine_for_range, choose_range};
+use crate::stats::{TensorStats, ValueObservation};
+use crate::target::Target;
+use rayon::prelude::*;
+
+/// Chooses the range of each site; sites of one group get one range from the statistics of all of them.
+///
+/// `seen` has one entry a site. `input` bounds the graph inputs, where preprocessing implies it.
+pub fn plan_activations(
+    graph: &Graph,
+    target: &Target,
+    sites: &[Site],
+    seen: &[&ValueObservation],
+    bits: u32,
+    input: Option<(f32, f32)>,
+) -> Vec<ActivationPlan> {
+    let format = IntFormat { bits, signed: target.activations.signed, narrow: false };
+    let leaders: Vec<usize> = (0..sites.len()).filter(|i| sites[*i].group == *i).collect();
+    let chosen: Vec<(usize, (Affine, String))> = leaders
+        .par_iter()
+        .map(|leader| (*leader, plan_group(graph, target, sites, seen, *leader, format, input)))
+        .collect();
+    let of_group = |group: usize| chosen.iter().find(|(leader, _)| *leader == group).map(|(_, c)| c.clone());
+    let plan = |site: &Site| of_group(site.group).map(|(affine, because)| activation(graph, site, affine, because));
+    sites.iter().filter_map(plan).collect()
+}
+
+fn activation(graph: &Graph, site: &Site, affine: Affine, because: String) -> ActivationPlan {
+    ActivationPlan {
+        value: site.value.clone(),
+        bits: affine.format.bits,
+        signed: affine.format.signed,
+        scale: affine.scale,
+        zero_point: affine.zero_point,
+        because,
+        readers: site.readers.iter().map(|(node, slot)| (graph.nodes()[*node].name.clone(), *slot)).collect(),
+    }
+}
+
+fn plan_group(
+    graph: &Graph,
+    target: &Target,
+    sites: &[Site],
+    seen: &[&ValueObservation],
+    leader: usize,
+    format: IntFormat,
+    input: Option<(f32, f32)>,
+) -> (Affine, String) {
+    let members: Vec<usize> = (0..sites.len()).filter(|i| sites[*i].group == leader).collect();
+    let samples = members.iter().map(|m| seen[*m].samples.len()).max().unwrap_or(0);
+    let of_sample = |s: usize| members.iter().filter_map(|m| seen[*m].samples.get(s)).collect::<Vec<&TensorStats>>();
+    let pooled: Vec<Vec<&TensorStats>> = (0..samples).map(of_sample).collect();
+    let bounds = members.iter().map(|m| known_bound(graph, &sites[*m].value, input));
+    let bound = bounds.reduce(Bound::hull).unwrap_or_default();
+    let to_affine = |lo: f32, hi: f32| {
+        affine_for_range(lo, hi, format, target.activations.symmetric, target.activations.power_of_two)
+    };
+    let range = choose_range(&pooled, bound, &to_affine);
+    let shared = if members.len() > 1 { format!("; shared by {} values", members.len()) } else { String::new() };
+    (to_affine(range.lo, range.hi), format!("{}{shared}", range.because))
+}

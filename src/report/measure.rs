@@ -1,0 +1,80 @@
+//! Running the float and the quantized network side by side.
+
+use super::{Compare, Fidelity, ValueFidelity, top1_agreement};
+use crate::Result;
+use crate::array::Array;
+use crate::engine::{Engine, TapView};
+use crate::samples::Sample;
+use rayon::prelude::*;
+
+#[derive(Default)]
+struct Sums {
+    values: Vec<Compare>,
+    outputs: Compare,
+    agreed: usize,
+    rows: usize,
+}
+
+/// Compares two networks on samples; both engines tap the same `values`, in this order.
+///
+/// `done` is called once a sample. Sums are added in sample order, so the figures do not depend on threads.
+pub fn measure(
+    float: &Engine,
+    quantized: &Engine,
+    values: &[String],
+    samples: &[Sample],
+    held_out: bool,
+    done: &(dyn Fn() + Sync),
+) -> Result<Fidelity> {
+    let one = |(i, sample)| {
+        let sums = compare_one(float, quantized, values.len(), sample);
+        done();
+        sums.map_err(|e| e.at(format!("sample {i}")))
+    };
+    let each: Vec<Sums> = samples.par_iter().enumerate().map(one).collect::<Result<_>>()?;
+    let mut total = Sums { values: vec![Compare::default(); values.len()], ..Default::default() };
+    for sums in &each {
+        total.values.iter_mut().zip(&sums.values).for_each(|(a, b)| a.merge(b));
+        total.outputs.merge(&sums.outputs);
+        total.agreed += sums.agreed;
+        total.rows += sums.rows;
+    }
+    let value = |(name, sums): (&String, &Compare)| ValueFidelity {
+        value: name.clone(),
+        sqnr_db: sums.sqnr_db(),
+        cosine: sums.cosine(),
+    };
+    Ok(Fidelity {
+        samples: samples.len(),
+        held_out,
+        sqnr_db: total.outputs.sqnr_db(),
+        cosine: total.outputs.cosine(),
+        agreement: if total.rows == 0 { 1.0 } else { total.agreed as f64 / total.rows as f64 },
+        values: values.iter().zip(&total.values).map(value).collect(),
+    })
+}
+
+fn compare_one(float: &Engine, quantized: &Engine, taps: usize, sample: &Sample) -> Result<Sums> {
+    let mut kept: Vec<Vec<f32>> = vec![vec![]; taps];
+    let mut keep = |tap: usize, view: &TapView| kept[tap] = view.values.to_vec();
+    let expected = float.run(sample, &mut keep)?;
+    let mut sums = Sums { values: vec![Compare::default(); taps], ..Default::default() };
+    let mut compare = |tap: usize, view: &TapView| {
+        sums.values[tap].add(&kept[tap], view.values);
+        kept[tap] = vec![];
+    };
+    let found = quantized.run(sample, &mut compare)?;
+    add_outputs(&mut sums, &expected, &found);
+    Ok(sums)
+}
+
+fn add_outputs(sums: &mut Sums, expected: &[Array], found: &[Array]) {
+    for (a, b) in expected.iter().zip(found) {
+        if let (Some(a), Some(b)) = (a.as_f32(), b.as_f32()) {
+            sums.outputs.add(a, b);
+        }
+    }
+    if let (Some(a), Some(b)) = (expected.first(), found.first()) {
+        (sums.agreed, sums.rows) = top1_agreement(a, b);
+    }
+}
