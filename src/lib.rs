@@ -2,6 +2,7 @@
 
 pub mod array;
 mod error;
+pub mod engine;
 pub mod graph;
 pub mod onnx;
 pub mod samples;
