@@ -18,7 +18,7 @@ use tapq::onnx::{DataType, Tensor};
 /// folds apply, only where weights are initializers.
 ///
 /// ## When it refuses
-/// Operators not on the list of [`foldable`](self): random numbers, control flow, QuantizeLinear and
+/// Operators not on the list in `foldable`: random numbers, control flow, QuantizeLinear and
 /// DequantizeLinear among them. Results that could be more than 1 MiB larger than the inputs together. Graph outputs.
 /// Types that the engine does not hold exactly (float16, strings). What the engine cannot compute stays as it is.
 ///
@@ -64,17 +64,16 @@ fn frontier(graph: &Graph, foldable: &[usize]) -> Vec<String> {
 }
 
 fn evaluate(graph: &Graph, facts: &Facts, wanted: &[String]) -> Vec<(String, Array)> {
-    let names: Vec<&str> = wanted.iter().map(String::as_str).collect();
-    let arrays: Vec<Option<Array>> = match evaluate_constants(graph, &names) {
+    let arrays: Vec<Option<Array>> = match evaluate_constants(graph, wanted) {
         Ok(arrays) => arrays.into_iter().map(Some).collect(),
-        Err(_) => names.iter().take(MOST_SINGLE_TRIES).map(|name| alone(graph, name)).collect(),
+        Err(_) => wanted.iter().take(MOST_SINGLE_TRIES).map(|name| alone(graph, name)).collect(),
     };
     let pairs = wanted.iter().zip(arrays).filter_map(|(name, array)| Some((name.clone(), array?)));
     pairs.filter(|(name, array)| as_promised(facts, name, array)).collect()
 }
 
-fn alone(graph: &Graph, name: &str) -> Option<Array> {
-    evaluate_constants(graph, &[name]).ok()?.into_iter().next()
+fn alone(graph: &Graph, name: &String) -> Option<Array> {
+    evaluate_constants(graph, std::slice::from_ref(name)).ok()?.into_iter().next()
 }
 
 /// The engine may compute in another type than ONNX says; such a result is not the same value.

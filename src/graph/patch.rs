@@ -2,7 +2,9 @@
 
 use super::attributes::Value;
 use super::set_attr;
-use crate::onnx::{GraphProto, ModelProto as Model, NodeProto as Node, OperatorSetIdProto, StringStringEntryProto, Tensor};
+use crate::onnx::{
+    GraphProto, ModelProto as Model, NodeProto as Node, OperatorSetIdProto, StringStringEntryProto, Tensor,
+};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 /// One edit of the main graph; node positions are those of the graph that the pass read.

@@ -9,7 +9,7 @@
 
 use super::Graph;
 use super::index::subgraphs;
-use crate::onnx::{DataType, GraphProto, data_type as data_type_of, INT2, NodeProto as Node, UINT2};
+use crate::onnx::{DataType, GraphProto, INT2, NodeProto as Node, UINT2, data_type as data_type_of};
 use std::collections::{BTreeSet, HashSet};
 
 /// One broken invariant.
@@ -129,7 +129,11 @@ fn quantization(graph: &Graph, node: &Node, found: &mut Vec<Violation>) {
     }
     if let (Some(scale), Some(zero)) = (constant(1), constant(2)) {
         if scale.dims != zero.dims {
-            report(found, node_place(node), format!("scale {:?} and zero point {:?} differ in shape", scale.dims, zero.dims));
+            report(
+                found,
+                node_place(node),
+                format!("scale {:?} and zero point {:?} differ in shape", scale.dims, zero.dims),
+            );
         }
     }
     if let (Some(values), Some(zero)) = (stored, constant(2)) {

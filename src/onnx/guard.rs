@@ -71,7 +71,10 @@ impl Kind {
 ///
 /// An error names the byte offset: groups, lengths past the end, truncated numbers, nesting beyond the limit.
 pub(super) fn check(bytes: &[u8]) -> Result<()> {
-    foreign_format(bytes)?;
+    scan(bytes).map_err(|error| foreign_format(bytes).unwrap_or(error))
+}
+
+fn scan(bytes: &[u8]) -> Result<()> {
     let mut cursor = Cursor { bytes, at: 0 };
     let mut open: Vec<(Kind, usize)> = vec![(Kind::Model, bytes.len())];
     while let Some(&(kind, end)) = open.last() {
@@ -160,7 +163,7 @@ fn malformed(offset: usize, message: String) -> Error {
 }
 
 /// Names well-known formats that users pass by mistake.
-fn foreign_format(bytes: &[u8]) -> Result<()> {
+fn foreign_format(bytes: &[u8]) -> Option<Error> {
     let (format, help) = if bytes.starts_with(b"PK\x03\x04") {
         ("a zip archive, perhaps a PyTorch checkpoint", "export it with torch.onnx.export, or unpack it first")
     } else if bytes.get(4..8) == Some(b"TFL3") {
@@ -174,9 +177,9 @@ fn foreign_format(bytes: &[u8]) -> Result<()> {
     } else if is_text(bytes) {
         ("a text file", "pass a binary .onnx file")
     } else {
-        return Ok(());
+        return None;
     };
-    Err(Error::new(Code::MalformedModel, format!("not an ONNX model, but {format}")).help(help))
+    Some(Error::new(Code::MalformedModel, format!("not an ONNX model, but {format}")).help(help))
 }
 
 /// Printable from the start: a serialized model has control bytes among its first ones.

@@ -2,6 +2,7 @@
 
 mod external;
 mod guard;
+mod layout;
 mod read;
 mod tensor;
 mod text;
@@ -21,7 +22,7 @@ pub use read::{parse, read};
 pub use tensor::{array, byte_size, element_count, floats, from_floats, from_i64s, from_ints, ints};
 pub use text::{parse_text, print_text};
 pub use types::{INT2, UINT2, data_type, type_name};
-pub use write::{to_bytes, write};
+pub use write::{same_file, to_bytes, write};
 
 /// A graph without nodes, what a model without a graph reads as.
 pub fn empty_graph() -> &'static GraphProto {
