@@ -1,14 +1,15 @@
 //! A bounded scan over the wire format, before protobuf parses untrusted bytes.
 //!
-//! protobuf 3.4 recurses without bound on nested groups in unknown fields and on nested messages, so both are
+//! protobuf 3.4 recurses without bound on nested groups in unknown fields, which ONNX never uses, so groups are
 //! refused here. The scan keeps its own stack, allocates nothing else, and visits each message once.
 //! It follows exactly the fields that the parser would descend into; bytes of strings, tensors and unknown
 //! fields are skipped.
 
 use crate::{Code, Error, Result};
 
-/// Deepest nesting of messages, counted in messages: If/Loop bodies take three each (graph, node, attribute).
-const MAX_DEPTH: usize = 192;
+/// Deepest nesting of messages, which is also where protobuf stops; If and Loop bodies take three each
+/// (graph, node, attribute).
+const MAX_DEPTH: usize = 100;
 
 /// Messages that hold other messages, and `Leaf` for those that do not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -241,9 +242,9 @@ mod tests {
     #[test]
     fn nesting_is_bounded() {
         let nested = |levels: usize| (0..levels).fold(vec![], |inner, _| nest(1, &nest(5, &nest(6, &inner))));
-        check(&nest(7, &nested(60))).unwrap();
-        refuse(&nest(7, &nested(64)), "nested more than 192 deep");
-        refuse(&nest(7, &nested(5000)), "nested more than 192 deep");
+        check(&nest(7, &nested(32))).unwrap();
+        refuse(&nest(7, &nested(33)), "nested more than 100 deep");
+        refuse(&nest(7, &nested(5000)), "nested more than 100 deep");
         let types = (0..200).fold(vec![], |inner, _| nest(4, &nest(1, &inner)));
         refuse(&nest(7, &nest(11, &nest(2, &types))), "nested more than");
     }
