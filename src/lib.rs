@@ -3,6 +3,7 @@
 pub mod array;
 pub mod engine;
 mod error;
+pub mod engine;
 pub mod graph;
 pub mod onnx;
 pub mod plan;

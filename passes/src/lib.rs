@@ -1,1 +1,44 @@
-//! passes
+//! The verbs of tapq: one rewrite a file, each reads a graph and returns a patch with its reasons.
+//!
+//! The [`Driver`] applies the patches and verifies the graph after each of them; `README.md` holds the rules.
+//! Deliberately absent: a pass that writes to a graph, a registry that hides the order of passes,
+//! and decisions (those are in the plan, which the quantizing passes obey).
+//!
+//! The order of [`float_passes`] is part of their meaning:
+//! constants must be initializers before anything can fold them, and the IR must be past 3 before initializers can
+//! be added at all; computed constants may be the weights and statistics that the layer folds look for;
+//! identities and pads stand between a layer and what folds into it, so they go first;
+//! BatchNormalization goes before scales, since exporters put scales behind it;
+//! `prune` sweeps up what the others left behind, and names are given last, to the nodes that remain.
+
+mod driver;
+mod facts;
+mod float;
+mod fold_batchnorm;
+mod fold_constants;
+mod fold_pad;
+mod fold_scale;
+mod foldable;
+mod lift_constants;
+mod linear;
+mod name_nodes;
+mod prune;
+mod raise_ir;
+mod rank;
+mod remove_identity;
+mod upgrade_opset;
+mod upgrade_rules;
+mod upgrade_table;
+
+pub use driver::{AppliedPatch, Driver, Pass};
+pub use float::float_passes;
+pub use fold_batchnorm::FoldBatchnorm;
+pub use fold_constants::FoldConstants;
+pub use fold_pad::FoldPad;
+pub use fold_scale::FoldScale;
+pub use lift_constants::LiftConstants;
+pub use name_nodes::NameNodes;
+pub use prune::Prune;
+pub use raise_ir::RaiseIr;
+pub use remove_identity::RemoveIdentity;
+pub use upgrade_opset::{UpgradeOpset, ir_for_opset, upgrade_opset};

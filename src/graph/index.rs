@@ -84,6 +84,7 @@ pub fn subgraphs(node: &Node) -> impl Iterator<Item = &GraphProto> {
 pub fn captures(body: &GraphProto) -> BTreeSet<String> {
     let own: BTreeSet<&String> = (body.input.iter().map(|v| &v.name))
         .chain(body.initializer.iter().map(|t| &t.name))
+        .chain(body.sparse_initializer.iter().map(|t| &t.values.name))
         .chain(body.node.iter().flat_map(|n| &n.output))
         .collect();
     let read = body.node.iter().flat_map(reads);

@@ -6,12 +6,14 @@
 mod attributes;
 mod index;
 mod patch;
+#[cfg(test)]
+mod tests;
 mod verify;
 
 pub use attributes::{attr_f, attr_i, attr_ints, attr_s, attr_t, set_attr};
-pub use index::Index;
-pub use patch::{Edit, Patch};
-pub use verify::{Violation, verify};
+pub use index::{Index, captures, reads, subgraphs};
+pub use patch::{Edit, Patch, with_attr};
+pub use verify::{Violation, least_versions, node_place, verify};
 
 use crate::onnx::{ExternalData, GraphProto, ModelProto as Model, NodeProto as Node, Tensor};
 use std::sync::Arc;
@@ -57,8 +59,10 @@ impl Graph {
     }
 
     /// The initializer called `name`, unless it is also a graph input (then callers may override it).
+    ///
+    /// Up to IR 3 every initializer had to be listed as an input, so there the listing says nothing.
     pub fn constant(&self, name: &str) -> Option<&Tensor> {
-        match self.index.is_input(name) {
+        match self.index.is_input(name) && self.model.ir_version >= 4 {
             true => None,
             false => self.index.initializer(name).map(|i| &self.proto().initializer[i]),
         }

@@ -2,8 +2,10 @@
 
 use super::attributes::Value;
 use super::set_attr;
-use crate::onnx::{GraphProto, ModelProto as Model, NodeProto as Node, OperatorSetIdProto, StringStringEntryProto, Tensor};
-use std::collections::BTreeMap;
+use crate::onnx::{
+    GraphProto, ModelProto as Model, NodeProto as Node, OperatorSetIdProto, StringStringEntryProto, Tensor,
+};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 /// One edit of the main graph; node positions are those of the graph that the pass read.
 #[derive(Clone, Debug)]
@@ -18,7 +20,7 @@ pub enum Edit {
     /// by other patches included; nodes inserted by this patch keep what they name.
     /// Graph outputs keep their names.
     Redirect(String, String),
-    /// Makes one input slot of the node at this position read the value.
+    /// Makes one input slot of the node at this position read the value; missing slots before it are left empty.
     SetInput(usize, usize, String),
     /// Adds an initializer, or replaces the one of that name.
     SetInitializer(Tensor),
@@ -28,7 +30,7 @@ pub enum Edit {
     RemoveValueInfo(String),
     /// Sets the version of the default operator set.
     SetOpset(i64),
-    /// Sets the IR version.
+    /// Sets the IR version; raising it past 3 drops the graph inputs that only list an initializer.
     SetIr(i64),
     /// Sets an entry of the model's metadata.
     SetMetadata(String, String),
@@ -57,6 +59,12 @@ impl Patch {
         self.reasons.push(reason.into());
     }
 
+    /// Appends the edits and reasons of another patch over the same graph.
+    pub fn extend(&mut self, other: Patch) {
+        self.edits.extend(other.edits);
+        self.reasons.extend(other.reasons);
+    }
+
     /// The reasons, in the order they were given.
     pub fn reasons(&self) -> &[String] {
         &self.reasons
@@ -73,84 +81,156 @@ impl Patch {
     }
 
     pub(super) fn apply(self, model: &mut Model) {
-        let mut inserts: BTreeMap<usize, Vec<Node>> = BTreeMap::new();
-        let mut removed = vec![];
-        let mut replaced: BTreeMap<usize, Node> = BTreeMap::new();
+        let mut staged = Staged::default();
         for edit in self.edits {
             let graph = model.graph.mut_or_insert_default();
             match edit {
-                Edit::Insert(at, node) => inserts.entry(at).or_default().push(node),
-                Edit::Replace(at, node) => drop(replaced.insert(at, node)),
-                Edit::Remove(at) => removed.push(at),
-                Edit::Redirect(from, to) => {
-                    redirect(graph, &from, &to);
-                    replaced.values_mut().for_each(|node| redirect_node(node, &from, &to));
+                Edit::Insert(at, node) => staged.inserts.entry(at).or_default().push(node),
+                Edit::Replace(at, node) => {
+                    staged.flush_redirects(graph);
+                    staged.replaced.insert(at, node);
                 }
-                Edit::SetInput(at, slot, value) => match replaced.get_mut(&at) {
-                    Some(node) => node.input[slot] = value,
-                    None => graph.node[at].input[slot] = value,
-                },
-                Edit::SetInitializer(tensor) => match graph.initializer.iter_mut().find(|t| t.name == tensor.name) {
-                    Some(old) => *old = tensor,
-                    None => graph.initializer.push(tensor),
-                },
+                Edit::Remove(at) => drop(staged.removed.insert(at)),
+                Edit::Redirect(from, to) => staged.redirect(from, to),
+                Edit::SetInput(at, slot, value) => {
+                    staged.flush_redirects(graph);
+                    set_input(staged.replaced.get_mut(&at).or(graph.node.get_mut(at)), slot, value);
+                }
+                Edit::SetInitializer(tensor) => staged.tensor(tensor.name.clone(), Some(tensor)),
                 Edit::RemoveInitializer(name) => {
-                    graph.initializer.retain(|t| t.name != name);
-                    graph.input.retain(|v| v.name != name);
+                    staged.dropped_inputs.insert(name.clone());
+                    staged.tensor(name, None);
                 }
-                Edit::RemoveValueInfo(name) => graph.value_info.retain(|v| v.name != name),
+                Edit::RemoveValueInfo(name) => drop(staged.forgotten.insert(name)),
                 Edit::SetOpset(version) => set_opset(model, version),
-                Edit::SetIr(version) => model.ir_version = version,
+                Edit::SetIr(version) => set_ir(model, version),
                 Edit::SetMetadata(key, value) => set_metadata(model, &key, value),
             }
         }
-        rebuild(model.graph.mut_or_insert_default(), inserts, replaced, &removed);
+        staged.finish(model.graph.mut_or_insert_default());
     }
 }
 
-fn rebuild(
-    graph: &mut GraphProto,
-    mut inserts: BTreeMap<usize, Vec<Node>>,
-    mut replaced: BTreeMap<usize, Node>,
-    removed: &[usize],
-) {
-    if inserts.is_empty() && replaced.is_empty() && removed.is_empty() {
-        return;
+/// Edits gathered by kind, so that a patch of many edits costs one walk over the graph.
+#[derive(Default)]
+struct Staged {
+    inserts: BTreeMap<usize, Vec<Node>>,
+    replaced: BTreeMap<usize, Node>,
+    removed: BTreeSet<usize>,
+    redirects: HashMap<String, String>,
+    tensors: Vec<Option<Tensor>>,
+    tensor_at: HashMap<String, usize>,
+    dropped_inputs: HashSet<String>,
+    forgotten: HashSet<String>,
+}
+
+impl Staged {
+    /// What earlier redirects sent to `from` goes on to `to`.
+    fn redirect(&mut self, from: String, to: String) {
+        self.redirects.values_mut().filter(|target| **target == from).for_each(|target| target.clone_from(&to));
+        self.redirects.entry(from).or_insert(to);
     }
-    let old = std::mem::take(&mut graph.node);
-    let end = old.len();
-    for (i, node) in old.into_iter().enumerate() {
-        graph.node.extend(inserts.remove(&i).unwrap_or_default());
-        if !removed.contains(&i) {
-            graph.node.push(replaced.remove(&i).unwrap_or(node));
+
+    fn flush_redirects(&mut self, graph: &mut GraphProto) {
+        if self.redirects.is_empty() {
+            return;
+        }
+        let map = std::mem::take(&mut self.redirects);
+        graph.node.iter_mut().chain(self.replaced.values_mut()).for_each(|node| redirect_node(node, &map));
+    }
+
+    /// The last word on an initializer counts: a tensor sets it, `None` removes it.
+    fn tensor(&mut self, name: String, tensor: Option<Tensor>) {
+        let at = *self.tensor_at.entry(name).or_insert(self.tensors.len());
+        match self.tensors.get_mut(at) {
+            Some(slot) => *slot = tensor,
+            None => self.tensors.push(tensor),
         }
     }
-    graph.node.extend(inserts.remove(&end).unwrap_or_default());
+
+    fn finish(mut self, graph: &mut GraphProto) {
+        self.flush_redirects(graph);
+        if !self.dropped_inputs.is_empty() {
+            graph.input.retain(|v| !self.dropped_inputs.contains(&v.name));
+        }
+        if !self.forgotten.is_empty() {
+            graph.value_info.retain(|v| !self.forgotten.contains(&v.name));
+        }
+        self.finish_initializers(graph);
+        self.finish_nodes(graph);
+    }
+
+    fn finish_initializers(&mut self, graph: &mut GraphProto) {
+        if self.tensors.is_empty() {
+            return;
+        }
+        for tensor in std::mem::take(&mut graph.initializer) {
+            match self.tensor_at.get(&tensor.name) {
+                Some(&at) => graph.initializer.extend(self.tensors[at].take()),
+                None => graph.initializer.push(tensor),
+            }
+        }
+        graph.initializer.extend(self.tensors.drain(..).flatten());
+    }
+
+    fn finish_nodes(mut self, graph: &mut GraphProto) {
+        if self.inserts.is_empty() && self.replaced.is_empty() && self.removed.is_empty() {
+            return;
+        }
+        let old = std::mem::take(&mut graph.node);
+        for (i, node) in old.into_iter().enumerate() {
+            graph.node.extend(self.inserts.remove(&i).unwrap_or_default());
+            if !self.removed.contains(&i) {
+                graph.node.push(self.replaced.remove(&i).unwrap_or(node));
+            }
+        }
+        graph.node.extend(self.inserts.into_values().flatten());
+    }
 }
 
-fn redirect(graph: &mut GraphProto, from: &str, to: &str) {
-    graph.node.iter_mut().for_each(|node| redirect_node(node, from, to));
+fn set_input(node: Option<&mut Node>, slot: usize, value: String) {
+    let Some(node) = node else { return };
+    if node.input.len() <= slot {
+        node.input.resize(slot + 1, String::new());
+    }
+    node.input[slot] = value;
 }
 
-fn redirect_node(node: &mut Node, from: &str, to: &str) {
-    for input in node.input.iter_mut().filter(|n| *n == from) {
-        *input = to.to_owned();
+fn redirect_node(node: &mut Node, map: &HashMap<String, String>) {
+    for input in &mut node.input {
+        if let Some(to) = map.get(input) {
+            input.clone_from(to);
+        }
     }
     for attribute in &mut node.attribute {
         let one = attribute.g.as_mut().into_iter();
-        for body in one.chain(attribute.graphs.iter_mut()) {
-            redirect_captured(body, from, to);
+        one.chain(attribute.graphs.iter_mut()).for_each(|body| redirect_captured(body, map));
+    }
+}
+
+/// A body may define a value of the same name: only what it captures is redirected.
+fn redirect_captured(body: &mut GraphProto, map: &HashMap<String, String>) {
+    let captured = super::index::captures(body).into_iter();
+    let map: HashMap<String, String> = captured.filter_map(|n| map.get(&n).map(|to| (n, to.clone()))).collect();
+    if map.is_empty() {
+        return;
+    }
+    body.node.iter_mut().for_each(|node| redirect_node(node, &map));
+    for output in &mut body.output {
+        if let Some(to) = map.get(&output.name) {
+            output.name.clone_from(to);
         }
     }
 }
 
-fn redirect_captured(body: &mut GraphProto, from: &str, to: &str) {
-    if super::index::captures(body).contains(from) {
-        redirect(body, from, to);
-        for output in body.output.iter_mut().filter(|v| v.name == from) {
-            output.name = to.to_owned();
-        }
+/// Up to IR 3 every initializer is listed as a graph input too; from IR 4 on that would make it overridable.
+fn set_ir(model: &mut Model, version: i64) {
+    if model.ir_version < 4 && version >= 4 {
+        let graph = model.graph.mut_or_insert_default();
+        let constant: HashSet<&String> = graph.initializer.iter().map(|t| &t.name).collect();
+        graph.input.retain(|v| !constant.contains(&v.name));
     }
+    model.ir_version = version;
 }
 
 fn set_opset(model: &mut Model, version: i64) {

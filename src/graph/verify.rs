@@ -1,16 +1,16 @@
 //! The collecting verifier: runs after every pass, in release builds too.
 //!
 //! What holds for every graph that leaves a pass:
-//! each value has one producer and is defined before it is read (captures of subgraphs included);
-//! every graph output is defined; initializer names are unique; every operator's domain is imported;
+//! each value has one producer and is defined before it is read (subgraphs and what they capture included);
+//! every graph output is defined; names of initializers and inputs are unique; every operator's domain is imported;
 //! QuantizeLinear/DequantizeLinear have scales, zero points, axes and types that the imported opset and
 //! the declared IR version allow.
 //! Not checked: shapes of values, attributes of other operators, bodies of functions.
 
 use super::Graph;
 use super::index::subgraphs;
-use crate::onnx::{DataType, GraphProto, data_type as data_type_of, INT2, NodeProto as Node, UINT2};
-use std::collections::BTreeSet;
+use crate::onnx::{DataType, GraphProto, INT2, NodeProto as Node, UINT2, data_type as data_type_of};
+use std::collections::{BTreeSet, HashSet};
 
 /// One broken invariant.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,9 +24,7 @@ pub struct Violation {
 /// Collects every broken invariant; empty means sound.
 pub fn verify(graph: &Graph) -> Vec<Violation> {
     let mut found = Vec::new();
-    let defined = definitions(graph.proto(), &mut found);
-    order(graph.proto(), &BTreeSet::new(), &mut found);
-    outputs(graph.proto(), &defined, &mut found);
+    scope(graph.proto(), &HashSet::new(), &mut found);
     domains(graph, graph.proto(), &mut found);
     for node in graph.nodes() {
         quantization(graph, node, &mut found);
@@ -46,46 +44,42 @@ fn report(found: &mut Vec<Violation>, place: impl Into<String>, message: impl In
     found.push(Violation { place: place.into(), message: message.into() });
 }
 
-fn definitions(graph: &GraphProto, found: &mut Vec<Violation>) -> BTreeSet<String> {
-    let mut initializers = BTreeSet::new();
-    for tensor in &graph.initializer {
-        if !initializers.insert(tensor.name.clone()) {
-            report(found, format!("initializer '{}'", tensor.name), "is defined twice");
-        }
-    }
-    let mut defined = initializers;
-    defined.extend(graph.sparse_initializer.iter().map(|t| t.values.name.clone()));
-    defined.extend(graph.input.iter().map(|v| v.name.clone()));
+/// One graph: what it defines, in what order it reads, what it returns; then the bodies inside it.
+fn scope<'g>(graph: &'g GraphProto, outer: &HashSet<&'g str>, found: &mut Vec<Violation>) {
+    let mut own = entries(graph, found);
+    let mut known: HashSet<&str> = outer.union(&own).copied().collect();
     for node in &graph.node {
-        for name in node.output.iter().filter(|n| !n.is_empty()) {
-            if !defined.insert(name.clone()) {
-                report(found, node_place(node), format!("defines '{name}', which is already defined"));
-            }
-        }
-    }
-    defined
-}
-
-fn order(graph: &GraphProto, outer: &BTreeSet<String>, found: &mut Vec<Violation>) {
-    let mut known = outer.clone();
-    known.extend(graph.input.iter().map(|v| v.name.clone()));
-    known.extend(graph.initializer.iter().map(|t| t.name.clone()));
-    known.extend(graph.sparse_initializer.iter().map(|t| t.values.name.clone()));
-    for node in &graph.node {
-        for name in node.input.iter().filter(|n| !n.is_empty() && !known.contains(*n)) {
+        for name in node.input.iter().filter(|n| !n.is_empty() && !known.contains(n.as_str())) {
             report(found, node_place(node), format!("reads '{name}' before anything defines it"));
         }
-        for body in subgraphs(node) {
-            order(body, &known, found);
+        subgraphs(node).for_each(|body| scope(body, &known, found));
+        for name in node.output.iter().filter(|n| !n.is_empty()) {
+            if !own.insert(name) {
+                report(found, node_place(node), format!("defines '{name}', which is already defined"));
+            }
+            known.insert(name);
         }
-        known.extend(node.output.iter().cloned());
+    }
+    for output in graph.output.iter().filter(|v| !known.contains(v.name.as_str())) {
+        report(found, format!("graph output '{}'", output.name), "is defined by nothing");
     }
 }
 
-fn outputs(graph: &GraphProto, defined: &BTreeSet<String>, found: &mut Vec<Violation>) {
-    for output in graph.output.iter().filter(|v| !defined.contains(&v.name)) {
-        report(found, format!("graph output '{}'", output.name), "is defined by nothing");
+/// Values that exist before the first node runs; an initializer may also be an input.
+fn entries<'g>(graph: &'g GraphProto, found: &mut Vec<Violation>) -> HashSet<&'g str> {
+    let mut initializers = HashSet::new();
+    let sparse = graph.sparse_initializer.iter().map(|t| t.values.name.as_str());
+    for name in graph.initializer.iter().map(|t| t.name.as_str()).chain(sparse) {
+        if !initializers.insert(name) {
+            report(found, format!("initializer '{name}'"), "is defined twice");
+        }
     }
+    let mut inputs = HashSet::new();
+    for input in graph.input.iter().filter(|v| !inputs.insert(v.name.as_str())) {
+        report(found, format!("graph input '{}'", input.name), "is defined twice");
+    }
+    initializers.extend(graph.input.iter().map(|v| v.name.as_str()));
+    initializers
 }
 
 fn domains(graph: &Graph, proto: &GraphProto, found: &mut Vec<Violation>) {
@@ -135,7 +129,11 @@ fn quantization(graph: &Graph, node: &Node, found: &mut Vec<Violation>) {
     }
     if let (Some(scale), Some(zero)) = (constant(1), constant(2)) {
         if scale.dims != zero.dims {
-            report(found, node_place(node), format!("scale {:?} and zero point {:?} differ in shape", scale.dims, zero.dims));
+            report(
+                found,
+                node_place(node),
+                format!("scale {:?} and zero point {:?} differ in shape", scale.dims, zero.dims),
+            );
         }
     }
     if let (Some(values), Some(zero)) = (stored, constant(2)) {

@@ -1,0 +1,241 @@
+//! `upgrade_opset`: the same function, written for a newer operator set.
+
+use crate::facts::{Names, Recorded, input, is_standard, label, output, recorded};
+use crate::rank::ranks;
+use crate::upgrade_rules::convert;
+use crate::upgrade_table::OPERATORS;
+use crate::Pass;
+use std::collections::HashMap;
+use tapq::graph::{Edit, Graph, Patch, attr_i, subgraphs};
+use tapq::onnx::{DataType, GraphProto, NodeProto as Node, Tensor};
+use tapq::{Code, Error, Result};
+
+/// Oldest opset that can be upgraded: before it, broadcasting was an attribute.
+const OLDEST: i64 = 7;
+/// Newest opset that the rules know.
+const NEWEST: i64 = 25;
+
+/// ## What it does
+/// Converts the default domain to this opset, bodies included, and raises the IR version to the one of that release.
+///
+/// ## Why
+/// Per-axis scales need opset 13, 4-bit types need 21; devices ask for a newest one they read.
+///
+/// ## When it refuses
+/// With [`Code::Opset`], naming the node: opsets older than 7 or newer than 25, operators that the specification does
+/// not know, training outputs, and conversions that need a shape that is not recorded. Models that are new enough
+/// are left alone; functions import their own opsets and are not touched.
+///
+/// ## Example
+/// From 11 to 13, `y = Squeeze <axes = [0]> (x)` becomes `y = Squeeze (x, y_axes)`.
+pub struct UpgradeOpset {
+    /// The opset to reach.
+    pub to: i64,
+}
+
+impl Pass for UpgradeOpset {
+    fn name(&self) -> &'static str {
+        "upgrade_opset"
+    }
+
+    fn about(&self) -> &'static str {
+        "the same function in a newer operator set"
+    }
+
+    fn run(&self, graph: &Graph) -> Result<Option<Patch>> {
+        upgrade_opset(graph, self.to).map(Patch::into_option)
+    }
+}
+
+/// Edits that convert `graph` to opset `to` of the default domain; an empty patch if it is that new.
+///
+/// # Errors
+/// [`Code::Opset`], naming the node that cannot be converted.
+pub fn upgrade_opset(graph: &Graph, to: i64) -> Result<Patch> {
+    let (from, mut patch) = (graph.opset(), Patch::new());
+    if from >= to {
+        return Ok(patch);
+    }
+    if from < OLDEST || to > NEWEST {
+        let message = format!("cannot convert opset {from} to {to}; {OLDEST} to {NEWEST} are understood");
+        return Err(Error::new(Code::Opset, message).help("export the model again with a newer opset"));
+    }
+    patch.because(format!("opset {from} becomes {to}"));
+    let mut upgrade = Upgrade { graph, from, to, names: Names::of(graph) };
+    let (nodes, tensors) = upgrade.scope(graph.proto())?;
+    for (at, mut replacement) in nodes {
+        patch.because(format!("{} is written for opset {to}", label(&graph.nodes()[at])));
+        if let Some(last) = replacement.pop() {
+            replacement.into_iter().for_each(|node| patch.push(Edit::Insert(at, node)));
+            patch.push(Edit::Replace(at, last));
+        }
+    }
+    tensors.into_iter().for_each(|tensor| patch.push(Edit::SetInitializer(tensor)));
+    patch.push(Edit::SetOpset(to));
+    let ir = ir_for_opset(to);
+    if graph.model().ir_version < ir {
+        patch.push(Edit::SetIr(ir));
+    }
+    Ok(patch)
+}
+
+/// The IR version of the ONNX release that brought an opset (onnx/onnx docs/Versioning.md).
+pub fn ir_for_opset(opset: i64) -> i64 {
+    match opset {
+        ..=8 => 3,
+        9 => 4,
+        10 => 5,
+        11 => 6,
+        12..=14 => 7,
+        15..=18 => 8,
+        19 | 20 => 9,
+        21 | 22 => 10,
+        23 => 11,
+        24 => 12,
+        _ => 13,
+    }
+}
+
+/// Nodes that replace the node at a position.
+type Replacements = Vec<(usize, Vec<Node>)>;
+
+struct Upgrade<'g> {
+    graph: &'g Graph,
+    from: i64,
+    to: i64,
+    names: Names,
+}
+
+impl Upgrade<'_> {
+    fn scope(&mut self, proto: &GraphProto) -> Result<(Replacements, Vec<Tensor>)> {
+        let (mut replacements, mut tensors) = (vec![], vec![]);
+        let facts = ScopeFacts { main: self.graph, proto, recorded: recorded(proto), ranks: ranks(proto), producers: producers(proto) };
+        for (at, node) in proto.node.iter().enumerate() {
+            let with_bodies = self.bodies(node)?;
+            let mut scope = Scope { facts: &facts, to: self.to, names: &mut self.names, tensors: &mut tensors };
+            let written = match is_standard(node) {
+                true => scope.upgrade(with_bodies.as_ref().unwrap_or(node), self.from)?,
+                false => None,
+            };
+            replacements.extend(written.or(with_bodies.map(|n| vec![n])).map(|nodes| (at, nodes)));
+        }
+        Ok((replacements, tensors))
+    }
+
+    /// The node with its bodies converted, if any of them changes.
+    fn bodies(&mut self, node: &Node) -> Result<Option<Node>> {
+        if subgraphs(node).next().is_none() {
+            return Ok(None);
+        }
+        let mut node = node.clone();
+        for attribute in &mut node.attribute {
+            for body in attribute.g.as_mut().into_iter().chain(attribute.graphs.iter_mut()) {
+                self.body(body)?;
+            }
+        }
+        Ok(Some(node))
+    }
+
+    fn body(&mut self, body: &mut GraphProto) -> Result<()> {
+        let (replacements, tensors) = self.scope(body)?;
+        let mut replacements: HashMap<usize, Vec<Node>> = replacements.into_iter().collect();
+        let old = std::mem::take(&mut body.node).into_iter().enumerate();
+        body.node = old.flat_map(|(at, node)| replacements.remove(&at).unwrap_or_else(|| vec![node])).collect();
+        body.initializer.extend(tensors);
+        Ok(())
+    }
+}
+
+/// What is known of the graph around a node.
+pub(crate) struct ScopeFacts<'a> {
+    main: &'a Graph,
+    proto: &'a GraphProto,
+    recorded: HashMap<&'a str, Recorded>,
+    ranks: HashMap<&'a str, usize>,
+    producers: HashMap<&'a str, &'a Node>,
+}
+
+fn producers(proto: &GraphProto) -> HashMap<&str, &Node> {
+    proto.node.iter().flat_map(|node| node.output.iter().map(move |name| (name.as_str(), node))).collect()
+}
+
+/// Where the rules find facts, and leave new constants.
+pub(crate) struct Scope<'a> {
+    pub(crate) facts: &'a ScopeFacts<'a>,
+    pub(crate) to: i64,
+    pub(crate) names: &'a mut Names,
+    pub(crate) tensors: &'a mut Vec<Tensor>,
+}
+
+impl Scope<'_> {
+    /// Goes through the opsets one by one, as their authors did; `None` if nothing changes.
+    fn upgrade(&mut self, node: &Node, from: i64) -> Result<Option<Vec<Node>>> {
+        let mut nodes = vec![node.clone()];
+        for version in from + 1..=self.to {
+            let Some(last) = nodes.last() else { break };
+            if let Some(written) = convert(self, last, version).map_err(|e| e.at(label(node)))? {
+                nodes.pop();
+                nodes.extend(written);
+            }
+        }
+        if nodes.iter().any(|n| OPERATORS.binary_search(&n.op_type.as_str()).is_err()) {
+            return Err(refuse(format!("no opset up to {} has this operator", self.to)).at(label(node)));
+        }
+        Ok((nodes.as_slice() != std::slice::from_ref(node)).then_some(nodes))
+    }
+
+    /// Rank of a value, where it follows from the graph.
+    pub(crate) fn rank(&self, name: &str) -> Option<usize> {
+        let recorded = || self.facts.recorded.get(name).and_then(|r| r.dims.as_ref()).map(Vec::len);
+        self.facts.ranks.get(name).copied().or_else(recorded)
+    }
+
+    /// Extent of one axis of a value, where it is recorded.
+    pub(crate) fn extent(&self, name: &str, axis: usize) -> Option<i64> {
+        *self.facts.recorded.get(name)?.dims.as_ref()?.get(axis)?
+    }
+
+    /// Whether anything reads the value.
+    pub(crate) fn is_read(&self, name: &str) -> bool {
+        let proto = self.facts.proto;
+        proto.output.iter().any(|v| v.name == name) || proto.node.iter().any(|n| tapq::graph::reads(n).contains(name))
+    }
+
+    /// A float32 constant of the scope or of the main graph.
+    pub(crate) fn floats(&self, name: &str) -> Result<Option<Vec<f32>>> {
+        let own = self.facts.proto.initializer.iter().find(|t| t.name == name);
+        match own.or_else(|| self.facts.main.constant(name)).filter(|t| t.data_type == DataType::FLOAT as i32) {
+            Some(tensor) => tapq::onnx::floats(tensor, self.facts.main.external()).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Element type of a float value: what is recorded for it or for the values that it is made of, else float32.
+    pub(crate) fn float_type(&self, name: &str) -> i32 {
+        let mut name = name;
+        for _ in 0..self.facts.proto.node.len() + 1 {
+            if let Some(known) = self.facts.recorded.get(name).map(|r| r.data_type).filter(|t| *t != 0) {
+                return known;
+            }
+            let Some(maker) = self.facts.producers.get(name) else { break };
+            if let Some(to) = attr_i(maker, "to").filter(|_| maker.op_type == "Cast") {
+                return to as i32;
+            }
+            let Some(source) = input(maker, 0) else { break };
+            name = source;
+        }
+        DataType::FLOAT as i32
+    }
+
+    /// Adds a constant named after the node's first output, and gives its name.
+    pub(crate) fn constant(&mut self, node: &Node, what: &str, make: impl FnOnce(&str) -> Tensor) -> String {
+        let name = self.names.fresh(&format!("{}_{what}", output(node, 0).unwrap_or("")));
+        self.tensors.push(make(&name));
+        name
+    }
+}
+
+/// A conversion that is not possible.
+pub(crate) fn refuse(message: impl Into<String>) -> Error {
+    Error::new(Code::Opset, message).help("export the model again with a newer opset, or record its shapes first")
+}

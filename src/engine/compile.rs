@@ -1,0 +1,174 @@
+//! From the lowered graph to a plan of tract for one set of shapes, and its runs.
+
+use super::lower::{Input, Lowered};
+use super::{TapView, failure, ops, values};
+use crate::array::Array;
+use crate::onnx::{self, DataType, GraphProto, ModelProto, ValueInfoProto};
+use crate::{Code, Error, Result};
+use std::sync::Arc;
+use tract_onnx::tract_core::plan::eval;
+use tract_onnx::tract_hir::internal::*;
+use tract_onnx::tract_hir::ops::konst::Const;
+
+/// A parsed graph whose input shapes are open; its constants are shared with every plan made from it.
+pub(super) struct Template {
+    model: InferenceModel,
+    names: Arc<Names>,
+}
+
+/// What messages need after the graph itself is gone.
+struct Names {
+    places: Vec<String>,
+    taps: Vec<String>,
+    inputs: Vec<Input>,
+}
+
+impl Template {
+    /// Hands the graph to tract.
+    pub(super) fn new(lowered: Lowered) -> Result<Template> {
+        let onnx = framework();
+        refuse_unknown(&onnx, &lowered)?;
+        let Lowered { nodes, places, constants, foreign, inputs, outputs, taps, imports, ir_version } = lowered;
+        let inputs = inputs.into_iter().filter(|i| i.needed).collect();
+        let names = Arc::new(Names { places, taps, inputs });
+        let explain = |e: TractError| failure::explain(&e, &names.places);
+        let mut graph = GraphProto { node: nodes, initializer: foreign, ..Default::default() };
+        graph.input = constants.keys().map(|n| declare(n)).collect();
+        graph.input.extend(names.inputs.iter().map(|i| declare(&i.wire)));
+        graph.output = outputs.iter().map(|n| declare(n)).collect();
+        let model = ModelProto { graph: Some(graph).into(), opset_import: imports, ir_version, ..Default::default() };
+        let bytes = onnx::to_bytes(&model)?;
+        drop(model);
+        let proto = onnx.proto_model_for_read(&mut bytes.as_slice()).map_err(explain)?;
+        let parsed = onnx.parse(&proto, None).map_err(explain)?;
+        if let Some(name) = parsed.unresolved_inputs.first() {
+            return Err(Error::new(Code::InvalidGraph, format!("value '{name}' is read and never made")));
+        }
+        let mut model = parsed.model;
+        for (name, tensor) in constants {
+            let node = parsed.outlets_by_name[&name].node;
+            let fact = TypedFact::try_from(tensor.clone()).map_err(explain)?;
+            model.nodes[node].op = Box::new(Const::new(tensor).map_err(explain)?);
+            model.nodes[node].outputs[0].fact = fact.into();
+        }
+        model.inputs = names.inputs.iter().map(|i| parsed.outlets_by_name[&i.wire]).collect();
+        Ok(Template { model, names })
+    }
+
+    /// Compiles for inputs of these shapes.
+    pub(super) fn compile(&self, shapes: &[Vec<usize>]) -> Result<Plan> {
+        let explain = |e: TractError| failure::explain(&e, &self.names.places);
+        let mut model = self.model.clone();
+        for (ix, (input, shape)) in self.names.inputs.iter().zip(shapes).enumerate() {
+            let fact = InferenceFact::dt_shape(datum_type(input)?, shape);
+            model.set_input_fact(ix, fact).map_err(explain)?;
+        }
+        let mut typed = model.into_typed().map_err(explain)?;
+        self.check_taps(&typed)?;
+        typed.declutter().map_err(explain)?;
+        typed.optimize().map_err(explain)?;
+        let plan = TypedSimplePlan::new(typed).map_err(explain)?;
+        Ok(Plan { plan, names: self.names.clone() })
+    }
+
+    fn check_taps(&self, typed: &TypedModel) -> Result<()> {
+        for node in &typed.nodes {
+            let Some(tap) = node.op_as::<ops::Tap>() else { continue };
+            let found = node.outputs[0].fact.datum_type;
+            if found != DatumType::F32 {
+                let name = &self.names.taps[tap.index];
+                return Err(Error::new(Code::Engine, format!("cannot observe '{name}': it is {found:?}, not float32")));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn framework() -> tract_onnx::Onnx {
+    let mut onnx = tract_onnx::onnx().with_ignore_value_info(true);
+    onnx.op_register.insert(ops::TAP, ops::build_tap);
+    onnx.op_register.insert(ops::FAKE_QUANTIZE, ops::build_fake_quantize);
+    onnx
+}
+
+/// Operators that tract does not have would otherwise surface only where their output is used.
+fn refuse_unknown(onnx: &tract_onnx::Onnx, lowered: &Lowered) -> Result<()> {
+    for (node, place) in lowered.nodes.iter().zip(&lowered.places) {
+        if !onnx.op_register.0.contains_key(&node.op_type) {
+            let message = format!("the engine has no operator '{}'", node.op_type);
+            return Err(Error::new(Code::Engine, message).at(place.clone()));
+        }
+    }
+    Ok(())
+}
+
+/// A value without a shape; tract insists on a type and gets the true fact later.
+fn declare(name: &str) -> ValueInfoProto {
+    let mut value = ValueInfoProto { name: name.to_owned(), ..Default::default() };
+    value.type_.mut_or_insert_default().mut_tensor_type().elem_type = DataType::FLOAT as i32;
+    value
+}
+
+fn datum_type(input: &Input) -> Result<DatumType> {
+    Ok(match onnx::data_type(input.data_type) {
+        Some(DataType::FLOAT) => DatumType::F32,
+        Some(DataType::DOUBLE) => DatumType::F64,
+        Some(DataType::INT64) => DatumType::I64,
+        Some(DataType::INT32) => DatumType::I32,
+        Some(DataType::UINT8) => DatumType::U8,
+        Some(DataType::INT8) => DatumType::I8,
+        Some(DataType::BOOL) => DatumType::Bool,
+        _ => {
+            let message = format!("input '{}' has data type {}, which samples cannot hold", input.name, input.data_type);
+            return Err(Error::new(Code::Engine, message));
+        }
+    })
+}
+
+/// A graph compiled for one set of input shapes.
+pub(super) struct Plan {
+    plan: Arc<TypedSimplePlan>,
+    names: Arc<Names>,
+}
+
+impl Plan {
+    /// Runs on one array for each input.
+    pub(super) fn run(&self, arrays: &[&Array], on_tap: &mut dyn FnMut(usize, &TapView)) -> Result<Vec<Array>> {
+        let mut inputs = tvec!();
+        for (array, input) in arrays.iter().zip(&self.names.inputs) {
+            inputs.push(self.input(array, input)?.into_tvalue());
+        }
+        let found = failure::guard(|| {
+            let explain = |e: TractError| failure::explain(&e, &self.names.places);
+            let mut state = self.plan.spawn().map_err(explain)?;
+            state
+                .run_plan_with_eval(inputs, |context, op_state, node, values| -> TractResult<TVec<TValue>> {
+                    match node.op_as::<ops::Tap>() {
+                        Some(tap) => show(tap.index, &values, on_tap).map(|()| values),
+                        None => eval(context, op_state, node, values),
+                    }
+                })
+                .map_err(explain)
+        })?;
+        found.iter().map(|tensor| values::to_array(tensor)).collect()
+    }
+
+    fn input(&self, array: &Array, input: &Input) -> Result<Tensor> {
+        let explain = |e: TractError| failure::explain(&e, &self.names.places);
+        let tensor = values::to_tensor(array).map_err(explain)?;
+        let expected = datum_type(input)?;
+        if tensor.datum_type() != expected {
+            let found = array.values.type_name();
+            let message = format!("input '{}' holds {expected:?}, the sample {found}", input.name);
+            return Err(Error::new(Code::Samples, message));
+        }
+        Ok(tensor)
+    }
+}
+
+fn show(index: usize, values: &[TValue], on_tap: &mut dyn FnMut(usize, &TapView)) -> TractResult<()> {
+    let value = values.first().context("a tap without a value")?;
+    let view = value.try_as_plain_ram()?;
+    on_tap(index, &TapView { dims: value.shape(), values: view.as_slice::<f32>()? });
+    Ok(())
+}

@@ -1,0 +1,71 @@
+//! tract's chains of errors, and its panics, as one readable sentence.
+
+use crate::{Code, Error, Result};
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use tract_onnx::prelude::TractError;
+
+/// Runs `work`; a panic inside becomes an error, since tract asserts on some malformed models.
+pub(super) fn guard<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|payload| {
+        let text = panic_text(&*payload);
+        Err(Error::new(Code::Engine, format!("the engine failed an internal check: {text}")).help(HELP))
+    })
+}
+
+const HELP: &str = "the model may be malformed, or use an operator in a way that the engine does not support";
+
+fn panic_text(payload: &(dyn Any + Send)) -> &str {
+    let owned = payload.downcast_ref::<String>().map(String::as_str);
+    owned.or_else(|| payload.downcast_ref::<&str>().copied()).unwrap_or("no message")
+}
+
+/// The root cause of a tract error, at the node that its chain names.
+///
+/// `places[i]` describes the node that lowering called `i|…`.
+pub(super) fn explain(error: &TractError, places: &[String]) -> Error {
+    let root = error.root_cause().to_string();
+    let first = root.lines().next().unwrap_or("").trim().trim_end_matches('.');
+    let shown: String = first.chars().take(300).collect();
+    let explained = Error::new(Code::Engine, format!("the engine cannot run it: {shown}"));
+    match error.chain().find_map(|cause| node_index(&cause.to_string())).and_then(|i| places.get(i)) {
+        Some(place) => explained.at(place.clone()),
+        None => explained,
+    }
+}
+
+/// The digits before the first `|` that has some.
+fn node_index(text: &str) -> Option<usize> {
+    text.match_indices('|').find_map(|(bar, _)| {
+        let head = &text[..bar];
+        let digits = head.len() - head.trim_end_matches(|c: char| c.is_ascii_digit()).len();
+        head[head.len() - digits..].parse().ok()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_the_node_and_the_root_cause() {
+        let places = ["a".to_owned(), "node 'conv' (Conv)".to_owned()];
+        let root = TractError::msg("kernel is bigger than input\nbacktrace");
+        let error = explain(&root.context("Failed analyse for node #7 \"1|y\" Conv").context("outer"), &places);
+        assert_eq!(error.places().collect::<Vec<_>>(), ["node 'conv' (Conv)"]);
+        assert_eq!(error.message(), "the engine cannot run it: kernel is bigger than input");
+    }
+
+    #[test]
+    fn survives_chains_without_a_node() {
+        let error = explain(&TractError::msg("x | y"), &[]);
+        assert_eq!(error.places().count(), 0);
+    }
+
+    #[test]
+    fn a_panic_becomes_an_error() {
+        let failed = guard::<()>(|| std::panic::panic_any("index out of bounds".to_owned()));
+        let message = failed.map_err(|e| e.message().to_owned());
+        assert_eq!(message, Err("the engine failed an internal check: index out of bounds".to_owned()));
+    }
+}

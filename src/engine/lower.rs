@@ -1,0 +1,239 @@
+//! From a [`Graph`] to what tract is given: needed nodes only, weights as tensors, QDQ as fake quantization, taps placed.
+//!
+//! Stale `value_info` and declared output shapes are left behind; input shapes come from the samples.
+
+use super::constants::{Constant, Constants};
+use super::{Options, ops, quantized};
+use crate::array::Array;
+use crate::graph::{Graph, set_attr};
+use crate::onnx::{Dimension, GraphProto, NodeProto as Node, OperatorSetIdProto, Tensor, ValueInfoProto, dimension};
+use crate::samples::Sample;
+use crate::{Code, Error, Result};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+/// Suffix that a tapped value gets before its tap; the tap's output has the value's name, so that no reader changes.
+const UNTAPPED: &str = "|untapped";
+
+/// A graph in the form that [`super::compile`] feeds to tract.
+pub(super) struct Lowered {
+    /// Nodes called `i|name`, where `i` is a position in `places`.
+    pub(super) nodes: Vec<Node>,
+    /// What messages call each node of `nodes`.
+    pub(super) places: Vec<String>,
+    /// Weights and other constants by value name.
+    pub(super) constants: BTreeMap<String, Constant>,
+    /// Constants of types that only tract decodes.
+    pub(super) foreign: Vec<Tensor>,
+    /// Inputs that samples supply.
+    pub(super) inputs: Vec<Input>,
+    /// Value names of the outputs, in the order asked.
+    pub(super) outputs: Vec<String>,
+    /// Names of the taps, by tap index.
+    pub(super) taps: Vec<String>,
+    pub(super) imports: Vec<OperatorSetIdProto>,
+    pub(super) ir_version: i64,
+}
+
+/// An input of the graph that samples supply.
+#[derive(Clone, Debug)]
+pub(super) struct Input {
+    pub(super) name: String,
+    /// What the value is called in the lowered graph.
+    pub(super) wire: String,
+    /// `TensorProto.DataType`.
+    pub(super) data_type: i32,
+    /// Whether anything that was asked for depends on it.
+    pub(super) needed: bool,
+    /// `None` for an axis of free extent; `None` altogether where the file declares no shape.
+    dims: Option<Vec<Option<usize>>>,
+}
+
+impl Input {
+    /// The shape, where it does not depend on the sample.
+    pub(super) fn static_shape(&self) -> Option<Vec<usize>> {
+        self.dims.as_ref()?.iter().copied().collect()
+    }
+
+    /// The array that `sample` holds for this input.
+    pub(super) fn pick<'a>(&self, sample: &'a Sample) -> Result<&'a Array> {
+        let Some((_, array)) = sample.inputs.iter().find(|(name, _)| *name == self.name) else {
+            let given: Vec<&str> = sample.inputs.iter().map(|(n, _)| n.as_str()).collect();
+            return Err(Error::new(Code::Samples, format!("no array for the model's input '{}'", self.name))
+                .help(format!("the sample holds: {}", given.join(", "))));
+        };
+        let fits = |dims: &[Option<usize>]| {
+            dims.len() == array.dims.len() && dims.iter().zip(&array.dims).all(|(d, a)| d.is_none_or(|d| d == *a))
+        };
+        match &self.dims {
+            Some(dims) if !fits(dims) => Err(self.misfit(dims, &array.dims)),
+            _ => Ok(array),
+        }
+    }
+
+    fn misfit(&self, dims: &[Option<usize>], found: &[usize]) -> Error {
+        let shown: Vec<String> = dims.iter().map(|d| d.map_or("?".to_owned(), |d| d.to_string())).collect();
+        let message = format!("input '{}' has shape [{}], the sample {found:?}", self.name, shown.join(", "));
+        Error::new(Code::Samples, message).help("check the preprocessing, or bind a symbolic dimension with --dim")
+    }
+}
+
+/// Lowers what `outputs` and `taps` need.
+pub(super) fn lower(graph: &Graph, outputs: &[String], taps: &[String], options: &Options) -> Result<Lowered> {
+    refuse_sparse(graph)?;
+    let constants = Constants::new(graph);
+    let roots: BTreeSet<&str> = outputs.iter().chain(taps).map(String::as_str).collect();
+    let needed = prune(graph.nodes().iter().collect(), &roots);
+    for node in &needed {
+        refuse_foreign(graph, node)?;
+    }
+    let (nodes, dequantized) = quantized::lower(&needed, &constants)?;
+    let mut nodes: Vec<Node> = prune(nodes.iter().collect(), &roots).into_iter().cloned().collect();
+    quantized::refuse_rest(&nodes, &constants)?;
+    let read = read_names(&nodes, &roots);
+    let mut inputs = declared_inputs(graph, options, &read);
+    place_taps(taps, &mut nodes, &mut inputs, graph)?;
+    let places = nodes.iter().map(node_place).collect();
+    for (i, node) in nodes.iter_mut().enumerate() {
+        node.name = format!("{i}|{}", node.output.first().map_or("", String::as_str));
+    }
+    let (constants, foreign) = constants.decode(&read, dequantized)?;
+    let proto = graph.model();
+    Ok(Lowered {
+        nodes,
+        places,
+        constants,
+        foreign,
+        inputs,
+        outputs: outputs.to_vec(),
+        taps: taps.to_vec(),
+        imports: proto.opset_import.clone(),
+        ir_version: proto.ir_version,
+    })
+}
+
+/// How a node is called in messages: its name, or operator and first output.
+pub(super) fn node_place(node: &Node) -> String {
+    match node.name.is_empty() {
+        false => format!("node '{}' ({})", node.name, node.op_type),
+        true => format!("{} that makes '{}'", node.op_type, node.output.first().map_or("", String::as_str)),
+    }
+}
+
+fn refuse_sparse(graph: &Graph) -> Result<()> {
+    match graph.proto().sparse_initializer.first() {
+        Some(t) => Err(Error::new(Code::Engine, "sparse initializers are not supported").at(t.values.name.clone())),
+        None => Ok(()),
+    }
+}
+
+/// tract looks operators up by type alone, so a domain that it does not know would be taken for ONNX's.
+fn refuse_foreign(graph: &Graph, node: &Node) -> Result<()> {
+    let refuse = |what: String| Err(Error::new(Code::Engine, what).at(node_place(node)));
+    if graph.model().functions.iter().any(|f| f.name == node.op_type && f.domain == node.domain) {
+        return refuse(format!("calls of model-local functions ('{}') are not supported", node.op_type));
+    }
+    if !matches!(node.domain.as_str(), "" | "ai.onnx" | "ai.onnx.ml" | "com.microsoft") {
+        return refuse(format!("operators of domain '{}' are not supported", node.domain));
+    }
+    Ok(())
+}
+
+/// The nodes that `roots` depend on, in file order.
+fn prune<'a>(nodes: Vec<&'a Node>, roots: &BTreeSet<&'a str>) -> Vec<&'a Node> {
+    let mut producer: HashMap<&str, usize> = HashMap::new();
+    for (i, node) in nodes.iter().enumerate() {
+        producer.extend(node.output.iter().filter(|n| !n.is_empty()).map(|n| (n.as_str(), i)));
+    }
+    let mut keep = vec![false; nodes.len()];
+    let mut open: Vec<&str> = roots.iter().copied().collect();
+    while let Some(name) = open.pop() {
+        if let Some(&i) = producer.get(name).filter(|i| !keep[**i]) {
+            keep[i] = true;
+            reads(nodes[i], &mut |n| open.push(n));
+        }
+    }
+    nodes.into_iter().zip(keep).filter_map(|(node, keep)| keep.then_some(node)).collect()
+}
+
+/// Names that a node reads, and every name inside its subgraphs, which includes what they capture.
+fn reads<'a>(node: &'a Node, see: &mut dyn FnMut(&'a str)) {
+    node.input.iter().filter(|n| !n.is_empty()).for_each(|n| see(n));
+    for body in node.attribute.iter().flat_map(|a| a.g.as_ref().into_iter().chain(&a.graphs)) {
+        body_reads(body, see);
+    }
+}
+
+fn body_reads<'a>(body: &'a GraphProto, see: &mut dyn FnMut(&'a str)) {
+    body.node.iter().for_each(|node| reads(node, see));
+    body.output.iter().for_each(|v| see(&v.name));
+}
+
+fn read_names(nodes: &[Node], roots: &BTreeSet<&str>) -> BTreeSet<String> {
+    let mut read: BTreeSet<String> = roots.iter().map(|n| (*n).to_owned()).collect();
+    for node in nodes {
+        reads(node, &mut |n| {
+            read.insert(n.to_owned());
+        });
+    }
+    read
+}
+
+fn declared_inputs(graph: &Graph, options: &Options, read: &BTreeSet<String>) -> Vec<Input> {
+    let supplied = graph.proto().input.iter().filter(|v| graph.index().initializer(&v.name).is_none());
+    supplied.map(|v| declared(v, options, read.contains(&v.name))).collect()
+}
+
+fn declared(value: &ValueInfoProto, options: &Options, needed: bool) -> Input {
+    let tensor = value.type_.as_ref().map(|t| t.tensor_type());
+    let dims = tensor.and_then(|t| t.shape.as_ref()).map(|s| {
+        let dims = s.dim.iter().enumerate();
+        dims.map(|(axis, d)| extent(axis, d, options)).collect()
+    });
+    let data_type = tensor.map_or(0, |t| t.elem_type);
+    Input { name: value.name.clone(), wire: value.name.clone(), data_type, needed, dims }
+}
+
+/// A symbolic first axis is the batch, 1 unless bound; other symbolic axes are bound or free.
+fn extent(axis: usize, dim: &Dimension, options: &Options) -> Option<usize> {
+    let batch = (axis == 0).then_some(1);
+    match &dim.value {
+        Some(dimension::Value::DimValue(n)) => usize::try_from(*n).ok().filter(|n| *n > 0).or(batch),
+        Some(dimension::Value::DimParam(name)) => options.dims.get(name).copied().or(batch),
+        _ => batch,
+    }
+}
+
+/// Puts a [`ops::TAP`] behind each tapped value, under the value's own name.
+fn place_taps(taps: &[String], nodes: &mut Vec<Node>, inputs: &mut [Input], graph: &Graph) -> Result<()> {
+    let mut sources: HashMap<String, String> = HashMap::new();
+    for (index, name) in taps.iter().enumerate() {
+        let from = match sources.get(name) {
+            Some(earlier) => earlier.clone(),
+            None => untap(name, nodes, inputs, graph)?,
+        };
+        let free = format!("{name}|tapped{index}");
+        let output = if sources.contains_key(name) { free } else { name.clone() };
+        sources.insert(name.clone(), from.clone());
+        let mut node = Node { op_type: ops::TAP.into(), name: format!("tap of {name}"), ..Default::default() };
+        (node.input, node.output) = (vec![from], vec![output]);
+        set_attr(&mut node, "index", index as i64);
+        nodes.push(node);
+    }
+    Ok(())
+}
+
+/// Renames `name` where it is made and returns the new name.
+fn untap(name: &str, nodes: &mut [Node], inputs: &mut [Input], graph: &Graph) -> Result<String> {
+    let renamed = format!("{name}{UNTAPPED}");
+    let outputs = nodes.iter_mut().flat_map(|n| n.output.iter_mut());
+    let wires = inputs.iter_mut().map(|i| &mut i.wire);
+    if let Some(made) = outputs.chain(wires).find(|n| *n == name) {
+        made.clone_from(&renamed);
+        return Ok(renamed);
+    }
+    let why = match graph.index().knows(name) {
+        true => "is a constant: its value is known without a run",
+        false => "is not a value of the main graph",
+    };
+    Err(Error::new(Code::Engine, format!("cannot observe '{name}': it {why}")))
+}

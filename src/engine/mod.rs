@@ -1,0 +1,139 @@
+//! Running a graph on samples: the only room that names tract.
+//!
+//! [`Engine::new`] lowers the graph once (weights decoded, QDQ turned into our own fake quantization, taps placed);
+//! each distinct set of sample shapes is compiled on first use and kept.
+//! An engine is shared by reference between threads; a run is single-threaded, so results do not depend on how
+//! many run at once.
+//! Deliberately absent: integer kernels, batching of samples, other devices.
+
+mod compile;
+mod constants;
+mod dequantize;
+mod failure;
+mod lower;
+mod ops;
+mod quantized;
+#[cfg(test)]
+mod tests;
+mod values;
+
+use crate::array::Array;
+use crate::graph::Graph;
+use crate::samples::Sample;
+use crate::{Code, Error, Result};
+use compile::{Plan, Template};
+use lower::{Input, Lowered};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+/// Compiled plans that an engine keeps, one for each distinct set of sample shapes.
+const MAX_PLANS: usize = 8;
+
+/// What the samples leave open.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Values of symbolic dimensions by name; a symbolic first axis is 1 unless it is named here.
+    pub dims: BTreeMap<String, usize>,
+}
+
+/// A tapped float tensor, borrowed for the duration of one callback.
+#[derive(Clone, Copy, Debug)]
+pub struct TapView<'a> {
+    /// Extent of each axis.
+    pub dims: &'a [usize],
+    /// Elements in row-major order.
+    pub values: &'a [f32],
+}
+
+/// A graph ready to run on samples.
+pub struct Engine {
+    inputs: Vec<Input>,
+    plans: Mutex<Plans>,
+}
+
+/// Plans by the shapes of the inputs, latest last; the template goes once no further shape is possible.
+struct Plans {
+    template: Option<Template>,
+    compiled: Vec<(Vec<Vec<usize>>, Arc<Plan>)>,
+}
+
+impl Engine {
+    /// Prepares `graph`; during a run the caller sees the float tensors of `taps`, names of inputs or produced values
+    /// of the main graph.
+    ///
+    /// A graph whose shapes are known is compiled here, another one on its first sample.
+    ///
+    /// # Errors
+    /// [`Code::Engine`] names the node that cannot run, or the tap that is unknown or not float.
+    pub fn new(graph: &Graph, taps: &[String], options: &Options) -> Result<Engine> {
+        let outputs: Vec<String> = graph.proto().output.iter().map(|v| v.name.clone()).collect();
+        Engine::with_outputs(graph, &outputs, taps, options)
+    }
+
+    fn with_outputs(graph: &Graph, outputs: &[String], taps: &[String], options: &Options) -> Result<Engine> {
+        let lowered = lower::lower(graph, outputs, taps, options)?;
+        let inputs = lowered.inputs.clone();
+        let template = failure::guard(|| Template::new(lowered))?;
+        let engine = Engine { inputs, plans: Mutex::new(Plans { template: Some(template), compiled: vec![] }) };
+        if let Some(shapes) = engine.needed().map(Input::static_shape).collect() {
+            engine.plan(&shapes)?;
+            engine.lock().template = None;
+        }
+        Ok(engine)
+    }
+
+    /// Runs one sample and returns the outputs in graph order; `on_tap` gets the index of the tap and its tensor,
+    /// each tap once, in execution order.
+    ///
+    /// # Errors
+    /// [`Code::Samples`] where the sample does not fit the graph's inputs, [`Code::Engine`] where a node fails.
+    pub fn run(&self, sample: &Sample, on_tap: &mut dyn FnMut(usize, &TapView)) -> Result<Vec<Array>> {
+        let arrays = self.needed().map(|input| input.pick(sample)).collect::<Result<Vec<&Array>>>()?;
+        if let Some((name, _)) = sample.inputs.iter().find(|(name, _)| self.inputs.iter().all(|i| i.name != *name)) {
+            let known: Vec<&str> = self.inputs.iter().map(|i| i.name.as_str()).collect();
+            return Err(Error::new(Code::Samples, format!("the model has no input '{name}'"))
+                .help(format!("its inputs are: {}", known.join(", "))));
+        }
+        let shapes: Vec<Vec<usize>> = arrays.iter().map(|a| a.dims.clone()).collect();
+        self.plan(&shapes)?.run(&arrays, on_tap)
+    }
+
+    fn plan(&self, shapes: &Vec<Vec<usize>>) -> Result<Arc<Plan>> {
+        let mut plans = self.lock();
+        if let Some(at) = plans.compiled.iter().position(|(known, _)| known == shapes) {
+            return Ok(plans.compiled[at].1.clone());
+        }
+        let Some(template) = &plans.template else {
+            return Err(Error::new(Code::Engine, format!("the model is compiled for other shapes than {shapes:?}")));
+        };
+        let plan = Arc::new(failure::guard(|| template.compile(shapes))?);
+        if plans.compiled.len() == MAX_PLANS {
+            plans.compiled.remove(0);
+        }
+        plans.compiled.push((shapes.clone(), plan.clone()));
+        Ok(plan)
+    }
+
+    fn needed(&self) -> impl Iterator<Item = &Input> {
+        self.inputs.iter().filter(|i| i.needed)
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Plans> {
+        self.plans.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+/// Evaluates `values`, none of which may depend on an input of the graph, in the order asked.
+///
+/// # Errors
+/// [`Code::Engine`] where a value depends on an input or a node cannot be evaluated.
+pub fn evaluate_constants(graph: &Graph, values: &[String]) -> Result<Vec<Array>> {
+    if values.is_empty() {
+        return Ok(vec![]);
+    }
+    let engine = Engine::with_outputs(graph, values, &[], &Options::default())?;
+    if let Some(input) = engine.needed().next() {
+        return Err(Error::new(Code::Engine, format!("a value to fold depends on the graph input '{}'", input.name)));
+    }
+    engine.run(&Sample::default(), &mut |_, _| {})
+}
