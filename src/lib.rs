@@ -6,5 +6,6 @@ pub mod graph;
 pub mod onnx;
 pub mod samples;
 pub mod target;
+pub mod yaml;
 
 pub use error::{Code, Context, Error, Result};
