@@ -5,6 +5,7 @@ mod guard;
 mod read;
 mod tensor;
 mod text;
+mod types;
 mod write;
 
 pub use external::ExternalData;
@@ -17,18 +18,13 @@ pub use onnx_protobuf::{
     TensorProto as Tensor, TensorShapeProto, TypeProto, ValueInfoProto,
 };
 pub use read::{parse, read};
-pub use tensor::{INT2, UINT2, element_count, floats, from_floats, from_ints, from_i64s, ints};
+pub use tensor::{array, byte_size, element_count, floats, from_floats, from_i64s, from_ints, ints};
 pub use text::{parse_text, print_text};
+pub use types::{INT2, UINT2, data_type, type_name};
 pub use write::{to_bytes, write};
 
 /// A graph without nodes, what a model without a graph reads as.
 pub fn empty_graph() -> &'static GraphProto {
     use onnx_protobuf::Message;
     GraphProto::default_instance()
-}
-
-/// The element type that a number names, where this library knows it.
-pub fn data_type(number: i32) -> Option<DataType> {
-    use protobuf::Enum;
-    DataType::from_i32(number)
 }
