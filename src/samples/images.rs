@@ -4,8 +4,10 @@ use super::pixels::Pixels;
 use super::preprocess::{Kind, read_text};
 use super::{InputSpec, Preprocess, Request, Sample, SampleSet, check, extension, file_name};
 use crate::{Code, Context, Error, Result};
-use image::{DynamicImage, ImageReader, Limits};
+use image::{DynamicImage, ImageFormat, ImageReader, Limits};
 use rayon::prelude::*;
+use std::fs::File;
+use std::io::{Cursor, Read};
 use std::path::{Component, Path, PathBuf};
 
 const LABELS: &str = "labels.txt";
@@ -60,8 +62,12 @@ fn sample(path: &Path, input: &InputSpec, preprocess: &Preprocess) -> Result<Sam
 
 fn decode(path: &Path) -> Result<Pixels> {
     let unreadable = |why: String| Error::new(Code::Samples, format!("cannot read the picture: {why}"));
-    let reader = ImageReader::open(path).and_then(ImageReader::with_guessed_format);
-    let mut reader = reader.map_err(|e| unreadable(e.to_string()))?;
+    let bytes = read_bytes(path).map_err(|e| unreadable(e.to_string()))?;
+    let mut reader = ImageReader::new(Cursor::new(&bytes));
+    reader = reader.with_guessed_format().map_err(|e| unreadable(e.to_string()))?;
+    if reader.format() == Some(ImageFormat::Jpeg) && is_cut_off(&bytes) {
+        return Err(unreadable("the file is cut off".to_owned()));
+    }
     let mut limits = Limits::default();
     (limits.max_image_width, limits.max_image_height) = (Some(LONGEST_SIDE), Some(LONGEST_SIDE));
     limits.max_alloc = Some(MOST_BYTES);
@@ -76,6 +82,20 @@ fn decode(path: &Path) -> Result<Pixels> {
         return Err(unreadable("it has no pixels".to_owned()));
     }
     Ok(Pixels { height, width, channels, data })
+}
+
+fn read_bytes(path: &Path) -> std::io::Result<Vec<u8>> {
+    let mut bytes = vec![];
+    File::open(path)?.take(MOST_BYTES).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// Whether a JPEG's last scan has no end: the decoder fills what is missing with grey and says nothing.
+fn is_cut_off(bytes: &[u8]) -> bool {
+    // Neither marker occurs inside the data of a scan, where 0xFF is followed by 0 or a restart marker.
+    let last = |marker: u8| bytes.windows(2).rposition(|pair| pair == [0xFF, marker]);
+    let (start, end) = (last(0xDA), last(0xD9));
+    start.is_none() || end < start
 }
 
 fn entries(folder: &Path) -> Result<Vec<Entry>> {

@@ -49,9 +49,11 @@ impl Pixels {
             return Ok(self);
         }
         let (top, left) = ((self.height - height) / 2, (self.width - width) / 2);
-        let rows = self.data.chunks_exact(self.width * self.channels).skip(top).take(height);
         let kept = left * self.channels..(left + width) * self.channels;
-        let data = rows.flat_map(|row| &row[kept.clone()]).copied().collect();
+        let mut data = Vec::with_capacity(height * kept.len());
+        for row in self.data.chunks_exact(self.width * self.channels).skip(top).take(height) {
+            data.extend_from_slice(&row[kept.clone()]);
+        }
         Ok(Pixels { height, width, channels: self.channels, data })
     }
 
@@ -65,10 +67,9 @@ impl Pixels {
                 Array::from_f32(vec![1, height, width, channels], values)
             }
             Layout::Nchw => {
-                let plane = |c: usize| self.data.iter().skip(c).step_by(channels);
                 let mut values = Vec::with_capacity(self.data.len());
                 for (c, table) in tables.iter().enumerate() {
-                    values.extend(plane(c).map(|&x| table[usize::from(x)]));
+                    values.extend(self.data.chunks_exact(channels).map(|pixel| table[usize::from(pixel[c])]));
                 }
                 Array::from_f32(vec![1, channels, height, width], values)
             }

@@ -120,15 +120,10 @@ fn damaged_pictures_are_errors_that_name_them() {
         let path = folder.path().join(name);
         picture.save(&path).unwrap();
         let bytes = fs::read(&path).unwrap();
-        for length in [0, 1, 20, bytes.len() / 2] {
+        for length in [0, 1, 20, bytes.len() / 2, bytes.len() - 13] {
             fs::write(&path, &bytes[..length]).unwrap();
-            match load(folder.path(), &spec(&[3, 64, 64]), &raw(), &first(1)) {
-                Err(error) => {
-                    assert!(error.to_string().contains(&format!("{name}: cannot read the picture")), "{error}")
-                }
-                // Like other JPEG readers, this one shows the part of the picture that is there.
-                Ok(_) => assert!(name == "a.jpg" && length > 20),
-            }
+            let error = load(folder.path(), &spec(&[3, 64, 64]), &raw(), &first(1)).unwrap_err();
+            assert!(error.to_string().contains(&format!("{name}: cannot read the picture")), "{error}");
         }
     }
 }
