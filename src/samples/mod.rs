@@ -1,6 +1,30 @@
 //! Samples: what the network is shown. Images, arrays, ONNX test data; preprocessing; sidecars.
+//!
+//! [`load`] looks at what a path holds and reads only the samples that a [`Selection`] names, in an order that
+//! depends on the files alone. Files are not trusted: sizes are checked before memory is taken for them.
+
+mod arrays;
+mod check;
+mod element;
+mod forms;
+mod images;
+mod npy;
+mod pixels;
+mod preprocess;
+mod resize;
+mod select;
+mod sidecar;
+mod synthetic;
+mod test_data;
 
 use crate::array::Array;
+use crate::{Code, Error, Result};
+use std::path::Path;
+
+pub use preprocess::{ChannelOrder, Crop, Filter, Kind, Layout, PRESETS, Preprocess, Resize, Shorter};
+pub use select::Selection;
+pub use sidecar::{Sidecar, read_sidecar, sidecar_path};
+pub use synthetic::synthetic;
 
 /// One sample: an array for each named graph input, batch axis of extent 1 included.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -8,3 +32,124 @@ pub struct Sample {
     /// Input name and its array, in the order of the graph's inputs.
     pub inputs: Vec<(String, Array)>,
 }
+
+/// What the graph wants for one of its inputs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InputSpec {
+    /// Name of the graph input.
+    pub name: String,
+    /// Extent of each axis, batch axis included; `None` where it is symbolic.
+    pub dims: Vec<Option<usize>>,
+    /// Whether elements are floating point; samples then become float32, else they keep their integer type.
+    pub is_float: bool,
+}
+
+/// Samples that were read, and what reports say about them.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SampleSet {
+    /// The samples, in the order of the selection.
+    pub samples: Vec<Sample>,
+    /// Class of each sample, where the source holds classes.
+    pub labels: Option<Vec<i64>>,
+    /// Name of the file or folder, without the folders above it.
+    pub source: String,
+    /// Whether the samples were made up.
+    pub synthetic: bool,
+    /// File name or row number of each sample.
+    pub ids: Vec<String>,
+}
+
+/// Reads the selected samples at `path`: a folder of JPEG/PNG, one such file, `.npy`, `.npz`, or ONNX test data.
+///
+/// A folder's order is that of its `labels.txt` (`FILE CLASS` a line), else bytewise by name.
+///
+/// # Errors
+/// [`Code::Samples`] where samples are missing, unreadable or of the wrong shape, [`Code::NonFinite`] where one holds
+/// NaN or infinity; both name the file and the sample.
+pub fn load(path: &Path, inputs: &[InputSpec], preprocess: &Preprocess, selection: &Selection) -> Result<SampleSet> {
+    let request = Request { path, inputs, preprocess, selection };
+    match Form::of(path)? {
+        Form::Images => images::folder(&request),
+        Form::Image => images::file(&request),
+        Form::Npy => arrays::npy(&request),
+        Form::Npz => arrays::npz(&request),
+        Form::TestData => test_data::folder(&request),
+    }
+}
+
+/// How many samples `path` holds, told without decoding any.
+///
+/// # Errors
+/// [`Code::Samples`] where `path` holds no samples in a known form.
+pub fn available(path: &Path) -> Result<usize> {
+    match Form::of(path)? {
+        Form::Images => images::count(path),
+        Form::Image => Ok(1),
+        Form::Npy => arrays::npy_rows(path),
+        Form::Npz => arrays::npz_rows(path),
+        Form::TestData => Ok(test_data::sets(path)?.len()),
+    }
+}
+
+struct Request<'a> {
+    path: &'a Path,
+    inputs: &'a [InputSpec],
+    preprocess: &'a Preprocess,
+    selection: &'a Selection,
+}
+
+impl Request<'_> {
+    fn sample_set(&self, samples: Vec<Sample>, labels: Option<Vec<i64>>, ids: Vec<String>) -> SampleSet {
+        SampleSet { samples, labels, source: file_name(self.path), synthetic: false, ids }
+    }
+
+    fn only_input(&self, what: &str) -> Result<&InputSpec> {
+        match self.inputs {
+            [input] => Ok(input),
+            inputs => {
+                let names: Vec<_> = inputs.iter().map(|i| format!("`{}`", i.name)).collect();
+                Err(Error::new(Code::Samples, format!("{what} feeds one input, the graph has {}", names.join(", ")))
+                    .at(self.path.display().to_string())
+                    .help("use an .npz whose arrays are named like the inputs, or an ONNX test_data_set folder"))
+            }
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    Images,
+    Image,
+    Npy,
+    Npz,
+    TestData,
+}
+
+impl Form {
+    fn of(path: &Path) -> Result<Form> {
+        let kind = std::fs::metadata(path).map_err(|e| Error::io(path, "read samples", &e))?;
+        if kind.is_dir() {
+            return Ok(if test_data::sets(path)?.is_empty() { Form::Images } else { Form::TestData });
+        }
+        match extension(path).as_str() {
+            "npy" => Ok(Form::Npy),
+            "npz" => Ok(Form::Npz),
+            "jpg" | "jpeg" | "png" => Ok(Form::Image),
+            _ => Err(Error::new(Code::Samples, "not samples in a known form")
+                .at(path.display().to_string())
+                .help("samples are a folder of JPEG/PNG, one such file, .npy, .npz, or an ONNX test_data_set folder")),
+        }
+    }
+}
+
+fn extension(path: &Path) -> String {
+    path.extension().map(|e| e.to_string_lossy().to_ascii_lowercase()).unwrap_or_default()
+}
+
+fn file_name(path: &Path) -> String {
+    let name = |p: &Path| p.file_name().map(|n| n.to_string_lossy().into_owned());
+    name(path).or_else(|| name(&path.canonicalize().ok()?)).unwrap_or_else(|| "samples".to_owned())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,114 @@
+//! Whether an array is what the graph's input wants.
+
+use super::InputSpec;
+use crate::array::{Array, Values};
+use crate::{Code, Error, Result};
+
+/// Adds the batch axis where only that is missing, and checks rank, extents and finiteness.
+pub(super) fn fitted(mut array: Array, input: &InputSpec) -> Result<Array> {
+    array.dims = fitted_dims(array.dims, input)?;
+    match first_non_finite(&array.values) {
+        None => Ok(array),
+        Some((at, value)) => {
+            let message = format!("input `{}` holds {value} at element {at}", input.name);
+            Err(Error::new(Code::NonFinite, message).help("remove this sample, or repair it"))
+        }
+    }
+}
+
+/// The shape of a sample with its batch axis; an error where the graph's input cannot take it.
+pub(super) fn fitted_dims(dims: Vec<usize>, input: &InputSpec) -> Result<Vec<usize>> {
+    let full = if dims.len() + 1 == input.dims.len() { [vec![1], dims].concat() } else { dims };
+    let fits =
+        full.len() == input.dims.len() && full.iter().zip(&input.dims).all(|(n, want)| want.is_none_or(|w| w == *n));
+    if fits { Ok(full) } else { Err(wrong_shape(&full, input)) }
+}
+
+fn wrong_shape(found: &[usize], input: &InputSpec) -> Error {
+    let want: Vec<_> = input.dims.iter().map(|d| d.map_or("?".to_owned(), |n| n.to_string())).collect();
+    let want = want.join(", ");
+    let error = Error::new(
+        Code::Samples,
+        format!("wrong sample shape: input `{}` wants [{want}], found {found:?}", input.name),
+    );
+    match advice(found, &input.dims) {
+        Some(advice) => error.help(advice),
+        None => error,
+    }
+}
+
+fn advice(found: &[usize], want: &[Option<usize>]) -> Option<&'static str> {
+    let (&[_, a, b, c], &[batch, x, y, z]) = (found, want) else { return None };
+    let fits = |dims: [usize; 3]| [x, y, z].iter().zip(dims).all(|(want, n)| want.is_none_or(|w| w == n));
+    if batch.is_some_and(|n| n != 1) {
+        Some("samples are fed one at a time: export the model with a batch of 1 or a symbolic one")
+    } else if fits([b, c, a]) {
+        Some("the channels are last in the graph: `layout: nhwc` in the preprocessing")
+    } else if fits([c, a, b]) {
+        Some("the channels are first in the graph: `layout: nchw` in the preprocessing")
+    } else if fits([1, b, c]) || fits([a, b, 1]) {
+        Some("the graph takes one channel: `channels: gray` in the preprocessing")
+    } else {
+        Some("`resize` and `crop` in the preprocessing bring pictures to the wanted size")
+    }
+}
+
+fn first_non_finite(values: &Values) -> Option<(usize, f64)> {
+    match values {
+        Values::F32(v) => v.iter().position(|x| !x.is_finite()).map(|at| (at, f64::from(v[at]))),
+        Values::F64(v) => v.iter().position(|x| !x.is_finite()).map(|at| (at, v[at])),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn input(dims: &[Option<usize>]) -> InputSpec {
+        InputSpec { name: "x".to_owned(), dims: dims.to_vec(), is_float: true }
+    }
+
+    const IMAGE: [Option<usize>; 4] = [None, Some(3), Some(8), Some(9)];
+
+    #[test]
+    fn the_batch_axis_is_added_where_it_is_missing() {
+        assert_eq!(fitted_dims(vec![3, 8, 9], &input(&IMAGE)).unwrap(), [1, 3, 8, 9]);
+        assert_eq!(fitted_dims(vec![1, 3, 8, 9], &input(&IMAGE)).unwrap(), [1, 3, 8, 9]);
+        assert_eq!(fitted_dims(vec![], &input(&[None])).unwrap(), [1]);
+    }
+
+    #[test]
+    fn a_wrong_shape_says_what_was_wanted_and_what_helps() {
+        let check = |dims: &[usize], want: &[Option<usize>], message: &str, help: Option<&str>| {
+            let error = fitted_dims(dims.to_vec(), &input(want)).unwrap_err();
+            assert_eq!((error.code(), error.message()), (Code::Samples, message));
+            let advice = error.advice().unwrap_or_default();
+            assert!(help.map_or(advice.is_empty(), |h| advice.contains(h)), "{advice}");
+        };
+        let wants = "wrong sample shape: input `x` wants [?, 3, 8, 9], found ";
+        check(&[8, 9], &IMAGE, &format!("{wants}[8, 9]"), None);
+        check(&[1, 3, 8, 8], &IMAGE, &format!("{wants}[1, 3, 8, 8]"), Some("resize"));
+        check(&[8, 9, 3], &IMAGE, &format!("{wants}[1, 8, 9, 3]"), Some("nchw"));
+        let last = [Some(1), Some(8), Some(9), Some(3)];
+        check(&[3, 8, 9], &last, "wrong sample shape: input `x` wants [1, 8, 9, 3], found [1, 3, 8, 9]", Some("nhwc"));
+        let gray = [None, Some(1), Some(8), Some(9)];
+        check(&[3, 8, 9], &gray, "wrong sample shape: input `x` wants [?, 1, 8, 9], found [1, 3, 8, 9]", Some("gray"));
+        let batch = [Some(20), Some(3), Some(8), Some(9)];
+        check(
+            &[3, 8, 9],
+            &batch,
+            "wrong sample shape: input `x` wants [20, 3, 8, 9], found [1, 3, 8, 9]",
+            Some("batch"),
+        );
+    }
+
+    #[test]
+    fn nan_and_infinity_are_named() {
+        for (value, name) in [(f32::NAN, "NaN"), (f32::NEG_INFINITY, "-inf")] {
+            let error = fitted(Array::from_f32(vec![2], vec![0.0, value]), &input(&[None, Some(2)])).unwrap_err();
+            assert_eq!(error.code(), Code::NonFinite);
+            assert_eq!(error.message(), format!("input `x` holds {name} at element 1"));
+        }
+    }
+}

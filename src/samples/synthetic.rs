@@ -1,0 +1,169 @@
+//! Made-up samples, for models that come without any.
+
+use super::pixels::Pixels;
+use super::preprocess::{Kind, Layout};
+use super::select::SplitMix64;
+use super::{InputSpec, Preprocess, Sample, SampleSet};
+use crate::array::{Array, Values};
+use crate::{Code, Error, Result};
+
+/// More elements than this in one made-up input are refused.
+const MOST_ELEMENTS: usize = 1 << 28;
+
+/// `count` samples of smooth noise, the same for the same `seed` on every machine.
+///
+/// Where the preprocessing is one of pictures, an input of rank 4 gets noise of 0..255 through mean and std; other float
+/// inputs get noise of -1..1. Integer inputs are all 1, which is a valid token and a valid mask.
+///
+/// # Errors
+/// [`Code::Samples`] where an axis other than the first is symbolic, or an input is absurdly large.
+pub fn synthetic(inputs: &[InputSpec], preprocess: &Preprocess, count: usize, seed: u64) -> Result<SampleSet> {
+    let mut random = SplitMix64(seed);
+    let mut sample = || {
+        let input = |input: &InputSpec| Ok((input.name.clone(), made_up(input, preprocess, &mut random)?));
+        inputs.iter().map(input).collect::<Result<_>>().map(|inputs| Sample { inputs })
+    };
+    let samples = (0..count).map(|_| sample()).collect::<Result<_>>()?;
+    let ids = (0..count).map(|i| i.to_string()).collect();
+    Ok(SampleSet { samples, labels: None, source: "synthetic".to_owned(), synthetic: true, ids })
+}
+
+fn made_up(input: &InputSpec, preprocess: &Preprocess, random: &mut SplitMix64) -> Result<Array> {
+    let dims = fixed_dims(input)?;
+    if !input.is_float {
+        let ones = vec![1; dims.iter().product()];
+        return Ok(Array { dims, values: Values::I64(ones) });
+    }
+    match (&dims[..], preprocess.kind) {
+        (&[1, a, b, c], Kind::Image) => {
+            let [channels, height, width] = if preprocess.layout == Layout::Nchw { [a, b, c] } else { [c, a, b] };
+            if channels == preprocess.channels.count() {
+                return Ok(picture(height, width, channels, random).normalized(preprocess));
+            }
+        }
+        _ => {}
+    }
+    Ok(noise(dims, random))
+}
+
+fn picture(height: usize, width: usize, channels: usize, random: &mut SplitMix64) -> Pixels {
+    let planes: Vec<Vec<f32>> = (0..channels).map(|_| plane(height, width, random)).collect();
+    let byte = |unit: f32| (unit * 256.0).min(255.0) as u8;
+    let data = (0..height * width).flat_map(|i| planes.iter().map(move |plane| byte(plane[i]))).collect();
+    Pixels { height, width, channels, data }
+}
+
+fn noise(dims: Vec<usize>, random: &mut SplitMix64) -> Array {
+    let (height, width) = match dims[..] {
+        [.., height, width] if dims.len() > 2 => (height, width),
+        [.., width] => (1, width),
+        [] => (1, 1),
+    };
+    let planes = dims.iter().product::<usize>().checked_div(height * width).unwrap_or(0);
+    let values = (0..planes).flat_map(|_| plane(height, width, random)).map(|unit| 2.0 * unit - 1.0).collect();
+    Array::from_f32(dims, values)
+}
+
+/// Noise in `[0, 1)` whose energy falls with frequency, as that of photographs does: octaves of interpolated grids.
+fn plane(height: usize, width: usize, random: &mut SplitMix64) -> Vec<f32> {
+    let mut values = vec![0.0; height * width];
+    for (cells, weight) in [(2, 0.5), (6, 0.3), (24, 0.15)] {
+        add_octave(&mut values, [height, width], cells, weight, random);
+    }
+    values.iter_mut().for_each(|value| *value += 0.05 * random.unit());
+    values
+}
+
+fn add_octave(values: &mut [f32], [height, width]: [usize; 2], cells: usize, weight: f32, random: &mut SplitMix64) {
+    let grid: Vec<f32> = (0..(cells + 1) * (cells + 1)).map(|_| random.unit()).collect();
+    let columns: Vec<_> = (0..width).map(|x| cell(x, width, cells)).collect();
+    for (y, row) in values.chunks_exact_mut(width.max(1)).enumerate() {
+        let (top, down) = cell(y, height, cells);
+        for (value, &(left, right)) in row.iter_mut().zip(&columns) {
+            let at = |y: usize, x: usize| grid[y * (cells + 1) + x];
+            let upper = at(top, left) * (1.0 - right) + at(top, left + 1) * right;
+            let lower = at(top + 1, left) * (1.0 - right) + at(top + 1, left + 1) * right;
+            *value += weight * (upper * (1.0 - down) + lower * down);
+        }
+    }
+}
+
+/// The grid cell of a pixel, and how far into it the pixel lies.
+fn cell(pixel: usize, pixels: usize, cells: usize) -> (usize, f32) {
+    let place = (pixel as f32 + 0.5) / pixels as f32 * cells as f32;
+    let start = (place as usize).min(cells - 1);
+    (start, place - start as f32)
+}
+
+fn fixed_dims(input: &InputSpec) -> Result<Vec<usize>> {
+    let fixed = |(axis, dim): (usize, &Option<usize>)| match (dim, axis) {
+        (Some(n), _) => Ok(*n),
+        (None, 0) => Ok(1),
+        (None, _) => {
+            Err(Error::new(Code::Samples, format!("input `{}` has no fixed extent on axis {axis}", input.name))
+                .help("give samples with --calib, or the extent with --dim NAME=VALUE"))
+        }
+    };
+    let dims: Vec<usize> = input.dims.iter().enumerate().map(fixed).collect::<Result<_>>()?;
+    let elements = dims.iter().try_fold(1usize, |n, &d| n.checked_mul(d));
+    match elements.filter(|&n| n <= MOST_ELEMENTS) {
+        Some(_) => Ok(dims),
+        None => Err(Error::new(Code::Samples, format!("input `{}` of shape {dims:?} is too large", input.name))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn input(dims: &[Option<usize>], is_float: bool) -> InputSpec {
+        InputSpec { name: "x".to_owned(), dims: dims.to_vec(), is_float }
+    }
+
+    fn one(input: &InputSpec, preprocess: &Preprocess) -> Array {
+        let set = synthetic(std::slice::from_ref(input), preprocess, 1, 3).unwrap();
+        assert!(set.synthetic);
+        set.samples[0].inputs[0].1.clone()
+    }
+
+    #[test]
+    fn pictures_fill_the_preprocessed_range_smoothly() {
+        let preprocess = Preprocess::preset("tf").unwrap();
+        let array = one(&input(&[None, Some(3), Some(32), Some(32)], true), &preprocess);
+        assert_eq!(array.dims, [1, 3, 32, 32]);
+        let values = array.as_f32().unwrap();
+        let (lo, hi) = values.iter().fold((1.0f32, -1.0f32), |(lo, hi), &x| (lo.min(x), hi.max(x)));
+        assert!(lo >= -1.0 && hi <= 1.0 && hi - lo > 0.8, "{lo} {hi}");
+        let step = values.windows(2).map(|w| (w[1] - w[0]).abs()).sum::<f32>() / values.len() as f32;
+        assert!(step < 0.1 * (hi - lo), "{step}");
+    }
+
+    #[test]
+    fn other_inputs_have_their_shape() {
+        let none = Preprocess::default();
+        assert_eq!(one(&input(&[None, Some(7)], true), &none).dims, [1, 7]);
+        assert_eq!(one(&input(&[], true), &none).as_f32().unwrap().len(), 1);
+        assert_eq!(one(&input(&[Some(2), Some(0), Some(3)], true), &none).values.len(), 0);
+        assert_eq!(one(&input(&[None, Some(2)], false), &none).values, Values::I64(vec![1, 1]));
+        let last = Preprocess { layout: Layout::Nhwc, ..Preprocess::preset("unit").unwrap() };
+        assert_eq!(one(&input(&[None, Some(4), Some(5), Some(3)], true), &last).dims, [1, 4, 5, 3]);
+    }
+
+    #[test]
+    fn seeds_decide() {
+        let inputs = [input(&[None, Some(50)], true)];
+        let set = |seed| synthetic(&inputs, &Preprocess::default(), 2, seed).unwrap();
+        assert_eq!(set(1), set(1));
+        assert_ne!(set(1).samples, set(2).samples);
+        assert_ne!(set(1).samples[0], set(1).samples[1]);
+    }
+
+    #[test]
+    fn symbolic_and_absurd_extents_are_errors() {
+        let message =
+            |dims: &[_]| synthetic(&[input(dims, true)], &Preprocess::default(), 1, 0).unwrap_err().to_string();
+        let symbolic = message(&[None, None]);
+        assert!(symbolic.contains("no fixed extent on axis 1") && symbolic.contains("--dim NAME=VALUE"), "{symbolic}");
+        assert!(message(&[Some(usize::MAX), Some(2)]).contains("too large"));
+    }
+}

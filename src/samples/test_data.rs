@@ -1,0 +1,146 @@
+//! Samples in the form of ONNX's own tests: folders `test_data_set_0`, ... with `input_0.pb`, `input_1.pb`, ...
+
+use super::{InputSpec, Request, Sample, SampleSet, check, file_name};
+use crate::array::{Array, Values};
+use crate::onnx::{self, ExternalData};
+use crate::{Code, Context, Error, Result};
+use rayon::prelude::*;
+use std::path::{Path, PathBuf};
+
+const LARGEST_FILE: u64 = 1 << 30;
+
+/// The test data sets at `path` by their numbers: the folder itself, or those in it; empty where there are none.
+pub(super) fn sets(path: &Path) -> Result<Vec<PathBuf>> {
+    if path.join("input_0.pb").is_file() {
+        return Ok(vec![path.to_owned()]);
+    }
+    let failed = |e: std::io::Error| Error::io(path, "list", &e);
+    let mut sets = vec![];
+    for entry in std::fs::read_dir(path).map_err(failed)? {
+        let path = entry.map_err(failed)?.path();
+        let number = file_name(&path).strip_prefix("test_data_set_").and_then(|n| n.parse::<u64>().ok());
+        if let Some(number) = number.filter(|_| path.is_dir()) {
+            sets.push((number, path));
+        }
+    }
+    sets.sort();
+    Ok(sets.into_iter().map(|(_, path)| path).collect())
+}
+
+/// The selected test data sets.
+pub(super) fn folder(request: &Request) -> Result<SampleSet> {
+    let sets = sets(request.path)?;
+    let picked = request.selection.pick(sets.len()).at(|| request.path.display().to_string())?;
+    let sets: Vec<&PathBuf> = picked.into_iter().filter_map(|i| sets.get(i)).collect();
+    let samples: Result<Vec<Sample>> = sets.par_iter().map(|set| sample(set, request.inputs)).collect();
+    Ok(request.sample_set(samples?, None, sets.iter().map(|set| file_name(set)).collect()))
+}
+
+fn sample(set: &Path, inputs: &[InputSpec]) -> Result<Sample> {
+    let input = |(i, input): (usize, &InputSpec)| {
+        let path = set.join(format!("input_{i}.pb"));
+        let array = array(&path).and_then(|array| check::fitted(typed(array, input)?, input));
+        Ok((input.name.clone(), array.at(|| path.display().to_string())?))
+    };
+    inputs.iter().enumerate().map(input).collect::<Result<_>>().map(|inputs| Sample { inputs })
+}
+
+fn array(path: &Path) -> Result<Array> {
+    let unreadable = |e: std::io::Error| Error::new(Code::Samples, format!("cannot read the tensor: {e}"));
+    if std::fs::metadata(path).map_err(unreadable)?.len() > LARGEST_FILE {
+        return Err(Error::new(Code::Samples, "one tensor of a sample exceeds 1 GiB"));
+    }
+    let bytes = std::fs::read(path).map_err(unreadable)?;
+    // As the one initializer of a model, so that it passes the scan that guards the parser.
+    let model = onnx::parse(&field(7, &field(5, &bytes)))?;
+    match &model.graph.initializer[..] {
+        [tensor] => onnx::array(tensor, &ExternalData::none()),
+        _ => Err(Error::new(Code::Samples, "the file holds no tensor")),
+    }
+}
+
+/// A length-delimited field of the protobuf wire format.
+fn field(number: u8, bytes: &[u8]) -> Vec<u8> {
+    let mut wire = vec![number << 3 | 2];
+    let mut length = bytes.len();
+    while length >= 0x80 {
+        wire.push(length as u8 | 0x80);
+        length >>= 7;
+    }
+    wire.push(length as u8);
+    wire.extend_from_slice(bytes);
+    wire
+}
+
+fn typed(array: Array, input: &InputSpec) -> Result<Array> {
+    let values = match array.values {
+        Values::F64(values) if input.is_float => Values::F32(values.into_iter().map(|x| x as f32).collect()),
+        values => values,
+    };
+    if matches!(values, Values::F32(_) | Values::F64(_)) == input.is_float {
+        return Ok(Array { values, ..array });
+    }
+    let wanted = if input.is_float { "floats" } else { "integers" };
+    let message = format!("input `{}` takes {wanted}, the tensor holds {}", input.name, values.type_name());
+    Err(Error::new(Code::Samples, message))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::samples::{Preprocess, Selection, available, load};
+    use onnx::Tensor;
+
+    fn spec(name: &str, dims: &[Option<usize>], is_float: bool) -> InputSpec {
+        InputSpec { name: name.to_owned(), dims: dims.to_vec(), is_float }
+    }
+
+    fn write(folder: &Path, index: usize, tensor: Tensor) {
+        std::fs::create_dir_all(folder).unwrap();
+        // A graph's bytes are those of its initializer with tag and length before.
+        let mut model = onnx::ModelProto::default();
+        model.graph.mut_or_insert_default().initializer.push(tensor);
+        let bytes = onnx::to_bytes(&model).unwrap();
+        let unwrap = |bytes: &[u8]| {
+            let length = bytes[1..].iter().position(|b| b & 0x80 == 0).unwrap() + 2;
+            bytes[length..].to_vec()
+        };
+        std::fs::write(folder.join(format!("input_{index}.pb")), unwrap(&unwrap(&bytes))).unwrap();
+    }
+
+    fn all() -> Selection {
+        Selection { skip: 0, count: 99, seed: None }
+    }
+
+    #[test]
+    fn several_sets_in_the_order_of_their_numbers() {
+        let folder = tempfile::tempdir().unwrap();
+        for set in [10, 9] {
+            let path = folder.path().join(format!("test_data_set_{set}"));
+            write(&path, 0, onnx::from_floats("a", &[1, 2], &[set as f32, 0.0]));
+            write(&path, 1, onnx::from_i64s("b", &[1, 200], &[3; 200]));
+        }
+        let inputs = [spec("x", &[None, Some(2)], true), spec("ids", &[None, None], false)];
+        let set = load(folder.path(), &inputs, &Preprocess::default(), &all()).unwrap();
+        assert_eq!(set.ids, ["test_data_set_9", "test_data_set_10"]);
+        assert_eq!(set.samples[1].inputs[0], ("x".to_owned(), Array::from_f32(vec![1, 2], vec![10.0, 0.0])));
+        assert_eq!(set.samples[0].inputs[1].1.values, Values::I64(vec![3; 200]));
+        assert_eq!(available(folder.path()).unwrap(), 2);
+        let one = folder.path().join("test_data_set_9");
+        assert_eq!(available(&one).unwrap(), 1);
+        let error = load(&one, &[inputs[0].clone(), inputs[0].clone()], &Preprocess::default(), &all()).unwrap_err();
+        assert!(error.to_string().contains("input_1.pb: input `x` takes floats, the tensor holds int64"), "{error}");
+    }
+
+    #[test]
+    fn hostile_files_are_errors() {
+        let folder = tempfile::tempdir().unwrap();
+        let groups = vec![0x0b; 1 << 20];
+        for bytes in [&b""[..], b"\x08", b"not a tensor", &groups[..]] {
+            std::fs::write(folder.path().join("input_0.pb"), bytes).unwrap();
+            let inputs = [spec("x", &[None, Some(2)], true)];
+            let error = load(folder.path(), &inputs, &Preprocess::default(), &all()).unwrap_err();
+            assert!(error.to_string().contains("input_0.pb"), "{error}");
+        }
+    }
+}
