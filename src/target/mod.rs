@@ -3,7 +3,19 @@
 //! One YAML file a target in `targets/`, compiled into the binary; unknown keys are errors.
 //! Every refusal carries a `because` sentence: that sentence is the diagnostic, the report line and the documentation.
 
+mod check;
+mod explain;
+mod load;
+mod query;
+mod readme;
+#[cfg(test)]
+mod tests;
+
 use serde::{Deserialize, Serialize};
+
+pub use explain::table;
+pub use load::names;
+pub use readme::readme;
 
 /// A hardware profile.
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
@@ -23,6 +35,9 @@ pub struct Target {
     pub weights: WeightFormat,
     /// How the bias of a quantized layer is stored.
     pub bias: BiasFormat,
+    /// Bits that an integer bias may use, where the accumulator is narrower than the int32 that stores it.
+    #[serde(default = "full_bias", skip_serializing_if = "is_full_bias")]
+    pub bias_bits: u32,
     /// Whether a layer may stay in float, and in which type the device then runs it.
     pub float_fallback: FloatFallback,
     /// Residual Add after a convolution.
@@ -139,9 +154,12 @@ pub struct OperatorRule {
     pub op: String,
     /// What it does with integers.
     pub role: Role,
-    /// Weight widths that the kernel takes (compute only), ascending.
+    /// Weight widths that the kernel takes at the default activation width (compute only), ascending.
     #[serde(default)]
     pub weight_bits: Vec<u32>,
+    /// Weight widths where activations are not of the target's default width (compute only).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub weight_bits_at: Vec<WeightBitsAt>,
     /// Whether both operands may be activations (MatMul in attention).
     #[serde(default)]
     pub two_activations: bool,
@@ -155,7 +173,19 @@ pub struct OperatorRule {
     pub source: String,
 }
 
+/// Weight widths of one operator beside one activation width.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
+#[serde(deny_unknown_fields)]
+pub struct WeightBitsAt {
+    /// The activation width.
+    pub activation_bits: u32,
+    /// Weight widths that the kernel takes beside it, ascending.
+    pub weight_bits: Vec<u32>,
+}
+
 /// Something that users ask for and the device cannot do.
+///
+/// With both lists filled it concerns the pairs; with neither it says why `op` stays in float.
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
 #[serde(deny_unknown_fields)]
 pub struct Refusal {
@@ -184,4 +214,15 @@ pub struct Fact {
     pub unit: String,
     /// Datasheet, manual, section.
     pub source: String,
+}
+
+const FULL_BIAS: u32 = 32;
+
+fn full_bias() -> u32 {
+    FULL_BIAS
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // serde passes a reference
+fn is_full_bias(bits: &u32) -> bool {
+    *bits == FULL_BIAS
 }

@@ -1,0 +1,133 @@
+//! What YAML types cannot say about a profile: widths that exist, lists without contradictions, sentences that end.
+
+use super::{BiasFormat, OperatorRule, Refusal, ResidualAdd, Role, Target};
+use crate::{Code, Error, Result};
+
+impl Target {
+    /// Checks the profile against itself; the place in the error is the path of the YAML key.
+    pub(super) fn check(&self) -> Result<()> {
+        self.check_head()?;
+        widths("activations.bits", &self.activations.bits)?;
+        filled("float_fallback.because", &self.float_fallback.because)?;
+        if self.operators.is_empty() {
+            return Err(wrong("operators", "must name at least one operator"));
+        }
+        for (at, rule) in self.operators.iter().enumerate() {
+            self.check_rule(&format!("operators[{at}] ({})", rule.op), at, rule)?;
+        }
+        for (at, refusal) in self.refuse.iter().enumerate() {
+            self.check_refusal(&format!("refuse[{at}]"), refusal)?;
+        }
+        for (at, fact) in self.facts.iter().enumerate() {
+            filled(&format!("facts[{at}].source"), &fact.source)?;
+        }
+        Ok(())
+    }
+
+    fn check_head(&self) -> Result<()> {
+        for (key, text) in [("name", &self.name), ("title", &self.title), ("runtime", &self.runtime)] {
+            filled(key, text)?;
+        }
+        if self.onnx.max_opset < 13 {
+            return Err(wrong("onnx.max_opset", "must be at least 13, where Q/DQ gained per-channel scales"));
+        }
+        if self.onnx.max_ir < 7 {
+            return Err(wrong("onnx.max_ir", "must be at least 7, which opset 13 pairs with"));
+        }
+        if self.residual_add == ResidualAdd::BothInputs && self.rule("Add").is_none() {
+            return Err(wrong("residual_add", "`both-inputs` needs a rule for Add under `operators`"));
+        }
+        if !(16..=32).contains(&self.bias_bits) || (self.bias == BiasFormat::Float && self.bias_bits != 32) {
+            return Err(wrong("bias_bits", "must be 16 to 32, and is only for `bias: int32`"));
+        }
+        if ![16, 32].contains(&self.float_fallback.weight_bits) {
+            return Err(wrong("float_fallback.weight_bits", "must be 16 or 32"));
+        }
+        if self.sources.is_empty() {
+            return Err(wrong("sources", "must say where the rules come from"));
+        }
+        Ok(())
+    }
+
+    fn check_rule(&self, place: &str, at: usize, rule: &OperatorRule) -> Result<()> {
+        filled(&format!("{place}.source"), &rule.source)?;
+        if self.operators.iter().take(at).any(|earlier| earlier.op == rule.op) {
+            return Err(wrong(place, "names an operator a second time"));
+        }
+        if rule.role != Role::Compute {
+            let plain = rule.weight_bits.is_empty() && rule.weight_bits_at.is_empty() && !rule.two_activations;
+            let problem = "weight_bits, weight_bits_at and two_activations are for `role: compute` only";
+            return if plain { Ok(()) } else { Err(wrong(place, problem)) };
+        }
+        ascending(&format!("{place}.weight_bits"), &rule.weight_bits)?;
+        for (i, beside) in rule.weight_bits_at.iter().enumerate() {
+            let place = format!("{place}.weight_bits_at[{i}]");
+            ascending(&format!("{place}.weight_bits"), &beside.weight_bits)?;
+            if !self.activations.bits.iter().skip(1).any(|b| *b == beside.activation_bits) {
+                return Err(wrong(&place, "activation_bits must be one of activations.bits, but not its first"));
+            }
+        }
+        Ok(())
+    }
+
+    fn check_refusal(&self, place: &str, refusal: &Refusal) -> Result<()> {
+        filled(&format!("{place}.because"), &refusal.because)?;
+        for (key, bits) in [("weight_bits", &refusal.weight_bits), ("activation_bits", &refusal.activation_bits)] {
+            if !bits.is_empty() {
+                ascending(&format!("{place}.{key}"), bits)?;
+            }
+        }
+        let whole = refusal.weight_bits.is_empty() && refusal.activation_bits.is_empty();
+        match &refusal.op {
+            None if whole => Err(wrong(place, "refuses nothing: give op, weight_bits or activation_bits")),
+            Some(op) if whole && self.rule(op).is_some() => {
+                Err(wrong(place, &format!("refuses {op} as a whole, which `operators` allows")))
+            }
+            _ => self.contradiction(place, refusal),
+        }
+    }
+
+    /// A refusal must not forbid what a rule offers.
+    fn contradiction(&self, place: &str, refusal: &Refusal) -> Result<()> {
+        for rule in self.operators.iter().filter(|r| r.role == Role::Compute) {
+            for &activation in &self.activations.bits {
+                for &weight in self.weight_choices_at(&rule.op, activation) {
+                    if refusal.covers(&rule.op, Some(weight), Some(activation)) {
+                        let pair = format!("{} with {weight}-bit weights and {activation}-bit activations", rule.op);
+                        return Err(wrong(place, &format!("forbids {pair}, which `operators` allows")));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn wrong(place: &str, problem: &str) -> Error {
+    Error::new(Code::Config, problem).at(place)
+}
+
+fn filled(place: &str, text: &str) -> Result<()> {
+    if text.trim().is_empty() { Err(wrong(place, "must not be empty")) } else { Ok(()) }
+}
+
+/// Widths exist and none is there twice.
+fn widths(place: &str, bits: &[u32]) -> Result<()> {
+    if bits.is_empty() {
+        return Err(wrong(place, "must hold at least one width"));
+    }
+    for (at, b) in bits.iter().enumerate() {
+        if !(2..=8).contains(b) && *b != 16 {
+            return Err(wrong(place, &format!("{b} is no width: 2 to 8 and 16 are")));
+        }
+        if bits.iter().take(at).any(|earlier| earlier == b) {
+            return Err(wrong(place, &format!("holds {b} a second time")));
+        }
+    }
+    Ok(())
+}
+
+fn ascending(place: &str, bits: &[u32]) -> Result<()> {
+    widths(place, bits)?;
+    if bits.is_sorted() { Ok(()) } else { Err(wrong(place, "must be ascending")) }
+}

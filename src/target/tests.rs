@@ -1,0 +1,201 @@
+use super::*;
+use crate::Code;
+use std::path::{Path, PathBuf};
+
+fn named(name: &str) -> Target {
+    Target::named(name).unwrap_or_else(|e| panic!("{e}"))
+}
+
+fn all() -> Vec<Target> {
+    names().map(named).collect()
+}
+
+fn folder(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
+}
+
+/// The cpu profile with one edit must be refused with exactly this message.
+#[track_caller]
+fn check_broken(from: &str, to: &str, want: &str) {
+    let text = std::fs::read_to_string(folder("targets/cpu.yaml")).unwrap();
+    assert!(text.contains(from), "the edit does not apply: {from}");
+    let error = Target::parse(&text.replacen(from, to, 1), "my.yaml").unwrap_err();
+    assert_eq!(error.code(), Code::Config);
+    assert_eq!(error.to_string(), format!("{want} [TQ401]"));
+}
+
+#[test]
+fn every_file_is_compiled_in_and_sorted() {
+    let mut files: Vec<String> = std::fs::read_dir(folder("targets"))
+        .unwrap()
+        .filter_map(|e| e.unwrap().file_name().into_string().unwrap().strip_suffix(".yaml").map(str::to_string))
+        .collect();
+    files.sort();
+    assert_eq!(names().collect::<Vec<_>>(), files);
+    for target in all() {
+        assert_eq!(named(&target.name), target, "the file is named as its profile");
+    }
+}
+
+#[test]
+fn what_is_printed_reads_back() {
+    for target in all() {
+        let text = crate::yaml::print(&target).unwrap();
+        assert_eq!(Target::parse(&text, "printed").unwrap(), target);
+    }
+}
+
+#[test]
+fn sentences_end_and_brackets_point_to_sources() {
+    for target in all() {
+        let sentences = target.refuse.iter().map(|r| &r.because).chain([&target.float_fallback.because]);
+        for sentence in sentences {
+            assert!(sentence.ends_with('.') && !sentence.contains(". "), "{}: one sentence: {sentence}", target.name);
+        }
+        let cited = target.operators.iter().map(|r| &r.source).chain(target.facts.iter().map(|f| &f.source));
+        for source in cited {
+            for number in source.split('[').skip(1).filter_map(|s| s.split(']').next()) {
+                let mark = format!("[{number}] ");
+                assert!(target.sources.iter().any(|s| s.starts_with(&mark)), "{}: {mark}in {source}", target.name);
+            }
+        }
+    }
+}
+
+/// A user asks for any width of any layer and gets it, or a sentence that was written for it.
+#[test]
+fn every_width_is_offered_or_refused_with_a_sentence() {
+    for target in all() {
+        for rule in target.operators.iter().filter(|r| r.role == Role::Compute) {
+            for activation in target.activations.bits.clone() {
+                for bits in [2, 3, 4, 5, 6, 7, 8, 16] {
+                    let offered = target.weight_choices_at(&rule.op, activation).contains(&bits);
+                    let refused = target.refusal(&rule.op, Some(bits), Some(activation)).is_some();
+                    assert!(offered != refused, "{} {} w{bits} a{activation}", target.name, rule.op);
+                }
+            }
+        }
+        for bits in [2, 3, 4, 5, 6, 7, 8, 16] {
+            let refused = target.refuse.iter().any(|r| r.op.is_none() && r.covers("", None, Some(bits)));
+            assert!(target.activations.bits.contains(&bits) != refused, "{} a{bits}", target.name);
+        }
+    }
+}
+
+#[test]
+fn refusals_are_the_profiles_own_words() {
+    let jetson = named("jetson");
+    assert!(jetson.check_weight_bits("Conv", 8).is_ok());
+    let error = jetson.check_weight_bits("Conv", 4).unwrap_err();
+    assert_eq!(error.code(), Code::Refused);
+    insta::assert_snapshot!(error, @r"
+    target jetson: TensorRT takes INT4 weights only with one scale per block of 64 or 128 along one of the last two dimensions of a MatMul or Gemm, which no convolution has, so a 4-bit Conv cannot be built [TQ402]
+      help: Conv takes 8-bit weights on jetson
+    ");
+    insta::assert_snapshot!(jetson.check_activation_bits(16).unwrap_err(), @r"
+    target jetson: TensorRT quantizes activations to 8 bits only; keep a layer in float and it runs in FP16 [TQ402]
+      help: jetson takes 8-bit activations
+    ");
+    insta::assert_snapshot!(jetson.check_weight_bits("LSTM", 8).unwrap_err(), @"target jetson: jetson runs no LSTM with integer weights, so it stays in float [TQ402]");
+    insta::assert_snapshot!(named("fpga").check_weight_bits("Conv", 9).unwrap_err(), @r"
+    target fpga: Conv takes no 9-bit weights on fpga [TQ402]
+      help: Conv takes 2- to 8-bit weights on fpga
+    ");
+}
+
+#[test]
+fn weight_choices_depend_on_the_activation_width() {
+    let hexagon = named("hexagon");
+    assert_eq!(hexagon.weight_choices("Conv"), [8]);
+    assert_eq!(hexagon.weight_choices_at("Conv", 16), [4, 8]);
+    assert!(hexagon.check_weight_bits("Conv", 4).is_err());
+    assert!(hexagon.check_weight_bits_at("Conv", 4, 16).is_ok());
+    assert_eq!(hexagon.weight_choices("Softmax"), [] as [u32; 0]);
+    assert!(hexagon.per_channel("Conv") && !hexagon.per_channel("MatMul"));
+    assert_eq!(named("fpga").weight_choices("Gemm"), [2, 3, 4, 5, 6, 7, 8]);
+}
+
+#[test]
+fn broken_profiles_name_the_place() {
+    check_broken(
+        "name: cpu",
+        "nam: cpu",
+        "my.yaml:1:1: unknown field `nam`, expected one of `name`, `title`, `runtime`, `onnx`, `activations`, `weights`, `bias`, `bias_bits`, `float_fallback`, `residual_add`, `operators`, `refuse`, `facts`, `sources`",
+    );
+    check_broken("bits: [8]", "bits: []", "my.yaml: activations.bits: must hold at least one width");
+    check_broken("bits: [8]", "bits: [8, 9]", "my.yaml: activations.bits: 9 is no width: 2 to 8 and 16 are");
+    check_broken("bits: [8]", "bits: [8, 8]", "my.yaml: activations.bits: holds 8 a second time");
+    check_broken(
+        "weight_bits: [8]",
+        "weight_bits: [8, 4]",
+        "my.yaml: operators[0] (Conv).weight_bits: must be ascending",
+    );
+    check_broken(
+        "weight_bits: [8]",
+        "weight_bits: []",
+        "my.yaml: operators[0] (Conv).weight_bits: must hold at least one width",
+    );
+    check_broken("op: Gemm", "op: Conv", "my.yaml: operators[1] (Conv): names an operator a second time");
+    check_broken("op: Add", "op: Sum", "my.yaml: residual_add: `both-inputs` needs a rule for Add under `operators`");
+    check_broken(
+        "role: arithmetic",
+        "role: same-scale\n    weight_bits: [8]",
+        "my.yaml: operators[3] (Add): weight_bits, weight_bits_at and two_activations are for `role: compute` only",
+    );
+    check_broken(
+        "weight_bits: [4]",
+        "weight_bits: [4, 8]",
+        "my.yaml: refuse[0]: forbids Conv with 8-bit weights and 8-bit activations, which `operators` allows",
+    );
+    check_broken(
+        "op: ConvTranspose",
+        "op: Conv",
+        "my.yaml: refuse[7]: refuses Conv as a whole, which `operators` allows",
+    );
+    check_broken(
+        "max_opset: 23",
+        "max_opset: 12",
+        "my.yaml: onnx.max_opset: must be at least 13, where Q/DQ gained per-channel scales",
+    );
+}
+
+#[test]
+fn unknown_names_list_the_known_ones() {
+    insta::assert_snapshot!(Target::named("jeston").unwrap_err(), @r"
+    unknown target `jeston`; known: cpu, esp32-s3, fpga, hexagon, jetson [TQ401]
+      help: did you mean `jetson`? A profile of your own is given as a path: my.yaml
+    ");
+    assert_eq!(Target::named_or_read("nowhere/my.yaml").unwrap_err().code(), Code::Io);
+    let own = folder("targets/fpga.yaml");
+    assert_eq!(Target::named_or_read(own.to_str().unwrap()).unwrap(), named("fpga"));
+}
+
+#[test]
+fn explanations() {
+    let mut settings = insta::Settings::clone_current();
+    settings.set_snapshot_path("../../snapshots");
+    settings.set_prepend_module_to_snapshot(false);
+    settings.set_omit_expression(true);
+    settings.bind(|| {
+        insta::assert_snapshot!("targets_table", table().unwrap());
+        for target in all() {
+            let page = target.explain();
+            assert!(page.lines().all(|line| line.len() <= 96), "{page}");
+            insta::assert_snapshot!(format!("target_{}", target.name), page);
+        }
+    });
+}
+
+#[test]
+fn readme_is_generated() {
+    let path = folder("targets/README.md");
+    let want = readme().unwrap();
+    if std::env::var_os("TAPQ_BLESS").is_some() {
+        std::fs::write(&path, &want).unwrap();
+    }
+    let committed = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(
+        committed == want,
+        "targets/README.md is not what the profiles say; run `cargo xtask targets --write-readme` or `TAPQ_BLESS=1 cargo test -p tapq --lib target::`"
+    );
+}
