@@ -1,9 +1,9 @@
 //! Training-free mixed-precision quantization for ONNX, as a compiler pass.
 
+pub mod allocate;
 pub mod array;
 pub mod engine;
 mod error;
-pub mod engine;
 pub mod graph;
 pub mod onnx;
 pub mod plan;

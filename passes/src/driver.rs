@@ -52,6 +52,19 @@ impl Driver {
         Ok(())
     }
 
+    /// Applies one patch that was made outside a pass, unless the fuel is spent.
+    ///
+    /// # Errors
+    /// [`Code::InvalidGraph`] if the graph is unsound afterwards.
+    pub fn apply(&mut self, graph: &mut Graph, pass: &'static str, patch: Patch) -> Result<()> {
+        if self.fuel.is_some_and(|fuel| self.applied.len() >= fuel) {
+            return Ok(());
+        }
+        self.applied.push(AppliedPatch { pass, reasons: patch.reasons().to_vec() });
+        graph.apply(patch);
+        self.check_patch(graph)
+    }
+
     /// A pass that batches its work needs a few rounds; one that works node by node needs one a node.
     fn settle(&mut self, graph: &mut Graph, pass: &dyn Pass) -> Result<()> {
         let most_rounds = graph.nodes().len() + 8;
@@ -61,9 +74,7 @@ impl Driver {
             }
             let patch = pass.run(graph).at(|| format!("pass '{}'", pass.name()))?;
             let Some(patch) = patch else { return Ok(()) };
-            self.applied.push(AppliedPatch { pass: pass.name(), reasons: patch.reasons().to_vec() });
-            graph.apply(patch);
-            self.check_patch(graph)?;
+            self.apply(graph, pass.name(), patch)?;
         }
         let message = format!("found something to do {most_rounds} times in a row, which never ends");
         Err(Error::new(Code::InvalidGraph, message).at(format!("pass '{}'", pass.name())).help(REPORT))

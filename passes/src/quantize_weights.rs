@@ -68,7 +68,7 @@ fn store<'a>(
     }
     let weight = weight_values(graph, first)?;
     let format = IntFormat { bits, signed: true, narrow: target.weights.narrow_range };
-    let axis = target.weight_axis(&first.op).then_some(first.axis);
+    let axis = target.per_channel(&first.op).then_some(first.axis);
     let mut floor = vec![];
     for (layer, _) in group.iter().filter(|_| target.bias == BiasFormat::Int32) {
         raise_floor(&mut floor, bias_floor(graph, plan, layer)?, axis.is_some() && layer.channelwise);

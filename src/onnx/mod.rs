@@ -1,5 +1,6 @@
 //! ONNX files: the only room that names `onnx_protobuf`.
 
+mod bytes;
 mod external;
 mod guard;
 mod layout;
@@ -21,6 +22,7 @@ pub use onnx_protobuf::{
 pub use read::{parse, read};
 pub use tensor::{array, byte_size, element_count, floats, from_floats, from_i64s, from_ints, ints};
 pub use text::{parse_text, print_text};
+pub use bytes::{attribute_bytes, tensor_bytes};
 pub use types::{INT2, UINT2, data_type, type_name};
 pub use write::{same_file, to_bytes, write};
 

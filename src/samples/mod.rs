@@ -5,6 +5,7 @@
 
 mod arrays;
 mod check;
+mod digest;
 mod element;
 mod forms;
 mod images;

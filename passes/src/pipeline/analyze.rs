@@ -43,7 +43,7 @@ type Chosen = (BTreeMap<String, Option<u32>>, AllocationRecord);
 pub fn analyze(graph: &Graph, options: &Options, progress: &dyn Progress) -> Result<Analysis> {
     let target = options.target;
     options.widths.check()?;
-    let activation_bits = options.activation_bits.unwrap_or(target.activations.bits[0]);
+    let activation_bits = options.activation_bits.unwrap_or(target.default_activation_bits());
     target.check_activation_bits(activation_bits)?;
     check_names(graph, &options.keep_float)?;
     let placement = place(graph, target, &options.keep_float);
@@ -178,7 +178,7 @@ fn layer_data(graph: &Graph, layer: &Layer, target: &Target, gram: Option<&tapq:
     let tensor = graph.constant(&layer.weight).ok_or_else(missing)?;
     let (channels, rows) = layer.rows(&onnx::floats(tensor, graph.external())?);
     let gram = gram.filter(|g| g.size > 0).cloned();
-    Ok(LayerData { rows, channels, gram, per_channel: target.weight_axis(&layer.op) })
+    Ok(LayerData { rows, channels, gram, per_channel: target.per_channel(&layer.op) })
 }
 
 fn choose(units: &[Unit], options: &Options, activation_bits: u32) -> Result<Chosen> {

@@ -73,7 +73,7 @@ impl Unit<'_> {
 pub fn stored_bytes(layer: &Layer, bits: Option<u32>, target: &Target) -> u64 {
     let params = layer.params() as u64;
     let Some(bits) = bits else { return params * 4 };
-    let scales = if target.weight_axis(&layer.op) { layer.dims[layer.axis] as u64 } else { 1 };
+    let scales = if target.per_channel(&layer.op) { layer.dims[layer.axis] as u64 } else { 1 };
     (params * u64::from(IntFormat::signed(bits).stored_bits())).div_ceil(8) + 4 * scales
 }
 

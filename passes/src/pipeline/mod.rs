@@ -88,7 +88,7 @@ pub fn quantize(mut graph: Graph, options: &Options, progress: &dyn Progress) ->
         true => Some(verify(&graph, &quantized, &analysis, options, progress)?),
         false => None,
     };
-    let report = summarize::report(&graph, &analysis, options, fidelity, driver.into_applied())?;
+    let report = summarize::report(&graph, &analysis, options, fidelity, driver.applied)?;
     Ok(Outcome { graph: quantized, plan: analysis.plan, report })
 }
 

@@ -39,7 +39,7 @@ pub fn report(
         layers: pairs.iter().map(|(p, l)| layer_report(graph, p, l, analysis, &sqnr)).collect(),
         activations: plan.activations.iter().map(|a| activation_report(a, analysis, &sqnr)).collect(),
         refused: refused(&pairs),
-        passes: applied.into_iter().map(|a| PassReport { pass: a.pass, reasons: a.reasons }).collect(),
+        passes: applied.into_iter().map(|a| PassReport { pass: a.pass.to_owned(), reasons: a.reasons }).collect(),
         fidelity,
         ..Default::default()
     })
