@@ -91,8 +91,9 @@ impl<'a> Column<'a> {
         Ok(Column { input, element: header.element, dims, rows, preprocess })
     }
 
-    fn array(&self, index: usize) -> Result<Array> {
-        let bytes = self.rows.get(index).map(Vec::as_slice).unwrap_or_default();
+    /// The array of one row; its bytes are freed when it is done.
+    fn array(&self, row: Vec<u8>) -> Result<Array> {
+        let bytes = &row[..];
         if let Some(preprocess) = self.preprocess {
             let array = picture(&self.dims, bytes)?.prepare(preprocess)?;
             return check::fitted(array, self.input);
@@ -151,13 +152,22 @@ fn picture(dims: &[usize], bytes: &[u8]) -> Result<Pixels> {
     Ok(Pixels { height, width, channels: channels.min(3), data })
 }
 
-fn assembled(request: &Request, columns: Vec<Column>, wanted: &[usize], labels: Option<Vec<i64>>) -> Result<SampleSet> {
-    let array = |column: &Column, i| Ok((column.input.name.clone(), column.array(i)?));
-    let sample = |(i, row): (usize, &usize)| {
-        let inputs: Result<_> = columns.iter().map(|column| array(column, i)).collect();
+fn assembled(
+    request: &Request,
+    mut columns: Vec<Column>,
+    wanted: &[usize],
+    labels: Option<Vec<i64>>,
+) -> Result<SampleSet> {
+    let mut rows = vec![vec![]; wanted.len()];
+    for column in &mut columns {
+        rows.iter_mut().zip(std::mem::take(&mut column.rows)).for_each(|(sample, row)| sample.push(row));
+    }
+    let array = |(column, row): (&Column, Vec<u8>)| Ok((column.input.name.clone(), column.array(row)?));
+    let sample = |(rows, row): (Vec<Vec<u8>>, &usize)| {
+        let inputs: Result<_> = columns.iter().zip(rows).map(array).collect();
         inputs.map(|inputs| Sample { inputs }).at(|| format!("row {row}"))
     };
-    let samples: Result<Vec<Sample>> = wanted.par_iter().enumerate().map(sample).collect();
+    let samples: Result<Vec<Sample>> = rows.into_par_iter().zip(wanted).map(sample).collect();
     Ok(request.sample_set(samples?, labels, wanted.iter().map(usize::to_string).collect()))
 }
 

@@ -109,9 +109,12 @@ impl Request<'_> {
             [input] => Ok(input),
             inputs => {
                 let names: Vec<_> = inputs.iter().map(|i| format!("`{}`", i.name)).collect();
-                Err(Error::new(Code::Samples, format!("{what} feeds one input, the graph has {}", names.join(", ")))
-                    .at(self.path.display().to_string())
-                    .help("use an .npz whose arrays are named like the inputs, or an ONNX test_data_set folder"))
+                Err(Error::new(
+                    Code::Samples,
+                    format!("{what} can feed one input only, the graph has {}", names.join(", ")),
+                )
+                .at(self.path.display().to_string())
+                .help("use an .npz whose arrays are named like the inputs, or an ONNX test_data_set folder"))
             }
         }
     }

@@ -34,14 +34,11 @@ fn made_up(input: &InputSpec, preprocess: &Preprocess, random: &mut SplitMix64) 
         let ones = vec![1; dims.iter().product()];
         return Ok(Array { dims, values: Values::I64(ones) });
     }
-    match (&dims[..], preprocess.kind) {
-        (&[1, a, b, c], Kind::Image) => {
-            let [channels, height, width] = if preprocess.layout == Layout::Nchw { [a, b, c] } else { [c, a, b] };
-            if channels == preprocess.channels.count() {
-                return Ok(picture(height, width, channels, random).normalized(preprocess));
-            }
+    if let (&[1, a, b, c], Kind::Image) = (&dims[..], preprocess.kind) {
+        let [channels, height, width] = if preprocess.layout == Layout::Nchw { [a, b, c] } else { [c, a, b] };
+        if channels == preprocess.channels.count() {
+            return Ok(picture(height, width, channels, random).normalized(preprocess));
         }
-        _ => {}
     }
     Ok(noise(dims, random))
 }

@@ -160,7 +160,7 @@ fn errors_before_anything_is_decoded() {
     png(&folder, "a.png", 1);
     check(folder.path(), &spec(&[3, 4, 5]), &Preprocess::default(), "help: give --preprocess");
     let two = [spec(&[3, 4, 5]), spec(&[2])].concat();
-    check(folder.path(), &two, &raw(), "pictures feeds one input, the graph has `x`, `x`");
+    check(folder.path(), &two, &raw(), "pictures can feed one input only, the graph has `x`, `x`");
     check(
         folder.path(),
         &spec(&[3, 4, 4]),
@@ -237,4 +237,33 @@ fn damaged_archives_are_errors() {
         fs::write(&path, &bytes[..length]).unwrap();
         assert!(load(&path, &spec(&[2]), &tensor(), &first(50)).is_err(), "{length}");
     }
+}
+
+/// Real data that lies beside the repository on some machines.
+fn assets() -> Option<std::path::PathBuf> {
+    let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/assets/data");
+    if data.is_dir() {
+        return Some(data);
+    }
+    eprintln!("skipped: no real data at {}", data.display());
+    None
+}
+
+#[test]
+fn real_data_reads_as_numpy_and_pillow_read_it() {
+    let Some(data) = assets() else { return };
+    // Labels and first values were printed by Python, with the formulas of the data's own description.
+    let cifar = load(&data.join("cifar10_calib256.npz"), &spec(&[3, 32, 32]), &raw(), &first(4)).unwrap();
+    assert_eq!((firsts(&cifar), cifar.labels), (vec![215.0, 251.0, 255.0, 42.0], Some(vec![5, 3, 4, 9])));
+    let tf = Preprocess::preset("tf").unwrap();
+    let imagenet = load(&data.join("imagenet_calib64"), &spec(&[3, 224, 224]), &tf, &first(4)).unwrap();
+    assert_eq!(imagenet.labels, Some(vec![8, 12, 16, 32]));
+    for (mean, want) in means(&imagenet).into_iter().zip([-0.3801, -0.0726, 0.1006, -0.0588]) {
+        assert!((mean - want).abs() < 0.5 / 127.5, "{mean} {want}");
+    }
+}
+
+fn means(set: &SampleSet) -> Vec<f32> {
+    let mean = |values: &[f32]| values.iter().sum::<f32>() / values.len() as f32;
+    set.samples.iter().map(|s| mean(s.inputs[0].1.as_f32().unwrap())).collect()
 }
