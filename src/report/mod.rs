@@ -2,11 +2,23 @@
 //!
 //! The record holds no clock, path or thread count, so that it is the same for the same inputs.
 
+mod columns;
 mod fidelity;
+mod format;
+mod html;
 mod measure;
+mod plots;
+mod svg;
+mod tally;
+mod text;
+
+#[cfg(test)]
+mod tests;
 
 pub use fidelity::{Compare, Fidelity, ValueFidelity, top1_agreement};
+pub use html::html;
 pub use measure::measure;
+pub use text::text;
 
 use crate::plan::{AllocationRecord, Calibration};
 use crate::proxy::Sensitivity;

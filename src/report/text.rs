@@ -1,0 +1,265 @@
+//! The report on a terminal.
+
+use super::columns::{Align, Column, table};
+use super::format::{
+    bytes, clean, cosine, count, db, percent, plural, ratio, shorten, significant, together, width, wrap,
+};
+use super::tally::{Spending, Tally, refused_groups, spending, tallies};
+use super::{Fidelity, LayerReport, Report};
+use std::collections::BTreeSet;
+
+/// Networks up to this many layers are listed whole.
+const LIST_ALL: usize = 24;
+/// Of a longer one, as many of the worst layers, and every width that at most `RARE` layers have.
+const WORST: usize = 12;
+const RARE: usize = 4;
+/// Columns that labels take.
+const LABEL: usize = 11;
+/// Below this SQNR a layer's figure is coloured.
+const POOR_DB: f64 = 10.0;
+
+/// Shows the report in lines of at most `columns` characters (at least 60), coloured by ANSI sequences on request.
+///
+/// Of long networks only the layers that deserve a look are listed, unless `all_layers`.
+/// Control characters in names are replaced, so that a file cannot steer the terminal.
+pub fn text(report: &Report, columns: usize, color: bool, all_layers: bool) -> String {
+    let mut page = Page { out: String::new(), columns: columns.max(60), color };
+    page.headline(report);
+    page.warnings(&report.warnings);
+    page.summary(report);
+    let reasons = page.layers(&report.layers, all_layers);
+    page.refused(report, &reasons);
+    page.out
+}
+
+struct Page {
+    out: String,
+    columns: usize,
+    color: bool,
+}
+
+#[derive(Clone, Copy)]
+enum Ink {
+    Plain,
+    Bold,
+    Dim,
+    Warning,
+    Poor,
+}
+
+impl Page {
+    fn paint(&self, text: &str, ink: Ink) -> String {
+        let code = match ink {
+            _ if !self.color => return text.to_owned(),
+            Ink::Plain => return text.to_owned(),
+            Ink::Bold => "1",
+            Ink::Dim => "2",
+            Ink::Warning => "1;33",
+            Ink::Poor => "31",
+        };
+        format!("\u{1b}[{code}m{text}\u{1b}[0m")
+    }
+
+    fn line(&mut self, text: &str, ink: Ink) {
+        self.out.push_str(&self.paint(text.trim_end(), ink));
+        self.out.push('\n');
+    }
+
+    /// A label and a text that continues under itself.
+    fn item(&mut self, label: &str, text: &str, ink: Ink) {
+        for (i, line) in wrap(&clean(text), self.columns - LABEL).iter().enumerate() {
+            let label = format!("{:LABEL$}", if i == 0 { label } else { "" });
+            let line = format!("{}{}", self.paint(&label, Ink::Dim), self.paint(line, ink));
+            self.line(&line, Ink::Plain);
+        }
+    }
+
+    fn headline(&mut self, report: &Report) {
+        let model = if report.model.is_empty() { "model" } else { report.model.as_str() };
+        let title = match report.target_title.as_str() {
+            "" => String::new(),
+            title => format!(" ({title})"),
+        };
+        for line in wrap(&clean(&format!("{model} → {}{title}", report.target)), self.columns) {
+            self.line(&line, Ink::Bold);
+        }
+        self.line(&"─".repeat(self.columns), Ink::Dim);
+    }
+
+    fn warnings(&mut self, warnings: &[String]) {
+        for warning in warnings {
+            self.item("WARNING", warning, Ink::Warning);
+        }
+    }
+
+    fn summary(&mut self, report: &Report) {
+        let size = &report.size;
+        self.item("fidelity", &report.fidelity.as_ref().map_or("not measured".to_owned(), fidelity), Ink::Bold);
+        let file = format!(
+            "{} → {} ({})",
+            bytes(size.float_file),
+            bytes(size.quantized_file),
+            ratio(size.quantized_file, size.float_file)
+        );
+        self.item("file", &file, Ink::Plain);
+        let weights = format!(
+            "{} → {} stored ({} nominal), {:.2} bits on average",
+            bytes(size.float_weights),
+            bytes(size.stored_weights),
+            bytes(size.nominal_weights),
+            size.average_bits
+        );
+        self.item("weights", &weights, Ink::Plain);
+        self.item("widths", &widths(&report.layers), Ink::Plain);
+        self.item("chosen by", &chosen(report), Ink::Plain);
+        let source = &report.calibration;
+        self.item("calibrated", &format!("on {} from {}", plural(source.samples, "sample"), source.source), Ink::Plain);
+    }
+
+    /// Returns the reasons it listed, in the order of their numbers.
+    fn layers<'r>(&mut self, layers: &'r [LayerReport], all: bool) -> Vec<&'r str> {
+        if layers.is_empty() {
+            return vec![];
+        }
+        let shown = selection(layers, all);
+        let rows: Vec<(usize, &LayerReport)> = shown.iter().filter_map(|i| Some((*i, layers.get(*i)?))).collect();
+        let mut reasons: Vec<&str> = vec![];
+        for (_, layer) in &rows {
+            if !reasons.contains(&layer.because.as_str()) {
+                reasons.push(&layer.because);
+            }
+        }
+        self.out.push('\n');
+        let lines = table(&layer_columns(&rows, &reasons), self.columns);
+        for (i, line) in lines.iter().enumerate() {
+            // Two lines of head come before the rows.
+            let poor = i.checked_sub(2).and_then(|r| rows.get(r)).is_some_and(|(_, l)| is_poor(l));
+            let ink = if i < 2 {
+                Ink::Dim
+            } else if poor {
+                Ink::Poor
+            } else {
+                Ink::Plain
+            };
+            self.line(line, ink);
+        }
+        let hidden = layers.len() - rows.len();
+        if hidden > 0 {
+            self.line(&format!("… {hidden} more: --all-layers, or the HTML report"), Ink::Dim);
+        }
+        self.notes(&reasons);
+        reasons
+    }
+
+    fn notes(&mut self, reasons: &[&str]) {
+        self.out.push('\n');
+        match reasons {
+            [only] => self.item("why", only, Ink::Plain),
+            many => {
+                for (i, reason) in many.iter().enumerate() {
+                    self.item(&format!("why [{}]", i + 1), reason, Ink::Plain);
+                }
+            }
+        }
+    }
+
+    fn refused(&mut self, report: &Report, reasons: &[&str]) {
+        for group in refused_groups(&report.refused) {
+            let names: Vec<String> = group.what.iter().take(4).map(|w| shorten(&clean(w), 40)).collect();
+            let more = match group.what.len() - names.len() {
+                0 => String::new(),
+                n => format!(" and {n} more"),
+            };
+            let because = match reasons.iter().position(|r| *r == group.because) {
+                Some(i) if reasons.len() > 1 => format!("see why [{}]", i + 1),
+                _ => group.because,
+            };
+            self.item("refused", &format!("{}{more}: {because}", names.join(", ")), Ink::Plain);
+        }
+    }
+}
+
+fn fidelity(fidelity: &Fidelity) -> String {
+    let apart = if fidelity.held_out { "held out" } else { "that also calibrated" };
+    format!(
+        "{}, on {} {apart}",
+        dotted(
+            [
+                format!("SQNR {} dB", db(Some(fidelity.sqnr_db))),
+                format!("top-1 agreement {}", percent(fidelity.agreement)),
+                format!("cosine {}", cosine(fidelity.cosine)),
+            ]
+            .into_iter()
+        ),
+        plural(fidelity.samples, "sample"),
+    )
+}
+
+fn widths(layers: &[LayerReport]) -> String {
+    let tallies = tallies(layers);
+    let one = |(i, t): (usize, &Tally)| {
+        let of = if i == 0 { " of the weights" } else { "" };
+        format!("{}: {} ({}{of})", width(t.bits), plural(t.layers, "layer"), percent(t.share))
+    };
+    match tallies.is_empty() {
+        true => "no layers".to_owned(),
+        false => dotted(tallies.iter().enumerate().map(one)),
+    }
+}
+
+fn chosen(report: &Report) -> String {
+    let budget = |s: Spending| {
+        let used = s.used.map_or("–".to_owned(), significant);
+        let of = s.limit.map_or(String::new(), |limit| format!(" of {}", significant(limit)));
+        format!("{} {used}{of}", s.name)
+    };
+    let budgets = spending(report).into_iter().map(budget);
+    let parts = [report.allocation.method.clone()].into_iter().chain(budgets).chain([report.allocation.proof.clone()]);
+    dotted(parts.filter(|p| !p.is_empty()))
+}
+
+/// Short parts with dots between them, each kept on one line.
+fn dotted(parts: impl Iterator<Item = String>) -> String {
+    parts.map(|p| together(&p)).collect::<Vec<_>>().join("\u{a0}· ")
+}
+
+fn is_poor(layer: &LayerReport) -> bool {
+    layer.output_sqnr_db.is_some_and(|x| x < POOR_DB)
+}
+
+/// Indices of the layers that are listed, in file order.
+fn selection(layers: &[LayerReport], all: bool) -> Vec<usize> {
+    if all || layers.len() <= LIST_ALL {
+        return (0..layers.len()).collect();
+    }
+    let mut worst: Vec<usize> = (0..layers.len()).collect();
+    let sqnr = |i: &usize| layers.get(*i).and_then(|l| l.output_sqnr_db).unwrap_or(f64::INFINITY);
+    worst.sort_by(|a, b| sqnr(a).total_cmp(&sqnr(b)));
+    let rare: Vec<Option<u32>> = tallies(layers).iter().filter(|t| t.layers <= RARE).map(|t| t.bits).collect();
+    let unusual = layers.iter().enumerate().filter(|(_, l)| rare.contains(&l.bits)).map(|(i, _)| i);
+    let chosen: BTreeSet<usize> = worst.into_iter().take(WORST).chain(unusual).collect();
+    chosen.into_iter().collect()
+}
+
+fn layer_columns(rows: &[(usize, &LayerReport)], reasons: &[&str]) -> Vec<Column> {
+    let column = |head, align, cell: &dyn Fn(&LayerReport) -> String| Column {
+        head,
+        align,
+        cells: rows.iter().map(|(_, l)| clean(&cell(l))).collect(),
+    };
+    let note = |l: &LayerReport| reasons.iter().position(|r| *r == l.because).map_or(0, |i| i + 1);
+    let numbers = rows.iter().map(|(i, _)| (i + 1).to_string()).collect();
+    let mut columns = vec![
+        Column { head: "#", align: Align::Right, cells: numbers },
+        column("layer", Align::Name, &|l| l.name.clone()),
+        column("op", Align::Left, &|l| l.op.clone()),
+        column("params", Align::Right, &|l| count(l.params as u64)),
+        column("bits", Align::Right, &|l| l.bits.map_or("float".to_owned(), |b| b.to_string())),
+        column("stored", Align::Left, &|l| l.stored.clone()),
+        column("SQNR dB", Align::Right, &|l| db(l.output_sqnr_db)),
+    ];
+    if reasons.len() > 1 {
+        columns.push(column("why", Align::Right, &|l| format!("[{}]", note(l))));
+    }
+    columns
+}
