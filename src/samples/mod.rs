@@ -15,6 +15,7 @@ mod preprocess;
 mod resize;
 mod select;
 mod sidecar;
+mod specs;
 mod synthetic;
 mod test_data;
 
@@ -25,6 +26,7 @@ use std::path::Path;
 pub use preprocess::{ChannelOrder, Crop, Filter, Kind, Layout, PRESETS, Preprocess, Resize, Shorter};
 pub use select::Selection;
 pub use sidecar::{Sidecar, read_sidecar, sidecar_path};
+pub use specs::input_specs;
 pub use synthetic::synthetic;
 
 /// One sample: an array for each named graph input, batch axis of extent 1 included.

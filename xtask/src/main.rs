@@ -1,2 +1,74 @@
-//! x
-fn main() {}
+//! The tapq command line.
+//!
+//! Data goes to stdout, progress and messages to stderr. Exit codes: 0 done; 1 `check` found a change;
+//! 2 wrong input, refused request or failure; 3 fidelity below the bar that was asked for.
+
+mod check;
+mod files;
+mod inputs;
+mod inspect;
+mod progress;
+mod quantize;
+mod targets;
+mod verify;
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+use tapq::Error;
+
+/// Training-free mixed-precision quantization for ONNX
+#[derive(Parser)]
+#[command(name = "xtask", version, about, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Quantize a float model for a target: writes the model, its plan and a report
+    Quantize(Box<quantize::Args>),
+    /// List a model's layers: shapes, parameters, MACs, what is quantizable for a target
+    Inspect(inspect::Args),
+    /// Compare two models on samples: SQNR, cosine, top-1 agreement
+    Verify(verify::Args),
+    /// Regression check: compare plan, graph and fidelity with a committed snapshot
+    Check(Box<check::Args>),
+    /// List the targets, or explain one
+    Targets(targets::Args),
+}
+
+/// How a command ended, when it did not fail.
+pub enum Verdict {
+    /// As asked.
+    Done,
+    /// `check` found a change.
+    Changed,
+    /// Fidelity is below the bar.
+    BelowBar,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let result = match cli.command {
+        Command::Quantize(args) => quantize::run(&args),
+        Command::Inspect(args) => inspect::run(&args),
+        Command::Verify(args) => verify::run(&args),
+        Command::Check(args) => check::run(&args),
+        Command::Targets(args) => targets::run(&args),
+    };
+    match result {
+        Ok(Verdict::Done) => ExitCode::SUCCESS,
+        Ok(Verdict::Changed) => ExitCode::from(1),
+        Ok(Verdict::BelowBar) => ExitCode::from(3),
+        Err(error) => {
+            complain(&error);
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn complain(error: &Error) {
+    let red = console::style("error").red().bold().for_stderr();
+    eprintln!("{red}: {error}");
+}

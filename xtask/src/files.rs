@@ -1,0 +1,38 @@
+//! Output files: written to a temporary name, then renamed.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use tapq::{Error, Result};
+
+/// Writes a text file whole or not at all.
+pub fn write_text(path: &Path, text: &str) -> Result<()> {
+    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let io = |e: std::io::Error| Error::io(path, "write", &e);
+    let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+    let temporary = folder.join(format!(".{name}.{}.tmp", std::process::id()));
+    let written = std::fs::File::create(&temporary).and_then(|mut f| f.write_all(text.as_bytes()));
+    let renamed = written.and_then(|()| std::fs::rename(&temporary, path));
+    if renamed.is_err() {
+        let _ = std::fs::remove_file(&temporary);
+    }
+    renamed.map_err(io)
+}
+
+/// `folder/stem.suffix` for `folder/stem.onnx`.
+pub fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let stem = path.file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default();
+    path.with_file_name(format!("{stem}.{suffix}"))
+}
+
+/// File name without the folders above it.
+pub fn name(path: &Path) -> String {
+    path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default()
+}
+
+/// Size in bytes, external data included; 0 if it cannot be told.
+pub fn size(path: &Path) -> u64 {
+    let of = |p: &Path| std::fs::metadata(p).map_or(0, |m| m.len());
+    let mut data = path.as_os_str().to_owned();
+    data.push(".data");
+    of(path) + of(Path::new(&data))
+}

@@ -1,0 +1,92 @@
+//! What commands read: the model, its sidecar, samples.
+
+use clap::Args;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use tapq::graph::Graph;
+use tapq::samples::{self, Preprocess, SampleSet, Selection, Sidecar};
+use tapq::{Code, Error, Result, onnx};
+
+/// Samples to calibrate on when neither the command line nor the sidecar says how many.
+const DEFAULT_SAMPLES: usize = 16;
+
+/// Where samples come from.
+#[derive(Args, Clone, Default)]
+pub struct SampleArgs {
+    /// Samples: a folder of JPEG/PNG, .npy, .npz (array `x`) or an ONNX test_data_set folder
+    /// [default: the sidecar MODEL.tapq.yaml]
+    #[arg(long, value_name = "PATH")]
+    pub calib: Option<PathBuf>,
+    /// How samples become inputs: a YAML file or a preset (imagenet, tf, lite, unit, raw, cifar10)
+    #[arg(long, value_name = "FILE|PRESET")]
+    pub preprocess: Option<String>,
+    /// How many samples to calibrate on [default: 16]
+    #[arg(long, value_name = "N")]
+    pub samples: Option<usize>,
+    /// Take samples in a shuffled order instead of file order
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
+    /// Extent of a symbolic dimension (repeatable)
+    #[arg(long = "dim", value_name = "NAME=N", value_parser = dimension)]
+    pub dims: Vec<(String, usize)>,
+}
+
+fn dimension(text: &str) -> Result<(String, usize), String> {
+    let (name, value) = text.split_once('=').ok_or("expected NAME=N")?;
+    let value = value.parse().map_err(|_| format!("'{value}' is not a number"))?;
+    Ok((name.to_owned(), value))
+}
+
+/// A model and what is known about its samples.
+pub struct Inputs {
+    /// The model.
+    pub graph: Graph,
+    /// Samples for statistics.
+    pub calibration: SampleSet,
+    /// Samples that were not used for statistics.
+    pub held_out: Option<SampleSet>,
+    /// Bounds of the input that preprocessing implies.
+    pub input_range: Option<(f32, f32)>,
+    /// Extents of symbolic dimensions.
+    pub dims: BTreeMap<String, usize>,
+}
+
+/// Reads a model.
+pub fn read_graph(path: &Path) -> Result<Graph> {
+    let (model, external) = onnx::read(path)?;
+    Ok(Graph::new(model, external))
+}
+
+impl SampleArgs {
+    /// Reads the model's sidecar and the samples; `held_out` more samples are taken after those for calibration.
+    pub fn load(&self, model: &Path, graph: Graph, held_out: usize) -> Result<Inputs> {
+        let sidecar = samples::read_sidecar(model)?.unwrap_or_default();
+        let mut dims = sidecar.dims.clone();
+        dims.extend(self.dims.iter().cloned());
+        let preprocess = self.preprocess(&sidecar)?;
+        let count = self.samples.or(sidecar.samples).unwrap_or(DEFAULT_SAMPLES);
+        if count == 0 {
+            return Err(Error::new(Code::Config, "--samples must be at least 1"));
+        }
+        let specs = samples::input_specs(&graph, &dims);
+        let prepared = preprocess.clone().unwrap_or_default();
+        let Some(path) = self.calib.as_ref().or(sidecar.calib.as_ref()) else {
+            let calibration = samples::synthetic(&specs, &prepared, count, self.seed.unwrap_or(0))?;
+            return Ok(Inputs { graph, calibration, held_out: None, input_range: None, dims });
+        };
+        let selection = Selection { skip: 0, count, seed: self.seed };
+        let calibration = samples::load(path, &specs, &prepared, &selection)?;
+        let left = samples::available(path)?.saturating_sub(calibration.samples.len()).min(held_out);
+        let rest = Selection { skip: calibration.samples.len(), count: left, seed: self.seed };
+        let held_out = if left > 0 { Some(samples::load(path, &specs, &prepared, &rest)?) } else { None };
+        let input_range = if specs.len() == 1 { preprocess.and_then(|p| p.value_range()) } else { None };
+        Ok(Inputs { graph, calibration, held_out, input_range, dims })
+    }
+
+    fn preprocess(&self, sidecar: &Sidecar) -> Result<Option<Preprocess>> {
+        match &self.preprocess {
+            Some(name) => Preprocess::find(name).map(Some),
+            None => Ok(sidecar.preprocess.clone()),
+        }
+    }
+}

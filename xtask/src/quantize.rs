@@ -1,0 +1,238 @@
+//! `xtask quantize`: the main job.
+
+use crate::inputs::{Inputs, SampleArgs, read_graph};
+use crate::progress::Bars;
+use crate::{Verdict, files};
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use tapq::plan::Plan;
+use tapq::report::{self, Report};
+use tapq::target::Target;
+use tapq::{Code, Error, Result, onnx};
+use tapq_passes::pipeline::{self, Options, Outcome, Widths};
+
+/// Held-out samples that fidelity is measured on, where the source has more than calibration takes.
+const VERIFY_SAMPLES: usize = 4;
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// The float ONNX model
+    pub model: PathBuf,
+    /// Device: a name (`xtask targets` lists them) or a YAML profile
+    #[arg(long, value_name = "NAME|FILE")]
+    pub target: String,
+    #[command(flatten)]
+    pub samples: SampleArgs,
+    #[command(flatten)]
+    pub choice: ChoiceArgs,
+    /// Replay this plan instead of making one
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["weight_bits", "avg_weight_bits", "max_bytes", "max_bops", "act_bits", "keep_float"])]
+    pub plan: Option<PathBuf>,
+    /// Output model [default: MODEL.TARGET.onnx]; the plan is written beside it as .plan.yaml
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// Write report.html and report.json into this folder
+    #[arg(long, value_name = "DIR")]
+    pub report: Option<PathBuf>,
+    /// Print the report as JSON
+    #[arg(long)]
+    pub json: bool,
+    /// Show every layer in the table
+    #[arg(long)]
+    pub all_layers: bool,
+    /// Held-out samples to compare float and quantized on; 0 skips the comparison
+    #[arg(long, value_name = "N", default_value_t = VERIFY_SAMPLES)]
+    pub verify_samples: usize,
+    /// Exit with 3 if the SQNR of the outputs is below this many dB
+    #[arg(long, value_name = "DB")]
+    pub min_sqnr: Option<f64>,
+    /// Exit with 3 if top-1 agreement is below this share (0 to 1)
+    #[arg(long, value_name = "P")]
+    pub min_agreement: Option<f64>,
+    /// Print no progress
+    #[arg(short, long)]
+    pub quiet: bool,
+    /// Stop after this many patches, to find the one that breaks something
+    #[arg(long, value_name = "N", hide = true)]
+    pub fuel: Option<usize>,
+}
+
+/// What widths are asked for.
+#[derive(clap::Args, Clone, Default)]
+pub struct ChoiceArgs {
+    /// Every layer at this weight width
+    #[arg(long, value_name = "B")]
+    pub weight_bits: Option<u32>,
+    /// Choose widths: at most this many nominal bits on average over the weights
+    #[arg(long, value_name = "X")]
+    pub avg_weight_bits: Option<f64>,
+    /// Choose widths: at most this many bytes of stored weights and scales
+    #[arg(long, value_name = "N")]
+    pub max_bytes: Option<u64>,
+    /// Choose widths: at most this many bit operations (MACs x weight bits x activation bits) a sample
+    #[arg(long, value_name = "N")]
+    pub max_bops: Option<f64>,
+    /// Width of activations [default: the target's]
+    #[arg(long, value_name = "B")]
+    pub act_bits: Option<u32>,
+    /// Leave this layer in float (repeatable)
+    #[arg(long, value_name = "NODE")]
+    pub keep_float: Vec<String>,
+}
+
+impl ChoiceArgs {
+    fn widths(&self) -> Widths {
+        Widths {
+            uniform: self.weight_bits,
+            average: self.avg_weight_bits,
+            max_bytes: self.max_bytes,
+            max_bops: self.max_bops,
+        }
+    }
+}
+
+/// Everything that `quantize` and `check` do before they write anything.
+pub struct Job<'a> {
+    /// The float model.
+    pub model: &'a Path,
+    /// The device.
+    pub target: &'a Target,
+    /// Where samples come from.
+    pub samples: &'a SampleArgs,
+    /// What widths are asked for.
+    pub choice: &'a ChoiceArgs,
+    /// A plan to replay.
+    pub plan: Option<Plan>,
+    /// Held-out samples for the comparison; 0 skips it.
+    pub verify_samples: usize,
+    /// Print no progress.
+    pub quiet: bool,
+    /// Stop after this many patches.
+    pub fuel: Option<usize>,
+}
+
+impl Job<'_> {
+    /// Quantizes; the report lacks only the size of the file that is not written yet.
+    pub fn run(self) -> Result<Outcome> {
+        let place = || self.model.display().to_string();
+        let graph = read_graph(self.model)?;
+        let Inputs { graph, calibration, held_out, input_range, dims } =
+            self.samples.load(self.model, graph, self.verify_samples)?;
+        let bars = Bars::new(self.quiet);
+        let options = Options {
+            target: self.target,
+            calibration: &calibration,
+            held_out: held_out.as_ref().map_or(&[], |s| &s.samples),
+            widths: self.choice.widths(),
+            activation_bits: self.choice.act_bits,
+            keep_float: self.choice.keep_float.iter().cloned().collect::<BTreeSet<String>>(),
+            dims,
+            input_range,
+            plan: self.plan,
+            verify: self.verify_samples > 0,
+            fuel: self.fuel,
+        };
+        let outcome = pipeline::quantize(graph, &options, &bars);
+        bars.finish();
+        let mut outcome = outcome.map_err(|e| e.at(place()))?;
+        outcome.report.model = files::name(self.model);
+        outcome.report.size.float_file = files::size(self.model);
+        Ok(outcome)
+    }
+}
+
+pub fn run(args: &Args) -> Result<Verdict> {
+    let target = Target::named_or_read(&args.target)?;
+    let plan = args.plan.as_ref().map(|path| read_plan(path, &target)).transpose()?;
+    let output = args.output.clone().unwrap_or_else(|| files::beside(&args.model, &format!("{}.onnx", target.name)));
+    check_output(args, &output)?;
+    let job = Job {
+        model: &args.model,
+        target: &target,
+        samples: &args.samples,
+        choice: &args.choice,
+        plan,
+        verify_samples: args.verify_samples,
+        quiet: args.quiet,
+        fuel: args.fuel,
+    };
+    let mut outcome = job.run()?;
+    write_model(&outcome, &output)?;
+    outcome.report.size.quantized_file = files::size(&output);
+    let plan_path = files::beside(&output, "plan.yaml");
+    files::write_text(&plan_path, &outcome.plan.to_yaml()?)?;
+    if let Some(folder) = &args.report {
+        write_report(folder, &outcome.report)?;
+    }
+    print(args, &outcome.report, &output, &plan_path)?;
+    Ok(verdict(args, &outcome.report))
+}
+
+fn read_plan(path: &Path, target: &Target) -> Result<Plan> {
+    let text = std::fs::read_to_string(path).map_err(|e| Error::io(path, "read the plan", &e))?;
+    let plan = Plan::from_yaml(&text, &path.display().to_string())?;
+    match plan.target == target.name {
+        true => Ok(plan),
+        false => Err(Error::new(Code::PlanMismatch, format!("the plan is for '{}', not '{}'", plan.target, target.name))
+            .at(path.display().to_string())),
+    }
+}
+
+/// Refuses an output that would overwrite the input or cannot be written, before any work is done.
+fn check_output(args: &Args, output: &Path) -> Result<()> {
+    if onnx::same_file(&args.model, output) {
+        let what = "the output would overwrite the input model";
+        return Err(Error::new(Code::Io, what).at(output.display().to_string()).help("choose another --output"));
+    }
+    let folder = output.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let metadata = std::fs::metadata(folder).map_err(|e| Error::io(folder, "write into the output folder", &e))?;
+    match metadata.is_dir() && !output.is_dir() {
+        true => Ok(()),
+        false => Err(Error::new(Code::Io, "the output is not a file in a folder").at(output.display().to_string())),
+    }
+}
+
+fn write_model(outcome: &Outcome, output: &Path) -> Result<()> {
+    onnx::write(outcome.graph.model(), outcome.graph.external(), output)
+}
+
+fn write_report(folder: &Path, report: &Report) -> Result<()> {
+    std::fs::create_dir_all(folder).map_err(|e| Error::io(folder, "create the report folder", &e))?;
+    files::write_text(&folder.join("report.html"), &report::html(report)?)?;
+    files::write_text(&folder.join("report.json"), &json(report)?)
+}
+
+fn json(report: &Report) -> Result<String> {
+    let text = serde_json::to_string_pretty(report);
+    text.map(|t| t + "\n").map_err(|e| Error::new(Code::Io, format!("cannot write the report as JSON: {e}")))
+}
+
+fn print(args: &Args, report: &Report, output: &Path, plan: &Path) -> Result<()> {
+    if args.json {
+        print!("{}", json(report)?);
+        return Ok(());
+    }
+    let terminal = console::Term::stdout();
+    let width = if terminal.is_term() { usize::from(terminal.size().1) } else { 100 };
+    let color = terminal.is_term() && console::colors_enabled();
+    print!("{}", report::text(report, width, color, args.all_layers));
+    println!("\nwrote {} and {}", output.display(), plan.display());
+    if let Some(folder) = &args.report {
+        println!("wrote {} and report.json", folder.join("report.html").display());
+    }
+    Ok(())
+}
+
+fn verdict(args: &Args, report: &Report) -> Verdict {
+    let Some(fidelity) = &report.fidelity else { return Verdict::Done };
+    let below = |what: &str, found: f64, bar: Option<f64>| {
+        let missed = bar.is_some_and(|bar| found < bar);
+        if missed {
+            eprintln!("below the bar: {what} is {found:.3}, asked for at least {}", bar.unwrap_or_default());
+        }
+        missed
+    };
+    let sqnr = below("output SQNR in dB", fidelity.sqnr_db, args.min_sqnr);
+    let agreement = below("top-1 agreement", fidelity.agreement, args.min_agreement);
+    if sqnr || agreement { Verdict::BelowBar } else { Verdict::Done }
+}
