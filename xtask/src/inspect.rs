@@ -1,0 +1,159 @@
+//! `xtask inspect`: what a model holds and what a target could quantize.
+
+use crate::inputs::{SampleArgs, read_graph};
+use crate::{Verdict, files};
+use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
+use serde::Serialize;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use tapq::engine::{Engine, Options};
+use tapq::graph::Graph;
+use tapq::plan::{Layer, Placement, place, weight_layers};
+use tapq::samples::{self, Preprocess};
+use tapq::target::Target;
+use tapq::{Code, Error, Result};
+use tapq_passes::{Driver, float_passes};
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// The ONNX model
+    pub model: PathBuf,
+    /// Say what this target would quantize
+    #[arg(long, value_name = "NAME|FILE")]
+    pub target: Option<String>,
+    #[command(flatten)]
+    pub samples: SampleArgs,
+    /// Print as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Serialize)]
+struct Inspection {
+    model: String,
+    opset: i64,
+    ir: i64,
+    nodes: usize,
+    operators: BTreeMap<String, usize>,
+    parameters: usize,
+    macs: Option<u64>,
+    layers: Vec<LayerRow>,
+    notes: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct LayerRow {
+    name: String,
+    op: String,
+    shape: Vec<usize>,
+    parameters: usize,
+    macs: Option<u64>,
+    quantizable: Option<String>,
+}
+
+pub fn run(args: &Args) -> Result<Verdict> {
+    let original = read_graph(&args.model)?;
+    let (opset, ir, nodes) = (original.opset(), original.model().ir_version, original.nodes().len());
+    let operators = count_operators(&original);
+    let target = args.target.as_deref().map(Target::named_or_read).transpose()?;
+    let mut graph = original;
+    let mut driver = Driver::new(None);
+    driver.run(&mut graph, &float_passes()).map_err(|e| e.at(args.model.display().to_string()))?;
+    let (shapes, notes) = input_shapes(args, &graph);
+    let placement = target.as_ref().map(|t| place(&graph, t, &BTreeSet::new()));
+    let layers: Vec<LayerRow> = weight_layers(&graph)
+        .iter()
+        .map(|l| row(&graph, l, &shapes, target.as_ref().zip(placement.as_ref())))
+        .collect();
+    let macs = layers.iter().map(|l| l.macs).sum::<Option<u64>>().filter(|_| !layers.is_empty());
+    let parameters = layers.iter().map(|l| l.parameters).sum();
+    let model = files::name(&args.model);
+    let found = Inspection { model, opset, ir, nodes, operators, parameters, macs, layers, notes };
+    match args.json {
+        true => println!("{}", serde_json::to_string_pretty(&found).map_err(|e| Error::new(Code::Io, e.to_string()))?),
+        false => print_table(&found, target.as_ref()),
+    }
+    Ok(Verdict::Done)
+}
+
+fn count_operators(graph: &Graph) -> BTreeMap<String, usize> {
+    let mut counts = BTreeMap::new();
+    for node in graph.nodes() {
+        *counts.entry(node.op_type.clone()).or_insert(0) += 1;
+    }
+    counts
+}
+
+/// Shapes of the layers' inputs, from one run on a made-up sample; empty, with a note, where the model does not run.
+fn input_shapes(args: &Args, graph: &Graph) -> (BTreeMap<String, Vec<usize>>, Vec<String>) {
+    match observed_shapes(args, graph) {
+        Ok(shapes) => (shapes, vec![]),
+        Err(e) => (BTreeMap::new(), vec![format!("MACs are not known, since the model did not run: {e}")]),
+    }
+}
+
+fn observed_shapes(args: &Args, graph: &Graph) -> Result<BTreeMap<String, Vec<usize>>> {
+    let sidecar = samples::read_sidecar(&args.model)?.unwrap_or_default();
+    let mut dims = sidecar.dims;
+    dims.extend(args.samples.dims.iter().cloned());
+    let taps: Vec<String> =
+        weight_layers(graph).into_iter().map(|l| l.input).collect::<BTreeSet<_>>().into_iter().collect();
+    let engine = Engine::new(graph, &taps, &Options { dims: dims.clone() })?;
+    let specs = samples::input_specs(graph, &dims);
+    let set = samples::synthetic(&specs, &Preprocess::default(), 1, 0)?;
+    let mut shapes = BTreeMap::new();
+    let sample = set.samples.first().cloned().unwrap_or_default();
+    engine.run(&sample, &mut |tap, view| drop(shapes.insert(taps[tap].clone(), view.dims.to_vec())))?;
+    Ok(shapes)
+}
+
+fn row(
+    graph: &Graph,
+    layer: &Layer,
+    shapes: &BTreeMap<String, Vec<usize>>,
+    target: Option<(&Target, &Placement)>,
+) -> LayerRow {
+    let quantizable = target.map(|(target, placement)| {
+        let reason = placement.float_layers.iter().find(|(l, _)| l.node == layer.node).map(|(_, why)| why.clone());
+        let widths = || target.weight_choices(&layer.op).iter().map(u32::to_string).collect::<Vec<_>>().join(", ");
+        reason.map_or_else(|| format!("yes, {} bits", widths()), |why| format!("no: {why}"))
+    });
+    LayerRow {
+        name: layer.name.clone(),
+        op: layer.op.clone(),
+        shape: layer.dims.clone(),
+        parameters: layer.params(),
+        macs: shapes.get(&layer.input).map(|dims| layer.macs(graph, dims)),
+        quantizable,
+    }
+}
+
+fn print_table(found: &Inspection, target: Option<&Target>) {
+    println!("{}: opset {}, IR {}, {} nodes", found.model, found.opset, found.ir, found.nodes);
+    let operators: Vec<String> = found.operators.iter().map(|(op, n)| format!("{op} {n}")).collect();
+    println!("operators: {}", operators.join(", "));
+    let mut table = Table::new();
+    table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
+    if !table.is_tty() {
+        table.set_width(120);
+    }
+    let mut header = vec!["layer".to_owned(), "op".into(), "weight".into(), "params".into(), "MACs".into()];
+    header.extend(target.map(|t| t.name.clone()));
+    table.set_header(header);
+    for layer in &found.layers {
+        let shape: Vec<String> = layer.shape.iter().map(usize::to_string).collect();
+        let macs = layer.macs.map_or("?".to_owned(), |m| m.to_string());
+        let mut cells = vec![layer.name.clone(), layer.op.clone(), shape.join("x"), layer.parameters.to_string(), macs];
+        cells.extend(layer.quantizable.clone());
+        table.add_row(cells);
+    }
+    for column in [3, 4] {
+        if let Some(column) = table.column_mut(column) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    println!("{table}");
+    let macs = found.macs.map_or("?".to_owned(), |m| m.to_string());
+    println!("{} layers with weights, {} parameters, {macs} MACs a sample", found.layers.len(), found.parameters);
+    found.notes.iter().for_each(|note| println!("note: {note}"));
+}

@@ -1,0 +1,89 @@
+//! `xtask verify`: one model against another on samples.
+
+use crate::Verdict;
+use crate::inputs::{SampleArgs, read_graph};
+use crate::progress::Bars;
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use tapq::engine::{Engine, Options};
+use tapq::graph::Graph;
+use tapq::report::{Fidelity, measure};
+use tapq::{Code, Error, Result};
+use tapq_passes::pipeline::Progress;
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// The reference, usually the float model
+    pub reference: PathBuf,
+    /// The model to judge, usually the quantized one
+    pub judged: PathBuf,
+    #[command(flatten)]
+    pub samples: SampleArgs,
+    /// Exit with 3 if the SQNR of the outputs is below this many dB
+    #[arg(long, value_name = "DB")]
+    pub min_sqnr: Option<f64>,
+    /// Exit with 3 if top-1 agreement is below this share (0 to 1)
+    #[arg(long, value_name = "P")]
+    pub min_agreement: Option<f64>,
+    /// Print as JSON
+    #[arg(long)]
+    pub json: bool,
+    /// Print no progress
+    #[arg(short, long)]
+    pub quiet: bool,
+}
+
+pub fn run(args: &Args) -> Result<Verdict> {
+    let graph = read_graph(&args.reference)?;
+    let inputs = args.samples.load(&args.reference, graph, 0)?;
+    let judged = read_graph(&args.judged)?;
+    if inputs.calibration.synthetic {
+        eprintln!("warning: no samples were given; the figures come from made-up ones");
+    }
+    let values = common_values(&inputs.graph, &judged);
+    let options = Options { dims: inputs.dims.clone() };
+    let place = |path: &PathBuf| path.display().to_string();
+    let reference = Engine::new(&inputs.graph, &values, &options).map_err(|e| e.at(place(&args.reference)))?;
+    let other = Engine::new(&judged, &values, &options).map_err(|e| e.at(place(&args.judged)))?;
+    let bars = Bars::new(args.quiet);
+    let samples = &inputs.calibration.samples;
+    bars.stage("verify", samples.len());
+    let found = measure(&reference, &other, &values, samples, true, &|| bars.tick());
+    bars.finish();
+    let found = found?;
+    match args.json {
+        true => println!("{}", serde_json::to_string_pretty(&found).map_err(|e| Error::new(Code::Io, e.to_string()))?),
+        false => print(&found),
+    }
+    let below = args.min_sqnr.is_some_and(|bar| found.sqnr_db < bar)
+        || args.min_agreement.is_some_and(|bar| found.agreement < bar);
+    Ok(if below { Verdict::BelowBar } else { Verdict::Done })
+}
+
+/// Outputs of layers that both models make: what the per-layer table compares.
+fn common_values(reference: &Graph, judged: &Graph) -> Vec<String> {
+    let made: BTreeSet<&String> = judged.nodes().iter().flat_map(|n| &n.output).collect();
+    let layers = reference.nodes().iter().filter(|n| {
+        matches!(n.op_type.as_str(), "Conv" | "ConvTranspose" | "Gemm" | "MatMul" | "Add" | "Relu" | "Clip")
+    });
+    let outputs = layers.filter_map(|n| n.output.first());
+    outputs.filter(|o| made.contains(o) && !reference.index().is_output(o)).cloned().collect()
+}
+
+fn print(found: &Fidelity) {
+    println!(
+        "{} samples: SQNR {:.2} dB, cosine {:.6}, top-1 agreement {:.1} %",
+        found.samples,
+        found.sqnr_db,
+        found.cosine,
+        100.0 * found.agreement
+    );
+    let mut worst: Vec<_> = found.values.iter().collect();
+    worst.sort_by(|a, b| a.sqnr_db.total_cmp(&b.sqnr_db).then(a.value.cmp(&b.value)));
+    if !worst.is_empty() {
+        println!("\nworst inner values (of {}):", worst.len());
+    }
+    for value in worst.iter().take(12) {
+        println!("{:>8.2} dB  {}", value.sqnr_db, value.value);
+    }
+}
