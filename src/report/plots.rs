@@ -37,8 +37,7 @@ struct Frame {
 impl Frame {
     fn new(height: f64, count: usize, label: &str) -> Self {
         let svg = Svg::new(WIDTH, TOP + height + BOTTOM, label);
-        // A few layers do not become a few walls.
-        let slot = ((WIDTH - LEFT - RIGHT) / count.max(1) as f64).min(60.0);
+        let slot = (WIDTH - LEFT - RIGHT) / count.max(1) as f64;
         Frame { svg, height, slot, count }
     }
 
@@ -63,6 +62,8 @@ impl Frame {
     /// The cell of a layer, with a gap to the next where there is room for one.
     fn bar(&self, layer: usize, top: f64, bottom: f64) -> Rect {
         let gap = if self.slot > 4.0 { (self.slot * 0.15).max(1.0) } else { 0.0 };
+        // A few layers do not become a few walls.
+        let gap = gap.max(self.slot - 64.0);
         Rect { x: self.x(layer) + gap / 2.0, y: top, w: self.slot - gap, h: (bottom - top).max(0.0) }
     }
 
@@ -79,7 +80,7 @@ impl Frame {
             let x = self.x(number - 1) + self.slot / 2.0;
             self.svg.text((x, bottom + 16.0), "middle", "tick", &number.to_string());
         }
-        let middle = (LEFT + self.right().max(LEFT + 120.0)) / 2.0;
+        let middle = (LEFT + self.right()) / 2.0;
         self.svg.text((middle, bottom + 34.0), "middle", "axis", "layer, in file order");
         self.svg.finish()
     }
@@ -139,7 +140,7 @@ pub fn error(report: &Report) -> Option<String> {
         before = Some(at);
         dots.push((at, class(layer.bits), title(i, layer, &format!("{} dB, {}", db(Some(x)), width(layer.bits)))));
     }
-    let radius = (frame.slot * 0.3).clamp(2.0, 4.5);
+    let radius = (frame.slot * 0.3).clamp(2.4, 4.5);
     dots.iter().for_each(|(at, class, title)| frame.svg.dot(*at, radius, class, title));
     if let Some(x) = network {
         let y = frame.y(x, least, greatest);

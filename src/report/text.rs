@@ -2,7 +2,7 @@
 
 use super::columns::{Align, Column, table};
 use super::format::{
-    bytes, clean, cosine, count, db, percent, plural, ratio, shorten, significant, together, width, wrap,
+    bytes, clean, cosine, count, db, percent, plural, ratio, shape, shorten, si, significant, together, width, wrap,
 };
 use super::tally::{Spending, Tally, refused_groups, spending, tallies};
 use super::{Fidelity, LayerReport, Report};
@@ -15,6 +15,8 @@ const WORST: usize = 12;
 const RARE: usize = 4;
 /// Columns that labels take.
 const LABEL: usize = 11;
+/// From this many columns on, shapes and operations are shown too.
+const WIDE: usize = 120;
 /// Below this SQNR a layer's figure is coloured.
 const POOR_DB: f64 = 10.0;
 
@@ -69,7 +71,8 @@ impl Page {
     fn item(&mut self, label: &str, text: &str, ink: Ink) {
         for (i, line) in wrap(&clean(text), self.columns - LABEL).iter().enumerate() {
             let label = format!("{:LABEL$}", if i == 0 { label } else { "" });
-            let line = format!("{}{}", self.paint(&label, Ink::Dim), self.paint(line, ink));
+            let label_ink = if matches!(ink, Ink::Warning) { ink } else { Ink::Dim };
+            let line = format!("{}{}", self.paint(&label, label_ink), self.paint(line, ink));
             self.line(&line, Ink::Plain);
         }
     }
@@ -83,7 +86,7 @@ impl Page {
         for line in wrap(&clean(&format!("{model} → {}{title}", report.target)), self.columns) {
             self.line(&line, Ink::Bold);
         }
-        self.line(&"─".repeat(self.columns), Ink::Dim);
+        self.line(&"─".repeat(self.columns.min(100)), Ink::Dim);
     }
 
     fn warnings(&mut self, warnings: &[String]) {
@@ -130,7 +133,7 @@ impl Page {
             }
         }
         self.out.push('\n');
-        let lines = table(&layer_columns(&rows, &reasons), self.columns);
+        let lines = table(&layer_columns(&rows, &reasons, self.columns >= WIDE), self.columns);
         for (i, line) in lines.iter().enumerate() {
             // Two lines of head come before the rows.
             let poor = i.checked_sub(2).and_then(|r| rows.get(r)).is_some_and(|(_, l)| is_poor(l));
@@ -241,7 +244,7 @@ fn selection(layers: &[LayerReport], all: bool) -> Vec<usize> {
     chosen.into_iter().collect()
 }
 
-fn layer_columns(rows: &[(usize, &LayerReport)], reasons: &[&str]) -> Vec<Column> {
+fn layer_columns(rows: &[(usize, &LayerReport)], reasons: &[&str], wide: bool) -> Vec<Column> {
     let column = |head, align, cell: &dyn Fn(&LayerReport) -> String| Column {
         head,
         align,
@@ -258,6 +261,10 @@ fn layer_columns(rows: &[(usize, &LayerReport)], reasons: &[&str]) -> Vec<Column
         column("stored", Align::Left, &|l| l.stored.clone()),
         column("SQNR dB", Align::Right, &|l| db(l.output_sqnr_db)),
     ];
+    if wide {
+        columns.insert(3, column("weight", Align::Left, &|l| shape(&l.shape)));
+        columns.insert(5, column("MACs", Align::Right, &|l| si(l.macs)));
+    }
     if reasons.len() > 1 {
         columns.push(column("why", Align::Right, &|l| format!("[{}]", note(l))));
     }
