@@ -27,12 +27,14 @@ pub struct Analysis {
     pub macs: BTreeMap<String, u64>,
     /// Extremes that were seen of each activation.
     pub seen: BTreeMap<String, [f32; 2]>,
+    /// The float network that was observed, and the values that it taps.
+    pub observed: Option<(Engine, Vec<String>)>,
 }
 
 impl Analysis {
     /// A replayed plan: nothing was measured.
     pub fn of_plan(plan: Plan) -> Self {
-        Analysis { plan, sensitivities: BTreeMap::new(), macs: BTreeMap::new(), seen: BTreeMap::new() }
+        Analysis { plan, sensitivities: BTreeMap::new(), macs: BTreeMap::new(), seen: BTreeMap::new(), observed: None }
     }
 }
 
@@ -50,7 +52,11 @@ pub fn analyze(graph: &Graph, options: &Options, progress: &dyn Progress) -> Res
     refuse_empty(graph, &placement, target)?;
     check_weights(graph, &placement)?;
     let requests = requests(graph, &placement, options.widths.is_choice());
-    let seen = run(graph, &requests, options, progress)?;
+    let taps: Vec<String> = requests.iter().map(|r| r.value.clone()).collect();
+    let engine = Engine::new(graph, &taps, &EngineOptions { dims: options.dims.clone() })?;
+    let samples = &options.calibration.samples;
+    progress.stage("observe", samples.len());
+    let seen = observe(&engine, &requests, samples, &Cpu, &|| progress.tick())?;
     let macs = macs(graph, &placement, &requests, &seen);
     let units = units(graph, &placement, options, &seen, &macs)?;
     let (widths, record) = choose(&units, options, activation_bits)?;
@@ -75,7 +81,7 @@ pub fn analyze(graph: &Graph, options: &Options, progress: &dyn Progress) -> Res
         activations,
     };
     let extremes = requests.iter().zip(&seen.values).map(|(r, v)| (r.value.clone(), extremes(v))).collect();
-    Ok(Analysis { plan, sensitivities, macs, seen: extremes })
+    Ok(Analysis { plan, sensitivities, macs, seen: extremes, observed: Some((engine, taps)) })
 }
 
 fn check_names(graph: &Graph, keep_float: &BTreeSet<String>) -> Result<()> {
@@ -123,14 +129,6 @@ fn requests(graph: &Graph, placement: &Placement, grams: bool) -> Vec<Request> {
     };
     let request = |value: &String| Request { value: value.clone(), channel_axis: None, grams: of_value(value) };
     placement.sites.iter().map(|s| request(&s.value)).collect()
-}
-
-fn run(graph: &Graph, requests: &[Request], options: &Options, progress: &dyn Progress) -> Result<Observation> {
-    let taps: Vec<String> = requests.iter().map(|r| r.value.clone()).collect();
-    let engine = Engine::new(graph, &taps, &EngineOptions { dims: options.dims.clone() })?;
-    let samples = &options.calibration.samples;
-    progress.stage("observe", samples.len());
-    observe(&engine, requests, samples, &Cpu, &|| progress.tick())
 }
 
 fn macs(graph: &Graph, placement: &Placement, requests: &[Request], seen: &Observation) -> BTreeMap<String, u64> {

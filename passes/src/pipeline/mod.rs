@@ -76,7 +76,7 @@ pub fn quantize(mut graph: Graph, options: &Options, progress: &dyn Progress) ->
     refuse_quantized(&graph)?;
     let mut driver = Driver::new(options.fuel);
     driver.run(&mut graph, &float_passes())?;
-    let analysis = match &options.plan {
+    let mut analysis = match &options.plan {
         Some(plan) => {
             check_matches(plan, &graph)?;
             analyze::Analysis::of_plan(plan.clone())
@@ -85,7 +85,7 @@ pub fn quantize(mut graph: Graph, options: &Options, progress: &dyn Progress) ->
     };
     let quantized = rewrite(&graph, &analysis.plan, options.target, &mut driver)?;
     let fidelity = match options.verify {
-        true => Some(verify(&graph, &quantized, &analysis, options, progress)?),
+        true => Some(verify(&graph, &quantized, &mut analysis, options, progress)?),
         false => None,
     };
     let report = summarize::report(&graph, &analysis, options, fidelity, driver.applied)?;
@@ -109,18 +109,24 @@ fn refuse_quantized(graph: &Graph) -> Result<()> {
 fn verify(
     graph: &Graph,
     quantized: &Graph,
-    analysis: &analyze::Analysis,
+    analysis: &mut analyze::Analysis,
     options: &Options,
     progress: &dyn Progress,
 ) -> Result<Fidelity> {
     let held_out = !options.held_out.is_empty();
     let samples = if held_out { options.held_out } else { &options.calibration.samples };
-    let inputs = |v: &String| graph.index().is_input(v);
-    let planned = analysis.plan.activations.iter().map(|a| a.value.clone());
-    let values: Vec<String> = planned.filter(|v| !inputs(v) && !graph.index().is_output(v)).collect();
     let engine_options = EngineOptions { dims: options.dims.clone() };
-    let float = Engine::new(graph, &values, &engine_options)?;
+    let (float, values) = match analysis.observed.take() {
+        Some(observed) => observed,
+        None => {
+            let values: Vec<String> = analysis.plan.activations.iter().map(|a| a.value.clone()).collect();
+            (Engine::new(graph, &values, &engine_options)?, values)
+        }
+    };
     let simulated = Engine::new(quantized, &values, &engine_options)?;
     progress.stage("verify", samples.len());
-    measure(&float, &simulated, &values, samples, held_out, &|| progress.tick())
+    let mut fidelity = measure(&float, &simulated, &values, samples, held_out, &|| progress.tick())?;
+    let outside = |value: &str| graph.index().is_input(value) || graph.index().is_output(value);
+    fidelity.values.retain(|v| !outside(&v.value));
+    Ok(fidelity)
 }
