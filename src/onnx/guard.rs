@@ -232,6 +232,29 @@ mod tests {
         }
     }
 
+    /// Follows protobuf from the root: it descends where a broken group makes it fail and a plain field does not.
+    #[test]
+    fn the_scan_descends_exactly_where_protobuf_does() {
+        use onnx_protobuf::Message;
+        let parses = |bytes: &[u8]| crate::onnx::ModelProto::parse_from_bytes(bytes).is_ok();
+        let wrap = |path: &[u64], inner: &[u8]| path.iter().rev().fold(inner.to_vec(), |inner, n| nest(*n, &inner));
+        let mut level: Vec<Vec<u64>> = vec![vec![]];
+        for depth in 1..=6 {
+            let candidates = level.iter().flat_map(|path| (1..=30).map(move |n| [path.as_slice(), &[n]].concat()));
+            let (inside, outside): (Vec<_>, Vec<_>) = candidates
+                .filter(|path| parses(&wrap(path, &[0x08; 8])))
+                .partition(|path| !parses(&wrap(path, &[0x0b; 8])));
+            for path in &inside {
+                assert!(check(&wrap(path, &[0x0b; 8])).is_err(), "protobuf descends into {path:?}");
+            }
+            for path in &outside {
+                check(&wrap(path, &[0x0b; 8])).unwrap();
+            }
+            assert!(inside.len() >= 5 * depth, "found {} messages {depth} deep", inside.len());
+            level = inside;
+        }
+    }
+
     #[test]
     fn bytes_that_no_parser_reads_may_be_anything() {
         check(&nest(99, &[0x0b; 10])).unwrap();

@@ -105,7 +105,7 @@ type Visit<'a, 'v> = &'v mut dyn FnMut(&'a Tensor, &mut Tensor) -> Result<()>;
 
 /// Visits every tensor of a model together with its copy.
 fn each_pair<'a>(model: &'a ModelProto, copy: &mut ModelProto, visit: Visit<'a, '_>) -> Result<()> {
-    for (source, copy) in model.graph.iter().zip(copy.graph.as_mut().into_iter()) {
+    for (source, copy) in model.graph.iter().zip(copy.graph.as_mut()) {
         graph_pairs(source, copy, visit)?;
     }
     for (source, copy) in model.functions.iter().zip(&mut copy.functions) {
@@ -113,9 +113,7 @@ fn each_pair<'a>(model: &'a ModelProto, copy: &mut ModelProto, visit: Visit<'a, 
     }
     for (source, copy) in model.training_info.iter().zip(&mut copy.training_info) {
         let sources = source.initialization.iter().chain(source.algorithm.iter());
-        for (source, copy) in
-            sources.zip(copy.initialization.as_mut().into_iter().chain(copy.algorithm.as_mut().into_iter()))
-        {
+        for (source, copy) in sources.zip(copy.initialization.as_mut().into_iter().chain(copy.algorithm.as_mut())) {
             graph_pairs(source, copy, visit)?;
         }
     }
@@ -125,8 +123,8 @@ fn each_pair<'a>(model: &'a ModelProto, copy: &mut ModelProto, visit: Visit<'a, 
 fn graph_pairs<'a>(source: &'a GraphProto, copy: &mut GraphProto, visit: Visit<'a, '_>) -> Result<()> {
     source.initializer.iter().zip(&mut copy.initializer).try_for_each(|(s, c)| visit(s, c))?;
     for (source, copy) in source.sparse_initializer.iter().zip(&mut copy.sparse_initializer) {
-        source.values.iter().zip(copy.values.as_mut().into_iter()).try_for_each(|(s, c)| visit(s, c))?;
-        source.indices.iter().zip(copy.indices.as_mut().into_iter()).try_for_each(|(s, c)| visit(s, c))?;
+        source.values.iter().zip(copy.values.as_mut()).try_for_each(|(s, c)| visit(s, c))?;
+        source.indices.iter().zip(copy.indices.as_mut()).try_for_each(|(s, c)| visit(s, c))?;
     }
     node_pairs(&source.node, &mut copy.node, visit)
 }
@@ -134,7 +132,7 @@ fn graph_pairs<'a>(source: &'a GraphProto, copy: &mut GraphProto, visit: Visit<'
 fn node_pairs<'a>(sources: &'a [NodeProto], copies: &mut [NodeProto], visit: Visit<'a, '_>) -> Result<()> {
     let sources = sources.iter().flat_map(|n| &n.attribute);
     for (source, copy) in sources.zip(copies.iter_mut().flat_map(|n| &mut n.attribute)) {
-        source.t.iter().zip(copy.t.as_mut().into_iter()).try_for_each(|(s, c)| visit(s, c))?;
+        source.t.iter().zip(copy.t.as_mut()).try_for_each(|(s, c)| visit(s, c))?;
         source.tensors.iter().zip(&mut copy.tensors).try_for_each(|(s, c)| visit(s, c))?;
         let graphs = source.g.iter().chain(&source.graphs);
         for (source, copy) in graphs.zip(copy.g.as_mut().into_iter().chain(&mut copy.graphs)) {
@@ -142,8 +140,8 @@ fn node_pairs<'a>(sources: &'a [NodeProto], copies: &mut [NodeProto], visit: Vis
         }
         let sparse = source.sparse_tensor.iter().chain(&source.sparse_tensors);
         for (source, copy) in sparse.zip(copy.sparse_tensor.as_mut().into_iter().chain(&mut copy.sparse_tensors)) {
-            source.values.iter().zip(copy.values.as_mut().into_iter()).try_for_each(|(s, c)| visit(s, c))?;
-            source.indices.iter().zip(copy.indices.as_mut().into_iter()).try_for_each(|(s, c)| visit(s, c))?;
+            source.values.iter().zip(copy.values.as_mut()).try_for_each(|(s, c)| visit(s, c))?;
+            source.indices.iter().zip(copy.indices.as_mut()).try_for_each(|(s, c)| visit(s, c))?;
         }
     }
     Ok(())

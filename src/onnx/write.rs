@@ -1,5 +1,6 @@
 //! Writing a model file: to a temporary name beside it, then renamed, so that nothing half-written is ever seen.
 
+use super::external::{each_tensor, is_external};
 use super::layout::Layout;
 use super::{ExternalData, ModelProto, Tensor};
 use crate::{Code, Context, Error, Result};
@@ -37,7 +38,7 @@ pub fn same_file(a: &Path, b: &Path) -> bool {
 /// [`write`] with the largest size of the model file as a parameter, for tests.
 pub(super) fn write_within(model: &ModelProto, external: &ExternalData, path: &Path, limit: u64) -> Result<()> {
     refuse_source(external, path)?;
-    if external.is_empty() && model.compute_size() <= limit {
+    if !has_external(model)? && model.compute_size() <= limit {
         return write_message(model, path)?.commit(path);
     }
     let data_path = beside(path, ".data")?;
@@ -50,6 +51,15 @@ pub(super) fn write_within(model: &ModelProto, external: &ExternalData, path: &P
     let message = write_message(&layout.model, path)?;
     data.commit(&data_path)?;
     message.commit(path)
+}
+
+fn has_external(model: &ModelProto) -> Result<bool> {
+    let mut found = false;
+    each_tensor(model, &mut |tensor| {
+        found |= is_external(tensor);
+        Ok(())
+    })?;
+    Ok(found)
 }
 
 fn check_size(model: &ModelProto) -> Result<()> {
@@ -73,7 +83,7 @@ fn write_tensors(tensors: &[(&Tensor, u64)], external: &ExternalData, path: &Pat
     let mut pending = Pending::create(path)?;
     let mut at = 0;
     for (tensor, offset) in tensors {
-        let bytes = if super::external::is_external(tensor) { external.bytes(tensor)? } else { &tensor.raw_data };
+        let bytes = if is_external(tensor) { external.bytes(tensor)? } else { &tensor.raw_data };
         io::copy(&mut io::Read::take(io::repeat(0), offset - at), &mut pending.file)
             .and_then(|_| pending.file.write_all(bytes))
             .map_err(|e| io_fault(path, &e))?;

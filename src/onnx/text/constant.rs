@@ -3,7 +3,7 @@
 use super::super::external::is_external;
 use super::super::types::{UINT2, element_bits, type_name};
 use super::super::{DataType, ExternalData, Tensor, data_type, element_count, floats, from_i64s, from_ints, ints};
-use super::print::{entries, quoted};
+use super::words::{entries, quoted};
 use crate::array::Values;
 use sha2::{Digest, Sha256};
 

@@ -8,6 +8,7 @@
 //!
 //! Node metadata has no syntax: it is printed as a comment.
 
+mod attribute;
 mod constant;
 mod cursor;
 mod parse;
@@ -15,6 +16,7 @@ mod print;
 #[cfg(test)]
 mod tests;
 mod value;
+mod words;
 
 pub use parse::parse_text;
 pub use print::print_text;

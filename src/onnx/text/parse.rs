@@ -1,8 +1,9 @@
 //! Parsing models, graphs, functions and nodes.
 
 use super::super::{FunctionProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, Tensor, ValueInfoProto};
+use super::attribute::attribute;
 use super::cursor::Cursor;
-use super::value::{attribute, constant, entries, is_type_word, type_};
+use super::value::{constant, entries, is_type_word, type_};
 use crate::Result;
 
 /// Deepest nesting of subgraphs, types and attributes.

@@ -1,12 +1,11 @@
 //! Printing models, graphs, functions and nodes.
 
-use super::super::types::type_name;
 use super::super::{
-    AttributeProto, AttributeType, Dimension, FunctionProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto,
-    StringStringEntryProto, Tensor, TensorShapeProto, TypeProto, ValueInfoProto, dimension, type_proto,
+    AttributeProto, AttributeType, FunctionProto, GraphProto, ModelProto, NodeProto, Tensor, empty_graph,
 };
+use super::attribute::attribute_type_name;
 use super::constant;
-use super::value::{attribute_type_name, is_type_word};
+use super::words::{entries, list, name, names, opsets, quoted, type_, value_info, value_infos};
 
 /// Prints a model; constants of more than 16 elements as type, shape, a short digest and their range.
 ///
@@ -14,7 +13,7 @@ use super::value::{attribute_type_name, is_type_word};
 pub fn print_text(model: &ModelProto) -> String {
     let mut p = Printer { out: String::new(), indent: 0 };
     p.header(model);
-    p.graph(model.graph.as_ref().unwrap_or(super::super::empty_graph()));
+    p.graph(model.graph.as_ref().unwrap_or(empty_graph()));
     p.out.push('\n');
     for function in &model.functions {
         p.function(function);
@@ -220,73 +219,4 @@ fn initializer(tensor: &Tensor) -> String {
 fn tensor(tensor: &Tensor) -> String {
     let label = if tensor.name.is_empty() { String::new() } else { format!(" {}", name(&tensor.name)) };
     format!("{}{label} {}", constant::type_and_shape(tensor), constant::value(tensor))
-}
-
-fn value_infos(infos: &[ValueInfoProto]) -> String {
-    infos.iter().map(value_info).collect::<Vec<_>>().join(", ")
-}
-
-fn value_info(info: &ValueInfoProto) -> String {
-    let label = name(&info.name);
-    match info.type_.as_ref().map(type_).filter(|t| !t.is_empty()) {
-        Some(type_) => format!("{type_} {label}"),
-        None => label,
-    }
-}
-
-fn type_(value: &TypeProto) -> String {
-    let element = |number: i32| type_name(number).unwrap_or("undefined");
-    let inner = |inner: &protobuf::MessageField<TypeProto>| inner.as_ref().map(type_).unwrap_or_default();
-    match &value.value {
-        Some(type_proto::Value::TensorType(t)) => format!("{}{}", element(t.elem_type), shape(t.shape.as_ref())),
-        Some(type_proto::Value::SparseTensorType(t)) => {
-            format!("sparse_tensor({}{})", element(t.elem_type), shape(t.shape.as_ref()))
-        }
-        Some(type_proto::Value::SequenceType(t)) => format!("seq({})", inner(&t.elem_type)),
-        Some(type_proto::Value::OptionalType(t)) => format!("optional({})", inner(&t.elem_type)),
-        Some(type_proto::Value::MapType(t)) => format!("map({}, {})", element(t.key_type), inner(&t.value_type)),
-        _ => String::new(),
-    }
-}
-
-fn shape(shape: Option<&TensorShapeProto>) -> String {
-    let dim = |dim: &Dimension| match &dim.value {
-        Some(dimension::Value::DimValue(value)) => value.to_string(),
-        Some(dimension::Value::DimParam(symbol)) => name(symbol),
-        _ => "?".to_owned(),
-    };
-    match shape {
-        None => "[]".to_owned(),
-        Some(shape) if shape.dim.is_empty() => String::new(),
-        Some(shape) => format!("[{}]", shape.dim.iter().map(dim).collect::<Vec<_>>().join(",")),
-    }
-}
-
-fn opsets(opsets: &[OperatorSetIdProto]) -> String {
-    list(opsets.iter().map(|o| format!("{} : {}", quoted(&o.domain), o.version)))
-}
-
-/// `["key": "value", ...]`
-pub(super) fn entries(entries: &[StringStringEntryProto]) -> String {
-    list(entries.iter().map(|e| format!("{}: {}", quoted(&e.key), quoted(&e.value))))
-}
-
-fn list(items: impl Iterator<Item = String>) -> String {
-    format!("[{}]", items.collect::<Vec<_>>().join(", "))
-}
-
-fn names(list: &[String]) -> String {
-    list.iter().map(|n| name(n)).collect::<Vec<_>>().join(", ")
-}
-
-/// A name, quoted where it is no identifier or would read as a type.
-fn name(name: &str) -> String {
-    let head = |c: char| c.is_ascii_alphabetic() || c == '_';
-    let identifier = name.starts_with(head) && name.chars().all(|c| head(c) || c.is_ascii_digit());
-    if identifier && !is_type_word(name) { name.to_owned() } else { quoted(name) }
-}
-
-/// In quotes, with a backslash before quotes and backslashes.
-pub(super) fn quoted(text: &str) -> String {
-    format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
 }
