@@ -131,7 +131,8 @@ mod tests {
         let value = |name: &str| vec![ValueInfoProto { name: name.to_owned(), ..Default::default() }];
         let proto = GraphProto { node: nodes, input: value("x"), output: value("y"), ..Default::default() };
         let opset = OperatorSetIdProto { version: 13, ..Default::default() };
-        let model = ModelProto { ir_version: 8, opset_import: vec![opset], graph: Some(proto).into(), ..Default::default() };
+        let model =
+            ModelProto { ir_version: 8, opset_import: vec![opset], graph: Some(proto).into(), ..Default::default() };
         Graph::new(model, ExternalData::none())
     }
 
@@ -178,7 +179,10 @@ mod tests {
         let (mut graph, mut driver) = (chain(), Driver::default());
         driver.run(&mut graph, &[&OneByOne]).unwrap();
         assert!(graph.nodes().iter().all(|n| n.op_type == "Abs"));
-        assert_eq!(driver.applied.iter().map(|p| p.reasons[0].as_str()).collect::<Vec<_>>(), ["Relu at 0", "Relu at 1"]);
+        assert_eq!(
+            driver.applied.iter().map(|p| p.reasons[0].as_str()).collect::<Vec<_>>(),
+            ["Relu at 0", "Relu at 1"]
+        );
     }
 
     #[test]

@@ -68,7 +68,8 @@ fn is_inference(node: &Node) -> bool {
 /// Scale and shift of each channel, in float64.
 fn affine(graph: &Graph, node: &Node) -> Result<Option<(Vec<f64>, Vec<f64>)>> {
     let constant = |slot| input(node, slot).map_or(Ok(None), |name| constant_floats(graph, name));
-    let (Some(gamma), Some(beta), Some(mean), Some(variance)) = (constant(1)?, constant(2)?, constant(3)?, constant(4)?)
+    let (Some(gamma), Some(beta), Some(mean), Some(variance)) =
+        (constant(1)?, constant(2)?, constant(3)?, constant(4)?)
     else {
         return Ok(None);
     };

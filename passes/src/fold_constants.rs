@@ -99,8 +99,7 @@ fn removable(graph: &Graph, foldable: &[usize], known: &[(String, Array)]) -> Ve
 
 fn patch(graph: &Graph, removable: &[usize], known: Vec<(String, Array)>) -> Patch {
     let mut patch = Patch::new();
-    let gone: HashSet<&str> =
-        removable.iter().flat_map(|at| &graph.nodes()[*at].output).map(String::as_str).collect();
+    let gone: HashSet<&str> = removable.iter().flat_map(|at| &graph.nodes()[*at].output).map(String::as_str).collect();
     for (name, array) in known.into_iter().filter(|(name, _)| gone.contains(name.as_str())) {
         patch.because(format!("'{name}' depends on constants only"));
         patch.push(Edit::SetInitializer(tensor(&name, &array)));

@@ -55,7 +55,6 @@ impl<'g> Facts<'g> {
         self.computed.get(name).cloned().or_else(|| self.graph.constant(name).and_then(given))
     }
 
-
     fn result(&self, node: &Node) -> Option<Fact> {
         if !is_standard(node) || node.input.is_empty() || !same_in_every_opset(node) {
             return None;

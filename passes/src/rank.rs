@@ -28,7 +28,8 @@ pub(crate) fn ranks(graph: &GraphProto) -> HashMap<&str, usize> {
 
 fn rank(node: &Node, known: &HashMap<&str, usize>, lengths: &HashMap<&str, usize>) -> Option<usize> {
     let of = |slot| known.get(input(node, slot)?).copied();
-    let most = || node.input.iter().map(|n| known.get(n.as_str()).copied()).collect::<Option<Vec<_>>>()?.into_iter().max();
+    let most =
+        || node.input.iter().map(|n| known.get(n.as_str()).copied()).collect::<Option<Vec<_>>>()?.into_iter().max();
     match node.op_type.as_str() {
         "Constant" => attr_t(node, "value").map(|t| t.dims.len()),
         "Gemm" | "Flatten" => Some(2),
@@ -49,6 +50,7 @@ fn axes(node: &Node, lengths: &HashMap<&str, usize>) -> Option<usize> {
 }
 
 /// Operators whose result has the rank of their first input.
+#[rustfmt::skip]
 const KEEPS: &[&str] = &[
     "AveragePool", "BatchNormalization", "Cast", "Clip", "Concat", "Conv", "ConvTranspose", "Dropout", "Elu", "Erf",
     "Exp", "GlobalAveragePool", "GlobalMaxPool", "HardSigmoid", "HardSwish", "Identity", "InstanceNormalization",

@@ -1,10 +1,10 @@
 //! `upgrade_opset`: the same function, written for a newer operator set.
 
+use crate::Pass;
 use crate::facts::{Names, Recorded, input, is_standard, label, output, recorded};
 use crate::rank::ranks;
 use crate::upgrade_rules::convert;
 use crate::upgrade_table::OPERATORS;
-use crate::Pass;
 use std::collections::HashMap;
 use tapq::graph::{Edit, Graph, Patch, attr_i, subgraphs};
 use tapq::onnx::{DataType, GraphProto, NodeProto as Node, Tensor};
@@ -109,7 +109,13 @@ struct Upgrade<'g> {
 impl Upgrade<'_> {
     fn scope(&mut self, proto: &GraphProto) -> Result<(Replacements, Vec<Tensor>)> {
         let (mut replacements, mut tensors) = (vec![], vec![]);
-        let facts = ScopeFacts { main: self.graph, proto, recorded: recorded(proto), ranks: ranks(proto), producers: producers(proto) };
+        let facts = ScopeFacts {
+            main: self.graph,
+            proto,
+            recorded: recorded(proto),
+            ranks: ranks(proto),
+            producers: producers(proto),
+        };
         for (at, node) in proto.node.iter().enumerate() {
             let with_bodies = self.bodies(node)?;
             let mut scope = Scope { facts: &facts, to: self.to, names: &mut self.names, tensors: &mut tensors };
@@ -238,4 +244,44 @@ impl Scope<'_> {
 /// A conversion that is not possible.
 pub(crate) fn refuse(message: impl Into<String>) -> Error {
     Error::new(Code::Opset, message).help("export the model again with a newer opset, or record its shapes first")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tapq::onnx::{ExternalData, parse_text};
+
+    /// One node `y = <call>` over the input `x` of the given shape, and what the refusal says.
+    #[track_caller]
+    fn check(from: i64, to: i64, outputs: &str, call: &str, expected: &str) {
+        let text = format!(
+            "<ir_version: 4, opset_import: [\"\" : {from}]>\n\
+             g (float[1,4,2] x, float[2] s) => (float[1,4,2] {})\n{{\n {outputs} = {call}\n}}",
+            outputs.replace(", ", ", float[1,4,2] ")
+        );
+        let graph = Graph::new(parse_text(&text).unwrap(), ExternalData::none());
+        let error = upgrade_opset(&graph, to).unwrap_err();
+        assert_eq!(error.code(), Code::Opset);
+        assert!(error.to_string().contains(expected), "{error}");
+    }
+
+    #[test]
+    fn refuses_by_name_what_cannot_be_converted() {
+        check(6, 13, "y", "Relu (x)", "cannot convert opset 6 to 13");
+        check(13, 26, "y", "Relu (x)", "7 to 25 are understood");
+        check(7, 13, "y", "Aten (x)", "Aten that makes 'y': no opset up to 13 has this operator");
+        check(8, 13, "y", "Scan <body = b () => (float p) { p = Abs (s) }> (s, x)", "runs over another axis");
+        check(8, 13, "y", "BatchNormalization <spatial = 0> (x, s, s, s, s)", "spatial = 0");
+        check(13, 14, "y, m, v", "BatchNormalization (x, s, s, s, s)", "outputs of training");
+        check(11, 13, "y, m", "Dropout (x)", "its mask means something else");
+        check(18, 21, "y", "GroupNormalization <num_groups = 2> (x, s, s)", "not a float32 constant");
+    }
+
+    #[test]
+    fn never_lowers_the_ir() {
+        let text = "<ir_version: 11, opset_import: [\"\" : 11]>\ng (float[2] x) => (float[2] y) { y = Relu (x) }";
+        let mut graph = Graph::new(parse_text(text).unwrap(), ExternalData::none());
+        graph.apply(upgrade_opset(&graph, 13).unwrap());
+        assert_eq!((graph.opset(), graph.model().ir_version), (13, 11));
+    }
 }

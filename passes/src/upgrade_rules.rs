@@ -20,12 +20,15 @@ pub(crate) fn convert(scope: &mut Scope, node: &Node, version: i64) -> Result<Op
         (10, "Upsample") => one(Node { op_type: "Resize".into(), ..node.clone() }),
         (10, "Slice") => one(slice(scope, node)),
         (10, "TopK") => one(top_k(scope, node)),
-        (10, "Dropout") => boolean_mask(scope, node).map(|n| Some(vec![n])),
+        (10, "Dropout") => without_mask(scope, node).map(|n| Some(vec![n])),
         (11, "Resize") => one(resize(scope, node)),
         (11, "Clip") => clip(scope, node).map(|n| Some(vec![n])),
         (11, "Pad") => pad(scope, node).map(|n| Some(vec![n])),
         (11, "Scatter") => one(Node { op_type: "ScatterElements".into(), ..node.clone() }),
-        (12, "Dropout") => one(ints_or_floats_to_inputs(scope, node, &["ratio"])),
+        (12, "Dropout") => {
+            let node = without_mask(scope, node)?;
+            one(ints_or_floats_to_inputs(scope, &node, &["ratio"]))
+        }
         (13, "Squeeze" | "Unsqueeze" | "ReduceSum") => one(ints_or_floats_to_inputs(scope, node, &["axes"])),
         (13, "Split") => one(ints_or_floats_to_inputs(scope, node, &["split"])),
         (13, "Softmax" | "LogSoftmax" | "Hardmax") => Ok(Some(one_axis(scope, node))),
@@ -104,9 +107,10 @@ fn top_k(scope: &mut Scope, node: &Node) -> Node {
     converted
 }
 
-fn boolean_mask(scope: &Scope, node: &Node) -> Result<Node> {
+/// The mask changed its type with opset 10, and with 12 what it holds at inference.
+fn without_mask(scope: &Scope, node: &Node) -> Result<Node> {
     match output(node, 1) {
-        Some(mask) if scope.is_read(mask) => Err(refuse("its mask is of another type since opset 10")),
+        Some(mask) if scope.is_read(mask) => Err(refuse("its mask means something else since opset 12")),
         _ => Ok(Node { output: node.output[..1].to_vec(), ..node.clone() }),
     }
 }

@@ -119,7 +119,8 @@ fn datum_type(input: &Input) -> Result<DatumType> {
         Some(DataType::INT8) => DatumType::I8,
         Some(DataType::BOOL) => DatumType::Bool,
         _ => {
-            let message = format!("input '{}' has data type {}, which samples cannot hold", input.name, input.data_type);
+            let message =
+                format!("input '{}' has data type {}, which samples cannot hold", input.name, input.data_type);
             return Err(Error::new(Code::Engine, message));
         }
     })

@@ -1,7 +1,8 @@
 //! Constants of the file as tensors of tract: initializers and `Constant` nodes, external data resolved.
 
+use super::values::to_tensor;
 use crate::graph::{Graph, attr_t};
-use crate::onnx::{self, DataType, ExternalData, Tensor, element_count};
+use crate::onnx::{self, DataLocation, DataType, ExternalData, Tensor, element_count};
 use crate::{Code, Context, Error, Result};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -60,7 +61,7 @@ impl<'a> Constants<'a> {
             let Some(tensor) = self.get(name).filter(|_| !decoded.contains_key(name)) else { continue };
             match decode(tensor, self.external).at(|| format!("constant '{name}'"))? {
                 Some(constant) => _ = decoded.insert(name.clone(), Arc::new(constant)),
-                None => foreign.push(Tensor { name: name.clone(), ..tensor.clone() }),
+                None => foreign.push(inline(tensor, name, self.external)?),
             }
         }
         Ok((decoded, foreign))
@@ -73,16 +74,12 @@ fn is_float(data_type: i32) -> bool {
 }
 
 fn decode(tensor: &Tensor, external: &ExternalData) -> Result<Option<tract::Tensor>> {
+    use DataType::{BOOL, DOUBLE, FLOAT, INT8, INT16, INT32, INT64, UINT8, UINT16};
     let shape = shape_of(tensor)?;
     let decoded = match onnx::data_type(tensor.data_type) {
-        Some(DataType::FLOAT) => tract::Tensor::from_shape(&shape, &onnx::floats(tensor, external)?),
-        Some(DataType::INT64) => tract::Tensor::from_shape(&shape, &onnx::ints(tensor, external)?),
-        Some(DataType::INT32) => tract::Tensor::from_shape(&shape, &narrow(tensor, external, |v| v as i32)?),
-        Some(DataType::INT16) => tract::Tensor::from_shape(&shape, &narrow(tensor, external, |v| v as i16)?),
-        Some(DataType::UINT16) => tract::Tensor::from_shape(&shape, &narrow(tensor, external, |v| v as u16)?),
-        Some(DataType::INT8) => tract::Tensor::from_shape(&shape, &narrow(tensor, external, |v| v as i8)?),
-        Some(DataType::UINT8) => tract::Tensor::from_shape(&shape, &narrow(tensor, external, |v| v as u8)?),
-        Some(DataType::BOOL) => tract::Tensor::from_shape(&shape, &narrow(tensor, external, |v| v != 0)?),
+        Some(FLOAT | DOUBLE | INT64 | INT32 | INT8 | UINT8 | BOOL) => to_tensor(&onnx::array(tensor, external)?),
+        Some(INT16) => tract::Tensor::from_shape(&shape, &narrow(tensor, external, |v| v as i16)?),
+        Some(UINT16) => tract::Tensor::from_shape(&shape, &narrow(tensor, external, |v| v as u16)?),
         _ => return Ok(None),
     };
     decoded.map(Some).map_err(refuse)
@@ -90,6 +87,18 @@ fn decode(tensor: &Tensor, external: &ExternalData) -> Result<Option<tract::Tens
 
 fn narrow<T>(tensor: &Tensor, external: &ExternalData, convert: impl Fn(i64) -> T) -> Result<Vec<T>> {
     Ok(onnx::ints(tensor, external)?.into_iter().map(convert).collect())
+}
+
+/// The tensor under the name `name`, with its bytes inside.
+fn inline(tensor: &Tensor, name: &str, external: &ExternalData) -> Result<Tensor> {
+    let mut inline = tensor.clone();
+    inline.name = name.to_owned();
+    if tensor.data_location.enum_value() == Ok(DataLocation::EXTERNAL) {
+        inline.raw_data = external.bytes(tensor)?.to_vec();
+        inline.data_location = DataLocation::DEFAULT.into();
+        inline.external_data.clear();
+    }
+    Ok(inline)
 }
 
 fn refuse(error: tract::TractError) -> Error {

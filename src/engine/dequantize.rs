@@ -33,7 +33,6 @@ impl Granularity {
         Ok(Granularity { extent, inner, block: (block > 0).then_some(block) })
     }
 
-
     /// Calls `f` with the position of each element's scale and that of the element, for `len` elements.
     pub(super) fn each(self, len: usize, mut f: impl FnMut(usize, usize)) {
         let (extent, inner) = (self.extent.max(1), self.inner.max(1));

@@ -91,6 +91,9 @@ pub(super) fn lower(graph: &Graph, outputs: &[String], taps: &[String], options:
     quantized::refuse_rest(&nodes, &constants)?;
     let read = read_names(&nodes, &roots);
     let mut inputs = declared_inputs(graph, options, &read);
+    if let Some(unknown) = outputs.iter().find(|n| !graph.index().knows(n)) {
+        return Err(Error::new(Code::InvalidGraph, format!("'{unknown}' is not a value of the main graph")));
+    }
     place_taps(taps, &mut nodes, &mut inputs, graph)?;
     let places = nodes.iter().map(node_place).collect();
     for (i, node) in nodes.iter_mut().enumerate() {

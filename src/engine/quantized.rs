@@ -39,7 +39,8 @@ pub(super) fn lower(nodes: &[&Node], constants: &Constants) -> Result<(Vec<Node>
 /// What is left of Q and DQ goes to tract, which knows 8 bits with one scale.
 pub(super) fn refuse_rest(nodes: &[Node], constants: &Constants) -> Result<()> {
     for node in nodes.iter().filter(|n| is(n, "QuantizeLinear") || is(n, "DequantizeLinear")) {
-        let data_type = node.input.get(2).and_then(|n| constants.get(n)).map_or(DataType::UINT8 as i32, |t| t.data_type);
+        let data_type =
+            node.input.get(2).and_then(|n| constants.get(n)).map_or(DataType::UINT8 as i32, |t| t.data_type);
         let one = node.input.get(1).and_then(|n| constants.get(n)).is_some_and(|t| t.dims.iter().all(|d| *d == 1));
         if !one || ![DataType::UINT8 as i32, DataType::INT8 as i32].contains(&data_type) {
             let what = "only 8-bit integers with one constant scale can pass between other nodes";
@@ -148,7 +149,9 @@ struct Parameters {
 impl Parameters {
     /// `None` where scale or zero point is not a constant, or the scale is not float32.
     fn of(node: &Node, constants: &Constants) -> Result<Option<Parameters>> {
-        let Some((name, stored)) = node.input.get(1).and_then(|n| Some((n, constants.get(n)?))) else { return Ok(None) };
+        let Some((name, stored)) = node.input.get(1).and_then(|n| Some((n, constants.get(n)?))) else {
+            return Ok(None);
+        };
         let Some(scale) = constants.floats(name)? else { return Ok(None) };
         let zero_name = node.input.get(2).filter(|n| !n.is_empty());
         let (zero, data_type) = match zero_name.map(|n| Ok::<_, Error>((constants.get(n), constants.ints(n)?))) {
@@ -210,13 +213,7 @@ impl Parameters {
 }
 
 /// Quantizes and dequantizes a float constant.
-fn round_trip(
-    from: &Parameters,
-    to: &Parameters,
-    range: (i64, i64),
-    dims: &[usize],
-    values: &mut [f32],
-) -> Result<()> {
+fn round_trip(from: &Parameters, to: &Parameters, range: (i64, i64), dims: &[usize], values: &mut [f32]) -> Result<()> {
     if from.granularity(dims)? != to.granularity(dims)? {
         return Err(Error::new(Code::Engine, "a constant is quantized and dequantized with different granularities"));
     }
@@ -224,6 +221,7 @@ fn round_trip(
     Ok(())
 }
 
+/// ONNX Runtime's own domain means the same by these names, and had the narrow types first.
 fn is(node: &Node, op_type: &str) -> bool {
-    node.op_type == op_type && matches!(node.domain.as_str(), "" | "ai.onnx")
+    node.op_type == op_type && matches!(node.domain.as_str(), "" | "ai.onnx" | "com.microsoft")
 }

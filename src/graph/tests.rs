@@ -39,7 +39,8 @@ fn graph(nodes: Vec<NodeProto>) -> Graph {
     let proto =
         GraphProto { node: nodes, input: values("x"), output: values("y"), initializer: vec![w], ..Default::default() };
     let opset = OperatorSetIdProto { version: 13, ..Default::default() };
-    let model = ModelProto { ir_version: 8, opset_import: vec![opset], graph: Some(proto).into(), ..Default::default() };
+    let model =
+        ModelProto { ir_version: 8, opset_import: vec![opset], graph: Some(proto).into(), ..Default::default() };
     Graph::new(model, ExternalData::none())
 }
 

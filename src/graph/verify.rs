@@ -127,19 +127,16 @@ fn quantization(graph: &Graph, node: &Node, found: &mut Vec<Violation>) {
             report(found, node_place(node), format!("its type needs opset {opset} and IR {ir}, the model has {have}"));
         }
     }
-    if let (Some(scale), Some(zero)) = (constant(1), constant(2)) {
-        if scale.dims != zero.dims {
-            report(
-                found,
-                node_place(node),
-                format!("scale {:?} and zero point {:?} differ in shape", scale.dims, zero.dims),
-            );
-        }
+    if let (Some(scale), Some(zero)) = (constant(1), constant(2))
+        && scale.dims != zero.dims
+    {
+        let message = format!("scale {:?} and zero point {:?} differ in shape", scale.dims, zero.dims);
+        report(found, node_place(node), message);
     }
-    if let (Some(values), Some(zero)) = (stored, constant(2)) {
-        if values.data_type != zero.data_type {
-            report(found, node_place(node), "zero point and stored values differ in type");
-        }
+    if let (Some(values), Some(zero)) = (stored, constant(2))
+        && values.data_type != zero.data_type
+    {
+        report(found, node_place(node), "zero point and stored values differ in type");
     }
     per_axis(graph, node, stored.map(|t| t.dims.as_slice()), found);
 }

@@ -1,0 +1,150 @@
+//! The engine on real networks, against ONNX Runtime where python3 has it.
+//!
+//! The networks lie beside the checkout; a test says in words what it skipped where they or the peer are absent.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use tapq::array::Array;
+use tapq::engine::{Engine, Options};
+use tapq::graph::Graph;
+use tapq::samples::Sample;
+
+/// Runs a model on one float32 input; the first output follows as float32.
+const PEER: &str = r"
+import sys, numpy as np, onnxruntime as ort
+model, source, dims, optimize, target = sys.argv[1:]
+so = ort.SessionOptions()
+so.log_severity_level = 3
+if optimize == 'plain':
+    so.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+s = ort.InferenceSession(model, so, providers=['CPUExecutionProvider'])
+x = np.fromfile(source, np.float32).reshape([int(d) for d in dims.split(',')])
+s.run(None, {s.get_inputs()[0].name: x})[0].astype(np.float32).tofile(target)
+";
+
+fn shared(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared").join(path)
+}
+
+fn python(arguments: &[&str]) -> Option<String> {
+    let out = Command::new("python3").args(arguments).output().ok()?;
+    match out.status.success() {
+        true => Some(String::from_utf8_lossy(&out.stdout).into_owned()),
+        false => {
+            println!("skipped: {}", String::from_utf8_lossy(&out.stderr).lines().last().unwrap_or("python3 failed"));
+            None
+        }
+    }
+}
+
+fn load(path: &Path) -> Option<Graph> {
+    if !path.exists() {
+        println!("skipped: {} is not there", path.display());
+        return None;
+    }
+    let (model, external) = tapq::onnx::read(path).unwrap();
+    Some(Graph::new(model, external))
+}
+
+/// Smooth, deterministic input of about unit variance.
+fn input(dims: &[usize]) -> Vec<f32> {
+    let mut state = 1u64;
+    let mut noise = move || {
+        state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        (state >> 40) as f32 / (1u64 << 24) as f32 - 0.5
+    };
+    let width = *dims.last().unwrap_or(&1);
+    (0..dims.iter().product())
+        .map(|i| ((i % width) as f32 / 5.0).sin() + ((i / width) as f32 / 7.0).cos() + noise())
+        .collect()
+}
+
+fn ours(graph: &Graph, dims: &[usize], values: &[f32]) -> Vec<f32> {
+    let engine = Engine::new(graph, &[], &Options::default()).unwrap();
+    let name = graph.proto().input[0].name.clone();
+    let sample = Sample { inputs: vec![(name, Array::from_f32(dims.to_vec(), values.to_vec()))] };
+    let found = engine.run(&sample, &mut |_, _| {}).unwrap();
+    found[0].as_f32().unwrap().to_vec()
+}
+
+fn theirs(path: &Path, dims: &[usize], values: &[f32], optimize: &str) -> Option<Vec<f32>> {
+    let folder = tempfile::tempdir().unwrap();
+    let (source, target) = (folder.path().join("x"), folder.path().join("y"));
+    std::fs::write(&source, values.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>()).unwrap();
+    let shape: Vec<String> = dims.iter().map(ToString::to_string).collect();
+    let [model, source, target_text] = [path, &source, &target].map(|p| p.to_str().unwrap());
+    python(&["-c", PEER, model, source, &shape.join(","), optimize, target_text])?;
+    let bytes = std::fs::read(&target).unwrap();
+    Some(bytes.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect())
+}
+
+/// Signal to difference in dB, and the largest difference relative to the largest output.
+fn compare(ours: &[f32], theirs: &[f32]) -> (f64, f64) {
+    assert_eq!(ours.len(), theirs.len());
+    let pairs = || ours.iter().zip(theirs).map(|(a, b)| (f64::from(*a), f64::from(*b)));
+    let signal: f64 = pairs().map(|(_, b)| b * b).sum();
+    let noise: f64 = pairs().map(|(a, b)| (a - b).powi(2)).sum();
+    let scale = pairs().fold(0.0, |m: f64, (_, b)| m.max(b.abs()));
+    let worst = pairs().fold(0.0, |m: f64, (a, b)| m.max((a - b).abs()));
+    (10.0 * (signal / noise.max(1e-30)).log10(), worst / scale)
+}
+
+fn check_float(file: &str, dims: &[usize]) {
+    let path = shared("assets/models").join(file);
+    let Some(graph) = load(&path) else { return };
+    let x = input(dims);
+    let ours = ours(&graph, dims, &x);
+    let Some(theirs) = theirs(&path, dims, &x, "all") else { return };
+    let (db, worst) = compare(&ours, &theirs);
+    println!("{file} {dims:?}: {db:.1} dB, worst {worst:.1e}");
+    assert!(worst < 1e-4, "{file} {dims:?}: {worst}");
+}
+
+#[test]
+fn float_networks_equal_onnx_runtime() {
+    check_float("resnet20_cifar10.onnx", &[1, 3, 32, 32]);
+    check_float("resnet56_cifar10.onnx", &[1, 3, 32, 32]);
+    check_float("kws_dscnn.onnx", &[1, 1, 49, 10]);
+    check_float("vit_cifar10_op17ln.onnx", &[1, 3, 32, 32]);
+    check_float("mobilenet_v1_075_224.onnx", &[1, 3, 224, 224]);
+    check_float("efficientnet_lite0.onnx", &[1, 3, 224, 224]);
+}
+
+#[test]
+fn dynamic_width_runs_at_several_widths() {
+    check_float("ppocrv4_rec.onnx", &[1, 3, 48, 320]);
+    check_float("ppocrv4_rec.onnx", &[1, 3, 48, 640]);
+}
+
+/// Quantizes with the peer's own quantizer, then compares the two simulations.
+///
+/// Sums in another order flip a few roundings at ties, and each flip is one quantization step; so the bar is a
+/// distance well below the quantization noise, not equality.
+fn check_quantized(name: &str, variant: &str, dims: &[usize], least_db: f64) {
+    let tool = shared("tools/peer_ort.py");
+    if !tool.exists() {
+        return println!("skipped: {} is not there", tool.display());
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("quantized.onnx");
+    let arguments = [tool.to_str().unwrap(), name, path.to_str().unwrap(), "--variant", variant];
+    if python(&arguments).is_none() {
+        return;
+    }
+    let graph = load(&path).unwrap();
+    let x = input(dims);
+    let ours = ours(&graph, dims, &x);
+    let theirs = theirs(&path, dims, &x, "plain").unwrap();
+    let (db, worst) = compare(&ours, &theirs);
+    println!("{name} {variant}: {db:.1} dB, worst {worst:.1e}");
+    assert!(db > least_db, "{name} {variant}: {db:.1} dB between the simulations");
+}
+
+#[test]
+fn quantized_networks_simulate_as_onnx_runtime_does() {
+    for variant in ["u8s8", "s8s8", "w4a8"] {
+        check_quantized("resnet20_cifar10", variant, &[1, 3, 32, 32], 35.0);
+    }
+    check_quantized("kws_dscnn", "u8s8", &[1, 1, 49, 10], 35.0);
+    check_quantized("vit_cifar10_op17ln", "u8s8", &[1, 3, 32, 32], 35.0);
+}
