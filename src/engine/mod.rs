@@ -22,7 +22,7 @@ use crate::graph::Graph;
 use crate::samples::Sample;
 use crate::{Code, Error, Result};
 use compile::{Plan, Template};
-use lower::{Input, Lowered};
+use lower::Input;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 

@@ -65,7 +65,7 @@ struct Lowering<'a> {
     made: Vec<Made>,
 }
 
-impl Lowering<'_> {
+impl<'a> Lowering<'a> {
     fn dequantize(&mut self, node: &Node) -> Result<Replacement> {
         let Some(to) = Parameters::of(node, self.constants)? else { return Ok(Replacement::None) };
         let output = node.output.first().cloned().unwrap_or_default();
@@ -90,7 +90,7 @@ impl Lowering<'_> {
     }
 
     /// The quantizer that makes the integers called `name`, and the bounds of the `Clip`s on the way.
-    fn trace(&self, name: &str) -> Result<Option<(&Node, (i64, i64))>> {
+    fn trace(&self, name: &str) -> Result<Option<(&'a Node, (i64, i64))>> {
         let (mut name, mut low, mut high) = (name, i64::MIN, i64::MAX);
         // A chain cannot be longer than the graph; a cycle would be.
         for _ in 0..=self.nodes.len() {
