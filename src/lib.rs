@@ -1,5 +1,6 @@
 //! Training-free mixed-precision quantization for ONNX, as a compiler pass.
 
+pub mod allocate;
 pub mod array;
 mod error;
 pub mod graph;
