@@ -60,7 +60,7 @@ pub enum Prover {
     Bound,
     /// Every partial allocation that could be better was looked at.
     Search,
-    /// Branch and bound of the solver crate, within its tolerance of 1e-6 of the largest cost difference.
+    /// Branch and bound of the solver crate, within its tolerance: 1e-6 of the largest cost difference left to decide.
     Solver,
 }
 

@@ -8,14 +8,17 @@
 use super::core::{Core, Item, Picks, Use};
 use super::{MAX_BUDGETS, ROUNDING};
 
-/// Partial allocations that may be kept over all layers; some tenths of a second of work.
+/// Partial allocations that may be kept over all layers: some tenths of a second of work.
 const MOST: usize = 400_000;
 
-/// With several budgets, dominance is looked for among this many neighbours only.
+/// The same with several budgets, where branch and bound is the faster of the two.
+const MOST_OF_SEVERAL: usize = 4_000;
+
+/// With three budgets or more, dominance is looked for among this many neighbours only.
 const NEIGHBOURS: usize = 64;
 
 /// Partial allocations a layer that [`beam`] keeps.
-const BEAM: usize = 1_000;
+const BEAM: usize = 300;
 
 /// Bounds that every partial allocation is measured against.
 const LENSES: usize = 9;
@@ -66,6 +69,7 @@ fn explore(core: &Core, ladder: &Ladder, cutoff: f64, width: usize) -> Found {
     let mut trail: Vec<Vec<(u32, u32)>> = vec![];
     let start = Partial { used: [0.0; MAX_BUDGETS], cost: 0.0, excess: [0.0; LENSES], parent: 0, pick: 0 };
     let mut states = vec![start];
+    let most = if core.budgets == 1 { MOST } else { MOST_OF_SEVERAL };
     let mut kept = 0;
     for (step, &layer) in order.iter().enumerate() {
         let mut next = vec![];
@@ -86,7 +90,7 @@ fn explore(core: &Core, ladder: &Ladder, cutoff: f64, width: usize) -> Found {
         if next.is_empty() {
             return Found::Nothing;
         }
-        if kept > MOST && width == usize::MAX {
+        if kept > most && width == usize::MAX {
             return Found::TooMany;
         }
         trail.push(next.iter().map(|p| (p.parent, p.pick)).collect());
@@ -138,7 +142,11 @@ impl Ladder {
         let lens =
             |prices: Use, loss: f64| Lens { prices, reduced: core.reduced_costs(&prices), cutoff: cutoff + loss };
         let mut all = vec![lens(core.prices, 1e-15 * self.best.abs())];
-        let aims: &[f64] = if core.budgets == 1 { &[16.0, 4.0, 1.0, 0.25] } else { &[1.0] };
+        let aims: &[f64] = match core.budgets {
+            1 => &[16.0, 4.0, 1.0, 0.25],
+            2 => &[4.0, 0.5],
+            _ => &[1.0],
+        };
         for side in &self.sides {
             let near = |aim: &f64| side.iter().find(|(_, loss)| *loss <= aim * cutoff);
             all.extend(aims.iter().filter_map(near).map(|&(prices, loss)| lens(prices, loss)));
@@ -216,16 +224,40 @@ fn drop_dominated(states: &mut Vec<Partial>, budgets: usize) {
             .then(a.cost.total_cmp(&b.cost))
             .then_with(|| rest().unwrap_or(std::cmp::Ordering::Equal))
     });
-    let neighbours = if budgets == 1 { 1 } else { NEIGHBOURS };
+    let mut front = Front::default();
     let mut kept: Vec<Partial> = Vec::with_capacity(states.len());
     for state in states.iter() {
         let beaten =
             |other: &Partial| other.cost <= state.cost && other.used.iter().zip(&state.used).all(|(x, y)| x <= y);
-        if !kept.iter().rev().take(neighbours).any(beaten) {
+        // The sort settled the first budget, a staircase settles the second, and more are settled by trying.
+        let stays = match budgets {
+            0 | 1 => !kept.last().is_some_and(beaten),
+            2 => front.admits(state.used[1], state.cost),
+            _ => !kept.iter().rev().take(NEIGHBOURS).any(beaten),
+        };
+        if stays {
             kept.push(*state);
         }
     }
     *states = kept;
+}
+
+/// What the states seen so far cost at least for what they consume of the second budget: rising use, falling cost.
+#[derive(Default)]
+struct Front(Vec<(f64, f64)>);
+
+impl Front {
+    /// Takes the pair in unless one seen before consumes and costs no more.
+    fn admits(&mut self, used: f64, cost: f64) -> bool {
+        let at = self.0.partition_point(|p| p.0 <= used);
+        if at.checked_sub(1).and_then(|before| self.0.get(before)).is_some_and(|p| p.1 <= cost) {
+            return false;
+        }
+        let from = self.0.partition_point(|p| p.0 < used);
+        let beaten = self.0.get(from..).unwrap_or(&[]).iter().take_while(|p| p.1 >= cost).count();
+        self.0.splice(from..from + beaten, [(used, cost)]);
+        true
+    }
 }
 
 /// Follows the cheapest end state that meets the budgets back to its picks.
