@@ -202,13 +202,13 @@ impl Rest {
     /// Whether the budgets can still be met with an excess below every lens's cutoff.
     fn may_do(&self, core: &Core, lenses: &[Lens], partial: &Partial, step: usize) -> bool {
         let mut slack = [0.0; MAX_BUDGETS];
-        for k in 0..core.budgets {
+        for (k, slack) in slack.iter_mut().enumerate().take(core.budgets) {
             // Sums in another order round differently; what is let through here is checked exactly at the end.
             let tolerance = core.limits[k].abs() * ROUNDING;
             if partial.used[k] + self.least[step][k] > core.limits[k] + tolerance {
                 return false;
             }
-            slack[k] = (core.limits[k] - partial.used[k] - self.most[step][k] - tolerance).max(0.0);
+            *slack = (core.limits[k] - partial.used[k] - self.most[step][k] - tolerance).max(0.0);
         }
         lenses.iter().zip(&partial.excess).all(|(lens, excess)| {
             excess + lens.prices.iter().zip(&slack).map(|(p, s)| p * s).sum::<f64>() < lens.cutoff
