@@ -1,4 +1,48 @@
 //! Training-free mixed-precision quantization for ONNX, as a compiler pass.
+//!
+//! A float ONNX model, a handful of unlabelled samples and the name of a device go in; a standard ONNX file
+//! with QuantizeLinear/DequantizeLinear nodes comes out, with a plan that says what was chosen and why.
+//!
+//! # Data flow
+//!
+//! ```text
+//! model.onnx ── onnx::read ──> Graph ── float passes (crate tapq-passes), verified after every patch
+//!                                │
+//! samples ── engine (tract) ──> stats     one pass per sample: extremes, moments, histogram, Gram matrices
+//!                                │
+//! target ── plan::place ────────>│        which values carry Q/DQ, who reads them, who shares a scale
+//!                                ▼
+//!              quant::choose_range, proxy::output_errors, allocate::solve
+//!                                ▼
+//!                              Plan       plan.yaml: reviewable, editable, replayable
+//!                                ▼
+//! quantizing passes ──> Graph ── onnx::write ──> model.TARGET.onnx
+//!                                │
+//!                         engine: the written graph against the float one ──> Report
+//! ```
+//!
+//! # Rooms
+//!
+//! [`onnx`] files; [`graph`] index, patches, verifier; [`samples`] what the network is shown; [`engine`] runs it;
+//! [`stats`] measures it; [`quant`] what a quantized number means; [`target`] what a device accepts;
+//! [`plan`] decisions as data, and the analyses of structure they rest on; [`proxy`] scores; [`allocate`] chooses;
+//! [`report`] shows. The rewrites live in the crate `tapq-passes`, the command line in `xtask`.
+//!
+//! # Invariants
+//!
+//! - Analyses write the plan, rewrites obey it. No rewrite looks at a sample, no analysis edits a graph.
+//! - A pass never writes to a graph: it returns a [`graph::Patch`] with reasons, and the driver verifies the
+//!   result of each, in release builds too.
+//! - Nothing in an output depends on thread count, hash order, clock, path or locale: sums run in sample order,
+//!   maps that are iterated are ordered.
+//! - Only [`onnx`] names onnx-protobuf, only [`engine`] names tract, only [`yaml`] names serde_yaml.
+//! - What a quantized file does is simulated from the written graph, not from the plan, so a defect of the
+//!   rewrite shows in the measured fidelity.
+//!
+//! # Deliberately absent
+//!
+//! Training, gradients and labels in the choice; a second intermediate representation beside the model;
+//! a registry that hides the order of passes; guesses about widths a device cannot run.
 
 pub mod allocate;
 pub mod array;

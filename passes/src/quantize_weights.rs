@@ -29,6 +29,12 @@ struct Stored<'a> {
     quantized: QuantizedWeight,
 }
 
+/// The float values that a layer's stored weight will mean, for analyses that need them before the rewrite.
+pub fn stored_weight(graph: &Graph, plan: &Plan, target: &Target, layer: &Layer, decision: &LayerPlan) -> Result<Vec<f32>> {
+    let stored = store(graph, plan, target, &[(layer, decision)])?;
+    Ok(quant::dequantize_weight(&stored.quantized, &layer.dims, stored.axis))
+}
+
 /// Stores the weights of the planned layers as integers.
 pub fn quantize_weights(graph: &Graph, plan: &Plan, target: &Target) -> Result<Option<Patch>> {
     let layers = weight_layers(graph);
@@ -44,10 +50,9 @@ pub fn quantize_weights(graph: &Graph, plan: &Plan, target: &Target) -> Result<O
     let mut patch = Patch::new();
     for weight in &stored {
         add_weight(graph, weight, target, &mut patch);
-        if target.bias == BiasFormat::Int32 {
-            for layer in &weight.layers {
-                add_bias(graph, plan, layer, &weight.quantized.scales, target, &mut patch)?;
-            }
+        for layer in &weight.layers {
+            let bias = bias_values(graph, layer, planned.get(layer.name.as_str()).copied())?;
+            add_bias(graph, plan, layer, bias, &weight.quantized.scales, target, &mut patch)?;
         }
     }
     Ok(patch.into_option())
@@ -92,10 +97,8 @@ fn weight_values(graph: &Graph, layer: &Layer) -> Result<Vec<f32>> {
 
 /// The least weight scale of each channel with which the bias fits int32; empty without bias.
 fn bias_floor(graph: &Graph, plan: &Plan, layer: &Layer) -> Result<Vec<f32>> {
-    let (Some(bias), Some(scale)) = (&layer.bias, input_scale(plan, layer)) else { return Ok(vec![]) };
-    let Some(tensor) = graph.constant(bias) else { return Ok(vec![]) };
-    let bias = onnx::floats(tensor, graph.external())?;
-    Ok(bias.iter().map(|b| quant::least_weight_scale(*b, scale)).collect())
+    let (Some(bias), Some(scale)) = (bias_values(graph, layer, None)?, input_scale(plan, layer)) else { return Ok(vec![]) };
+    Ok(bias.values.iter().map(|b| quant::least_weight_scale(*b, scale)).collect())
 }
 
 fn raise_floor(floor: &mut Vec<f32>, other: Vec<f32>, per_channel: bool) {
@@ -134,28 +137,67 @@ fn add_weight(graph: &Graph, stored: &Stored, target: &Target, patch: &mut Patch
     patch.because(format!("weight '{}' at {} bits", layer.weight, stored.bits));
 }
 
+/// A bias as the plan wants it.
+struct Bias {
+    /// Name of the float bias, or what a new one is called.
+    name: String,
+    values: Vec<f32>,
+    /// Whether the values are those of the model.
+    untouched: bool,
+}
+
+/// The layer's bias with the planned shift; none where it has none and needs none.
+fn bias_values(graph: &Graph, layer: &Layer, decision: Option<&LayerPlan>) -> Result<Option<Bias>> {
+    let shift = decision.map_or(&[][..], |d| &d.bias_shift.0);
+    let channels = layer.dims[layer.axis];
+    let place = || format!("bias of node '{}'", layer.name);
+    let constant = layer.bias.as_ref().and_then(|name| graph.constant(name).map(|t| (name.clone(), t)));
+    let (name, mut values) = match constant {
+        Some((name, tensor)) => (name, onnx::floats(tensor, graph.external()).at(place)?),
+        None if !shift.is_empty() => ("bias".to_owned(), vec![0.0; channels]),
+        None => return Ok(None),
+    };
+    if !layer.takes_bias(graph) || values.len() != channels {
+        return Ok(None);
+    }
+    let untouched = shift.is_empty();
+    if !untouched && shift.len() != channels {
+        let what = format!("bias_shift holds {} numbers for {channels} channels", shift.len());
+        return Err(Error::new(Code::PlanMismatch, what)).at(place);
+    }
+    values.iter_mut().zip(shift).for_each(|(b, s)| *b += s);
+    Ok(Some(Bias { name, values, untouched }))
+}
+
+/// Stores the bias: as int32 where the target wants it and the input's scale is known, else in float if it moved.
 fn add_bias(
     graph: &Graph,
     plan: &Plan,
     layer: &Layer,
+    bias: Option<Bias>,
     weight_scales: &[f32],
     target: &Target,
     patch: &mut Patch,
 ) -> Result<()> {
-    let (Some(name), Some(input)) = (&layer.bias, input_scale(plan, layer)) else { return Ok(()) };
-    let Some(tensor) = graph.constant(name).filter(|t| t.dims.len() == 1 && layer.channelwise) else { return Ok(()) };
-    let values = onnx::floats(tensor, graph.external()).at(|| format!("bias of node '{}'", layer.name))?;
-    if weight_scales.len() != 1 && weight_scales.len() != values.len() {
-        return Ok(());
-    }
-    let bias = quant::quantize_bias(&values, input, weight_scales);
+    let Some(bias) = bias else { return Ok(()) };
     // Two layers may share a bias and differ in scale, so the stored one is named after the layer.
-    let stem = format!("{}_{name}", layer.name);
+    let stem = format!("{}_{}", layer.name, bias.name);
+    let scale = input_scale(plan, layer).filter(|_| target.bias == BiasFormat::Int32);
+    let dims = [bias.values.len()];
+    let Some(input) = scale else {
+        if !bias.untouched {
+            let name = fresh_name(graph, &stem, "corrected");
+            patch.push(Edit::SetInitializer(onnx::from_floats(&name, &dims, &bias.values)));
+            patch.push(Edit::SetInput(layer.node, 2, name));
+        }
+        return Ok(());
+    };
+    let quantized = quant::quantize_bias(&bias.values, input, weight_scales);
     let (stored, scale) = (fresh_name(graph, &stem, "quantized"), fresh_name(graph, &stem, "scale"));
     let output = fresh_name(graph, &stem, "dequantized");
-    patch.push(Edit::SetInitializer(onnx::from_ints(&stored, DataType::INT32 as i32, &[values.len()], &bias.values)));
-    let (dims, axis): (&[usize], _) = if bias.scales.len() == 1 { (&[], None) } else { (&[values.len()], Some(0)) };
-    patch.push(Edit::SetInitializer(onnx::from_floats(&scale, dims, &bias.scales)));
+    patch.push(Edit::SetInitializer(onnx::from_ints(&stored, DataType::INT32 as i32, &dims, &quantized.values)));
+    let (scale_dims, axis) = if quantized.scales.len() == 1 { (&[][..], None) } else { (&dims[..], Some(0)) };
+    patch.push(Edit::SetInitializer(onnx::from_floats(&scale, scale_dims, &quantized.scales)));
     let tags = [("tapq.target", target.name.clone())];
     patch.push(Edit::Insert(layer.node, dequantize_node(&stem, [&stored, &scale], None, &output, axis, &tags)));
     patch.push(Edit::SetInput(layer.node, 2, output));

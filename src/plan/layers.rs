@@ -1,6 +1,6 @@
 //! Weight layers: Conv, ConvTranspose, Gemm and MatMul nodes that read a constant weight.
 
-use crate::graph::{Graph, attr_i, attr_ints};
+use crate::graph::{Graph, attr_f, attr_i, attr_ints};
 use crate::onnx::{DataType, NodeProto as Node};
 use crate::stats::Patches;
 
@@ -32,6 +32,14 @@ impl Layer {
     /// Elements of the weight.
     pub fn params(&self) -> usize {
         self.dims.iter().product()
+    }
+
+    /// Whether a constant bias can be added to the layer or is there already.
+    pub fn takes_bias(&self, graph: &Graph) -> bool {
+        let input = graph.nodes()[self.node].input.get(2).filter(|n| !n.is_empty());
+        let node = &graph.nodes()[self.node];
+        let plain = attr_f(node, "alpha").unwrap_or(1.0) == 1.0 && attr_f(node, "beta").unwrap_or(1.0) == 1.0;
+        self.op != "MatMul" && self.channelwise && plain && (input.is_none() || self.bias.is_some())
     }
 
     /// Multiply-accumulates for one input of shape `input`; 0 where the shape says nothing.

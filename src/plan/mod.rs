@@ -8,6 +8,7 @@ mod digest;
 mod layers;
 mod placement;
 mod replay;
+mod shift;
 
 pub use activations::plan_activations;
 pub use bounds::known_bound;
@@ -15,6 +16,7 @@ pub use digest::{layer_digest, model_digest, text_digest};
 pub use layers::{Layer, weight_layers};
 pub use placement::{Placement, Site, place};
 pub use replay::check_matches;
+pub use shift::{Shift, rounding_shift};
 
 use crate::quant::{Affine, IntFormat, WeightRange};
 use crate::{Result, yaml};
@@ -105,6 +107,9 @@ pub struct LayerPlan {
     /// How the range of each channel is found.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub range: Option<WeightRange>,
+    /// What is added to the bias, one number an output channel: the mean shift that rounding the weight would cause.
+    #[serde(default, skip_serializing_if = "Shift::is_empty")]
+    pub bias_shift: Shift,
     /// Why.
     pub because: String,
 }

@@ -20,7 +20,8 @@ impl Backend for Cpu {
     fn tensor(&self, dims: &[usize], values: &[f32], request: &Request) -> Result<TensorStats> {
         let mut stats = moments(values);
         stats.histogram = Histogram::new(values, stats.min, stats.max);
-        if let Some(axis) = request.channel_axis.filter(|a| *a < dims.len()) {
+        let axis = request.channel_axis.map(|a| if a < 0 { a + dims.len() as i64 } else { a });
+        if let Some(axis) = axis.and_then(|a| usize::try_from(a).ok()).filter(|a| *a < dims.len()) {
             stats.channels = channels(values, dims, axis);
         }
         Ok(stats)

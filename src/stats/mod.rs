@@ -22,8 +22,8 @@ use crate::Result;
 pub struct Request {
     /// Name of the value.
     pub value: String,
-    /// The axis whose indices are channels, if per-channel statistics are wanted.
-    pub channel_axis: Option<usize>,
+    /// The axis whose indices are channels, if per-channel statistics are wanted; negative counts from the end.
+    pub channel_axis: Option<i64>,
     /// Gram matrices of the layers that read the value.
     pub grams: Vec<GramRequest>,
 }

@@ -2,6 +2,8 @@
 
 use super::budget::{Unit, problem};
 use super::{Options, Progress};
+use crate::quantize_weights::stored_weight;
+use rayon::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 use tapq::allocate;
 use tapq::engine::{Engine, Options as EngineOptions};
@@ -66,7 +68,7 @@ pub fn analyze(graph: &Graph, options: &Options, progress: &dyn Progress) -> Res
         plan_activations(graph, target, &placement.sites, &observed, activation_bits, options.input_range);
     let layers = layer_plans(graph, &widths, options)?;
     let (opset, ir) = versions(graph, target, &layers, activation_bits)?;
-    let plan = Plan {
+    let mut plan = Plan {
         schema: PLAN_SCHEMA,
         tapq: env!("CARGO_PKG_VERSION").to_owned(),
         target: target.name.clone(),
@@ -80,6 +82,7 @@ pub fn analyze(graph: &Graph, options: &Options, progress: &dyn Progress) -> Res
         layers,
         activations,
     };
+    correct_biases(graph, target, &mut plan, &requests, &seen)?;
     let extremes = requests.iter().zip(&seen.values).map(|(r, v)| (r.value.clone(), extremes(v))).collect();
     Ok(Analysis { plan, sensitivities, macs, seen: extremes, observed: Some((engine, taps)) })
 }
@@ -127,7 +130,15 @@ fn requests(graph: &Graph, placement: &Placement, grams: bool) -> Vec<Request> {
         let readers = placement.layers.iter().enumerate().filter(|(_, l)| grams && l.input == value);
         readers.filter_map(gram).collect()
     };
-    let request = |value: &String| Request { value: value.clone(), channel_axis: None, grams: of_value(value) };
+    let channel_axis = |value: &str| {
+        let reader = placement.layers.iter().find(|l| l.input == value)?;
+        Some(if reader.op.starts_with("Conv") { 1 } else { -1 })
+    };
+    let request = |value: &String| Request {
+        value: value.clone(),
+        channel_axis: channel_axis(value),
+        grams: of_value(value),
+    };
     placement.sites.iter().map(|s| request(&s.value)).collect()
 }
 
@@ -259,6 +270,7 @@ fn layer_plans(graph: &Graph, widths: &BTreeMap<String, Option<u32>>, options: &
             digest: layer_digest(graph, layer)?,
             bits,
             range: bits.map(proxy::range_rule),
+            bias_shift: plan::Shift::default(),
             because: because(layer, widths, options),
         })
     };
@@ -277,6 +289,37 @@ fn because(layer: &Layer, widths: &BTreeMap<String, Option<u32>>, options: &Opti
         Some(Some(_)) if options.widths.uniform.is_some() => "uniform width on request".to_owned(),
         Some(Some(_)) => "the target's default width".to_owned(),
     }
+}
+
+/// Fills in what each layer's bias must take back of the rounding of its weight.
+fn correct_biases(
+    graph: &Graph,
+    target: &Target,
+    plan: &mut Plan,
+    requests: &[Request],
+    seen: &Observation,
+) -> Result<()> {
+    let layers = plan::weight_layers(graph);
+    let shift = |layer: &Layer| -> Result<plan::Shift> {
+        let decision = plan.layers.iter().find(|d| d.name == layer.name && d.bits.is_some());
+        let observed = requests.iter().position(|r| r.value == layer.input).map(|i| &seen.values[i]);
+        let (Some(decision), Some(observed), true) = (decision, observed, layer.takes_bias(graph)) else {
+            return Ok(plan::Shift::default());
+        };
+        let tensor = graph.constant(&layer.weight);
+        let missing = || Error::new(Code::InvalidGraph, format!("weight '{}' is not a constant", layer.weight));
+        let float = onnx::floats(tensor.ok_or_else(missing)?, graph.external())?;
+        let stored = stored_weight(graph, plan, target, layer, decision)?;
+        let ((channels, float), (_, stored)) = (layer.rows(&float), layer.rows(&stored));
+        Ok(plan::rounding_shift(layer, channels, &float, &stored, observed))
+    };
+    let shifts: Vec<plan::Shift> = layers.par_iter().map(shift).collect::<Result<_>>()?;
+    for (layer, shift) in layers.iter().zip(shifts) {
+        if let Some(decision) = plan.layers.iter_mut().find(|d| d.name == layer.name) {
+            decision.bias_shift = shift;
+        }
+    }
+    Ok(())
 }
 
 fn calibration(options: &Options) -> Calibration {

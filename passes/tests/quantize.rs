@@ -1,0 +1,146 @@
+//! Every case of `fixtures/quantize/` on every target: where Q/DQ went, what was stored, what was planned.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use tapq::engine::{Engine, Options as EngineOptions};
+use tapq::graph::Graph;
+use tapq::onnx::{ExternalData, parse_text, print_text};
+use tapq::plan::Plan;
+use tapq::samples::{Preprocess, SampleSet, input_specs, synthetic};
+use tapq::target::{self, Target};
+use tapq::{Code, Result};
+use tapq_passes::pipeline::{Options, Outcome, Silent, Widths, quantize};
+
+fn cases() -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures/quantize");
+    let entries = std::fs::read_dir(&folder).unwrap_or_else(|e| panic!("{}: {e}", folder.display()));
+    let mut files: Vec<PathBuf> = entries.map(|e| e.unwrap().path()).collect();
+    files.sort();
+    assert!(files.len() >= 7);
+    files
+}
+
+fn graph(file: &Path) -> Graph {
+    let text = std::fs::read_to_string(file).unwrap();
+    Graph::new(parse_text(&text).unwrap_or_else(|e| panic!("{}: {e}", file.display())), ExternalData::none())
+}
+
+fn samples(graph: &Graph) -> SampleSet {
+    synthetic(&input_specs(graph, &BTreeMap::new()), &Preprocess::default(), 4, 7).unwrap()
+}
+
+fn run(graph: &Graph, target: &Target, widths: Widths, plan: Option<Plan>) -> Result<Outcome> {
+    let calibration = samples(graph);
+    let options = Options {
+        target,
+        calibration: &calibration,
+        held_out: &[],
+        widths,
+        activation_bits: None,
+        keep_float: BTreeSet::new(),
+        dims: BTreeMap::new(),
+        input_range: None,
+        plan,
+        verify: true,
+        fuel: None,
+    };
+    quantize(graph.clone(), &options, &Silent)
+}
+
+#[test]
+fn each_case_matches_its_snapshot_on_each_target() {
+    for file in cases() {
+        let name = file.file_stem().unwrap().to_string_lossy().into_owned();
+        for target in target::names() {
+            let outcome = run(&graph(&file), &Target::named(target).unwrap(), Widths::default(), None)
+                .unwrap_or_else(|e| panic!("{name} on {target}: {e}"));
+            let decisions: Vec<String> =
+                outcome.plan.activations.iter().map(|a| format!("{} <- {:?}", a.value, a.readers)).collect();
+            let text = format!("{}\n\n{}", decisions.join("\n"), print_text(outcome.graph.model()));
+            insta::with_settings!({
+                snapshot_path => "../../snapshots",
+                prepend_module_to_snapshot => false,
+                omit_expression => true,
+            }, { insta::assert_snapshot!(format!("quantize@{name}@{target}"), text) });
+        }
+    }
+}
+
+#[test]
+fn eight_bits_stay_close_to_float() {
+    for file in cases() {
+        for target in target::names() {
+            let outcome = run(&graph(&file), &Target::named(target).unwrap(), Widths::default(), None).unwrap();
+            let fidelity = outcome.report.fidelity.unwrap();
+            assert!(fidelity.sqnr_db > 20.0, "{} on {target}: {:.1} dB", file.display(), fidelity.sqnr_db);
+        }
+    }
+}
+
+#[test]
+fn a_replayed_plan_gives_the_same_bytes() {
+    for file in cases() {
+        for (target, widths) in [("cpu", Widths::default()), ("fpga", Widths { average: Some(4.5), ..Default::default() })] {
+            let target = Target::named(target).unwrap();
+            let first = run(&graph(&file), &target, widths, None).unwrap();
+            let yaml = first.plan.to_yaml().unwrap();
+            let plan = Plan::from_yaml(&yaml, "plan.yaml").unwrap();
+            assert_eq!(plan, first.plan);
+            let again = run(&graph(&file), &target, Widths::default(), Some(plan)).unwrap();
+            let bytes = |o: &Outcome| tapq::onnx::to_bytes(o.graph.model()).unwrap();
+            assert!(bytes(&first) == bytes(&again), "{} on {}", file.display(), target.name);
+        }
+    }
+}
+
+#[test]
+fn a_plan_for_another_model_names_the_layer() {
+    let files = cases();
+    let (a, b) = (graph(&files[0]), graph(&files[files.len() - 1]));
+    let target = Target::named("cpu").unwrap();
+    let plan = run(&a, &target, Widths::default(), None).unwrap().plan;
+    let error = run(&b, &target, Widths::default(), Some(plan)).err().unwrap();
+    assert_eq!(error.code(), Code::PlanMismatch);
+    assert!(error.to_string().contains("layer '"), "{error}");
+}
+
+#[test]
+fn a_budget_is_kept_and_infeasible_ones_are_refused() {
+    let file = cases().into_iter().find(|f| f.ends_with("residual.onnxtxt")).unwrap();
+    let target = Target::named("fpga").unwrap();
+    for average in [2.0, 3.1, 4.0, 6.7] {
+        let plan = run(&graph(&file), &target, Widths { average: Some(average), ..Default::default() }, None).unwrap().plan;
+        assert!(plan.average_weight_bits() <= average + 1e-9, "{} > {average}", plan.average_weight_bits());
+        assert!(plan.average_weight_bits() > average - 1.5, "{} is far below {average}", plan.average_weight_bits());
+    }
+    let error = run(&graph(&file), &target, Widths { average: Some(1.0), ..Default::default() }, None).err().unwrap();
+    assert_eq!(error.code(), Code::Infeasible, "{error}");
+}
+
+#[test]
+fn a_quantized_model_is_not_quantized_again() {
+    let target = Target::named("cpu").unwrap();
+    for file in cases() {
+        let outcome = run(&graph(&file), &target, Widths::default(), None).unwrap();
+        let error = run(&outcome.graph, &target, Widths::default(), None).err().unwrap();
+        assert_eq!(error.code(), Code::AlreadyQuantized, "{error}");
+    }
+}
+
+/// Tiny weights beside a bias that int32 could not hold at their scale: the bias must survive.
+#[test]
+fn a_bias_that_would_overflow_int32_survives() {
+    let text = r#"<ir_version: 8, opset_import: ["" : 13]>
+overflow (float["N",1,2,2] x) => (float["N",2,2,2] y)
+<float[2,1,1,1] w = {1.0e-9, 0.5}, float[2] b = {300.0, 0.25}>
+{
+  [conv] y = Conv (x, w, b)
+}
+"#;
+    let graph = Graph::new(parse_text(text).unwrap(), ExternalData::none());
+    let outcome = run(&graph, &Target::named("cpu").unwrap(), Widths::default(), None).unwrap();
+    let engine = Engine::new(&outcome.graph, &[], &EngineOptions::default()).unwrap();
+    let output = engine.run(&samples(&graph).samples[0], &mut |_, _| {}).unwrap();
+    let values = output[0].as_f32().unwrap();
+    assert!(values[..4].iter().all(|v| (v - 300.0).abs() < 2.0), "{values:?}");
+}

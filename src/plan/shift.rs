@@ -1,0 +1,68 @@
+//! First-order bias correction: rounding a weight shifts the mean of the layer's output, and the bias takes it back.
+//!
+//! Nagel et al., "Data-Free Quantization through Weight Equalization and Bias Correction" (arXiv 1906.04721),
+//! section 4.2, with the input means measured on the samples.
+
+use super::Layer;
+use crate::stats::ValueObservation;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// One number an output channel; in YAML one line of numbers, so that a plan stays readable.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Shift(pub Vec<f32>);
+
+impl Shift {
+    /// Whether there is nothing to add.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl Serialize for Shift {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let numbers: Vec<String> = self.0.iter().map(|v| format!("{v:e}")).collect();
+        serializer.serialize_str(&numbers.join(" "))
+    }
+}
+
+impl<'de> Deserialize<'de> for Shift {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let number = |word: &str| match word.parse::<f32>() {
+            Ok(v) if v.is_finite() => Ok(v),
+            _ => Err(serde::de::Error::custom(format!("bias_shift: '{word}' is not a finite number"))),
+        };
+        text.split_whitespace().map(number).collect::<Result<_, _>>().map(Shift)
+    }
+}
+
+/// (W - W') E[x] for a layer whose rows (see [`Layer::rows`]) are `float` and `stored`.
+///
+/// `seen` holds per-channel means of the layer's input. Empty where the means do not fit the weight.
+/// Padding is not accounted for: border positions are taken to see the mean too.
+pub fn rounding_shift(layer: &Layer, channels: usize, float: &[f32], stored: &[f32], seen: &ValueObservation) -> Shift {
+    let means = channel_means(seen);
+    let fan: usize = float.len() / channels.max(1);
+    let inputs = match layer.op.as_str() {
+        "Conv" => layer.dims[1],
+        _ => fan,
+    };
+    if inputs == 0 || means.is_empty() || !means.len().is_multiple_of(inputs) || fan % inputs != 0 {
+        return Shift::default();
+    }
+    let (groups, kernel) = (means.len() / inputs, fan / inputs);
+    let per_group = channels.div_ceil(groups);
+    let shift = |c: usize| -> f64 {
+        let (float, stored) = (&float[c * fan..(c + 1) * fan], &stored[c * fan..(c + 1) * fan]);
+        let mean = &means[(c / per_group).min(groups - 1) * inputs..][..inputs];
+        let error = |i: usize| f64::from(float[i]) - f64::from(stored[i]);
+        (0..fan).map(|i| error(i) * mean[i / kernel]).sum()
+    };
+    Shift((0..channels).map(|c| shift(c) as f32).collect())
+}
+
+fn channel_means(seen: &ValueObservation) -> Vec<f64> {
+    let channels = seen.samples.iter().map(|s| s.channels.len()).min().unwrap_or(0);
+    let mean = |c: usize| seen.samples.iter().map(|s| s.channels[c].mean).sum::<f64>() / seen.samples.len() as f64;
+    (0..channels).map(mean).collect()
+}

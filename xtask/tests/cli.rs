@@ -1,0 +1,198 @@
+//! The command line end to end, on the networks in `fixtures/`.
+
+use assert_cmd::Command;
+use predicates::prelude::*;
+use predicates::str::contains;
+use std::path::{Path, PathBuf};
+use tempfile::TempDir;
+
+const NETWORKS: [&str; 3] = ["resnet_digits", "dwcnn_digits", "vit_digits"];
+const TARGETS: [&str; 5] = ["cpu", "esp32-s3", "fpga", "hexagon", "jetson"];
+
+fn fixtures() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures")
+}
+
+fn xtask() -> Command {
+    Command::cargo_bin("xtask").unwrap()
+}
+
+fn quantize(network: &str, target: &str, output: &Path) -> Command {
+    let mut command = xtask();
+    command.arg("quantize").arg(fixtures().join(network).with_extension("onnx"));
+    command.args(["--target", target, "--quiet", "-o"]).arg(output);
+    command
+}
+
+fn bytes(path: &Path) -> Vec<u8> {
+    std::fs::read(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+}
+
+#[test]
+fn every_fixture_on_every_target_keeps_its_answers() {
+    let folder = TempDir::new().unwrap();
+    for network in NETWORKS {
+        for target in TARGETS {
+            let output = folder.path().join(format!("{network}.{target}.onnx"));
+            // Power-of-two scales cost the most; the others must stay closer.
+            let (sqnr, agreement) = if target == "esp32-s3" { ("12", "0.75") } else { ("20", "0.75") };
+            quantize(network, target, &output)
+                .args(["--verify-samples", "16", "--min-sqnr", sqnr, "--min-agreement", agreement])
+                .assert()
+                .success()
+                .stdout(contains("SQNR"));
+            assert!(output.with_extension("plan.yaml").exists());
+            assert!(bytes(&output).len() < bytes(&fixtures().join(network).with_extension("onnx")).len() / 2);
+        }
+    }
+}
+
+#[test]
+fn the_same_bytes_for_any_thread_count() {
+    let folder = TempDir::new().unwrap();
+    for (network, extra) in [("dwcnn_digits", vec![]), ("vit_digits", vec!["--avg-weight-bits", "4"])] {
+        let target = if extra.is_empty() { "cpu" } else { "fpga" };
+        let outputs: Vec<PathBuf> = ["1", "2", "8"].iter().map(|threads| {
+            let output = folder.path().join(threads).join(format!("{network}.onnx"));
+            std::fs::create_dir_all(output.parent().unwrap()).unwrap();
+            let report = output.with_extension("report");
+            quantize(network, target, &output).args(&extra).arg("--report").arg(&report)
+                .env("RAYON_NUM_THREADS", threads).assert().success();
+            output
+        }).collect();
+        for other in &outputs[1..] {
+            assert!(bytes(&outputs[0]) == bytes(other), "{network}: model");
+            for file in ["plan.yaml", "report/report.json", "report/report.html"] {
+                assert!(bytes(&outputs[0].with_extension(file)) == bytes(&other.with_extension(file)), "{network}: {file}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_plan_replays_to_the_same_bytes() {
+    let folder = TempDir::new().unwrap();
+    let (first, again) = (folder.path().join("first.onnx"), folder.path().join("again.onnx"));
+    quantize("resnet_digits", "fpga", &first).args(["--avg-weight-bits", "4"]).assert().success();
+    quantize("resnet_digits", "fpga", &again).arg("--plan").arg(first.with_extension("plan.yaml")).assert().success();
+    assert!(bytes(&first) == bytes(&again));
+    assert!(bytes(&first.with_extension("plan.yaml")) == bytes(&again.with_extension("plan.yaml")));
+    let other = folder.path().join("other.onnx");
+    quantize("dwcnn_digits", "fpga", &other).arg("--plan").arg(first.with_extension("plan.yaml"))
+        .assert().code(2).stderr(contains("TQ403").and(contains("layer '")));
+    assert!(!other.exists());
+}
+
+#[test]
+fn json_is_json_and_progress_stays_off_stdout() {
+    let folder = TempDir::new().unwrap();
+    let output = folder.path().join("out.onnx");
+    let found = quantize("resnet_digits", "jetson", &output).arg("--json").assert().success();
+    let report: serde_json::Value = serde_json::from_slice(&found.get_output().stdout).unwrap();
+    assert_eq!(report["target"], "jetson");
+    assert!(report["fidelity"]["sqnr_db"].as_f64().unwrap() > 20.0);
+    assert!(report["size"]["quantized_file"].as_u64().unwrap() == bytes(&output).len() as u64);
+}
+
+#[test]
+fn a_bar_that_is_missed_exits_with_3() {
+    let folder = TempDir::new().unwrap();
+    let output = folder.path().join("out.onnx");
+    quantize("resnet_digits", "cpu", &output).args(["--min-sqnr", "99"]).assert().code(3).stderr(contains("below the bar"));
+    assert!(output.exists());
+}
+
+#[test]
+fn verify_compares_two_files() {
+    let folder = TempDir::new().unwrap();
+    let output = folder.path().join("out.onnx");
+    quantize("resnet_digits", "cpu", &output).assert().success();
+    let float = fixtures().join("resnet_digits.onnx");
+    let verify = |bar: &str| {
+        let mut command = xtask();
+        command.arg("verify").arg(&float).arg(&output).args(["--quiet", "--min-sqnr", bar]);
+        command.assert()
+    };
+    verify("20").success().stdout(contains("top-1 agreement"));
+    verify("99").code(3);
+}
+
+#[test]
+fn check_records_compares_and_notices() {
+    let folder = TempDir::new().unwrap();
+    let check = |extra: &[&str]| {
+        let mut command = xtask();
+        command.arg("check").arg(fixtures().join("dwcnn_digits.onnx")).args(["--target", "jetson", "--quiet", "--snapshot"]);
+        command.arg(folder.path()).args(extra);
+        command.assert()
+    };
+    check(&[]).code(2).stderr(contains("--accept"));
+    check(&["--accept"]).success();
+    check(&[]).success().stdout(contains("unchanged"));
+    check(&["--samples", "12"]).code(1).stdout(contains("+").and(contains("changed")));
+}
+
+#[test]
+fn inspect_and_targets_say_what_there_is() {
+    xtask().arg("inspect").arg(fixtures().join("vit_digits.onnx")).args(["--target", "jetson"])
+        .assert().success().stdout(contains("MatMul").and(contains("yes, 8 bits")));
+    xtask().arg("targets").assert().success().stdout(contains("jetson").and(contains("esp32-s3")));
+    xtask().args(["targets", "jetson"]).assert().success().stdout(contains("INT4"));
+    xtask().args(["targets", "nvidia"]).assert().code(2).stderr(contains("jetson"));
+}
+
+/// Bad input: one message that names file and place, exit code 2, nothing half-written.
+#[test]
+fn bad_input_is_refused_in_words() {
+    let folder = TempDir::new().unwrap();
+    let write = |name: &str, content: &[u8]| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, content).unwrap();
+        path
+    };
+    let sound = bytes(&fixtures().join("resnet_digits.onnx"));
+    let truncated = write("truncated.onnx", &sound[..sound.len() / 2]);
+    let text = write("text.onnx", b"this is not a model");
+    let empty = write("empty.onnx", b"");
+    let npz = fixtures().join("digits_calib.npz");
+    let output = folder.path().join("out.onnx");
+    let check = |model: &Path, extra: &[&str], wanted: &str| {
+        let mut command = xtask();
+        command.arg("quantize").arg(model).arg("--quiet").args(extra);
+        if !extra.contains(&"-o") {
+            command.arg("-o").arg(&output);
+        }
+        let found = command.assert().code(2);
+        let stderr = String::from_utf8_lossy(&found.get_output().stderr).into_owned();
+        assert!(stderr.contains(wanted), "wanted '{wanted}' in: {stderr}");
+        assert!(!stderr.contains("panicked"), "{stderr}");
+        assert!(!output.exists(), "{wanted}");
+    };
+    let calib = npz.to_string_lossy().into_owned();
+    let real = fixtures().join("resnet_digits.onnx");
+    check(&truncated, &["--target", "cpu"], "truncated.onnx");
+    check(&text, &["--target", "cpu"], "text.onnx");
+    check(&empty, &["--target", "cpu"], "empty.onnx");
+    check(&folder.path().join("absent.onnx"), &["--target", "cpu"], "absent.onnx");
+    check(&real, &["--target", "gpu"], "jetson");
+    check(&real, &["--target", "cpu", "--weight-bits", "4"], "TQ402");
+    check(&real, &["--target", "jetson", "--act-bits", "16"], "TQ402");
+    check(&real, &["--target", "cpu", "--calib", "/no/such/folder"], "/no/such/folder");
+    check(&real, &["--target", "cpu", "--keep-float", "nobody"], "nobody");
+    check(&real, &["--target", "cpu", "--calib", &calib, "--preprocess", "imagenet"], "TQ301");
+    let unknown_key = write("target.yaml", b"name: mine\ncolour: red\n");
+    check(&real, &["--target", unknown_key.to_str().unwrap()], "colour");
+    let preprocess = write("pre.yaml", b"kind: image\nmeen: [1, 2, 3]\n");
+    check(&real, &["--target", "cpu", "--calib", &calib, "--preprocess", preprocess.to_str().unwrap()], "meen");
+    check(&real, &["--target", "cpu", "-o", "/no/such/folder/out.onnx"], "/no/such/folder");
+    check(&real, &["--target", "cpu", "-o", real.to_str().unwrap()], "overwrite");
+    assert_eq!(sound, bytes(&real), "the input is never touched");
+    let quantized = folder.path().join("quantized.onnx");
+    quantize("resnet_digits", "cpu", &quantized).assert().success();
+    let sidecar = fixtures().join("resnet_digits.tapq.yaml");
+    let _ = sidecar;
+    check(&quantized, &["--target", "cpu", "--calib", &calib, "--preprocess", "unit"], "TQ103");
+    let leftovers: Vec<_> = std::fs::read_dir(folder.path()).unwrap()
+        .filter(|e| e.as_ref().unwrap().file_name().to_string_lossy().ends_with(".tmp")).collect();
+    assert!(leftovers.is_empty());
+}
