@@ -3,21 +3,31 @@
 use super::bounds::known_bound;
 use super::{ActivationPlan, Site};
 use crate::graph::Graph;
-use crate::quant::{Affine, Bound, IntFormat, affine_for_range, choose_range};
+use crate::quant::{Affine, Bound, ChosenRange, IntFormat, affine_for_range, choose_range, lattice_range};
+use crate::samples::Sample;
 use crate::stats::{TensorStats, ValueObservation};
 use crate::target::Target;
 use rayon::prelude::*;
 
+/// What is known of the graph inputs.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct InputFacts<'a> {
+    /// Bounds that preprocessing implies.
+    pub range: Option<(f32, f32)>,
+    /// The samples themselves.
+    pub samples: &'a [Sample],
+}
+
 /// Chooses the range of each site; sites of one group get one range from the statistics of all of them.
 ///
-/// `seen` has one entry a site. `input` bounds the graph inputs, where preprocessing implies it.
+/// `seen` has one entry a site.
 pub fn plan_activations(
     graph: &Graph,
     target: &Target,
     sites: &[Site],
     seen: &[&ValueObservation],
     bits: u32,
-    input: Option<(f32, f32)>,
+    input: &InputFacts,
 ) -> Vec<ActivationPlan> {
     let format = IntFormat { bits, signed: target.activations.signed, narrow: false };
     let leaders: Vec<usize> = (0..sites.len()).filter(|i| sites[*i].group == *i).collect();
@@ -49,18 +59,30 @@ fn plan_group(
     seen: &[&ValueObservation],
     leader: usize,
     format: IntFormat,
-    input: Option<(f32, f32)>,
+    input: &InputFacts,
 ) -> (Affine, String) {
     let members: Vec<usize> = (0..sites.len()).filter(|i| sites[*i].group == leader).collect();
     let samples = members.iter().map(|m| seen[*m].samples.len()).max().unwrap_or(0);
     let of_sample = |s: usize| members.iter().filter_map(|m| seen[*m].samples.get(s)).collect::<Vec<&TensorStats>>();
     let pooled: Vec<Vec<&TensorStats>> = (0..samples).map(of_sample).collect();
-    let bounds = members.iter().map(|m| known_bound(graph, &sites[*m].value, input));
+    let bounds = members.iter().map(|m| known_bound(graph, &sites[*m].value, input.range));
     let bound = bounds.reduce(Bound::hull).unwrap_or_default();
     let to_affine = |lo: f32, hi: f32| {
         affine_for_range(lo, hi, format, target.activations.symmetric, target.activations.power_of_two)
     };
-    let range = choose_range(&pooled, bound, &to_affine);
+    let inputs: Vec<&[f32]> = members.iter().flat_map(|m| input_values(input.samples, &sites[*m].value)).collect();
+    let range = match lattice_range(&inputs, format, target.activations.symmetric) {
+        Some((lo, hi)) if !bound.attained && !target.activations.power_of_two => {
+            ChosenRange { lo, hi, because: "the input holds multiples of one step".to_owned() }
+        }
+        _ => choose_range(&pooled, bound, target.activations.symmetric, &to_affine),
+    };
     let shared = if members.len() > 1 { format!("; shared by {} values", members.len()) } else { String::new() };
     (to_affine(range.lo, range.hi), format!("{}{shared}", range.because))
+}
+
+/// The values of a graph input in each sample; none for any other value.
+fn input_values<'a>(samples: &'a [Sample], value: &str) -> Vec<&'a [f32]> {
+    let of_sample = |s: &'a Sample| s.inputs.iter().find(|(name, _)| name == value).and_then(|(_, a)| a.as_f32());
+    samples.iter().filter_map(of_sample).collect()
 }

@@ -10,7 +10,7 @@ pub fn known_bound(graph: &Graph, value: &str, input: Option<(f32, f32)>) -> Bou
     for _ in 0..16 {
         let Some(producer) = graph.index().producer(&at) else {
             let is_input = graph.index().is_input(&at);
-            return input.filter(|_| is_input).map_or(Bound::default(), |(lo, hi)| Bound { lo: Some(lo), hi: Some(hi) });
+            return input.filter(|_| is_input).map_or(Bound::default(), |(lo, hi)| Bound { lo: Some(lo), hi: Some(hi), attained: true });
         };
         let node = &graph.nodes()[producer];
         match node.op_type.as_str() {
@@ -25,14 +25,14 @@ pub fn known_bound(graph: &Graph, value: &str, input: Option<(f32, f32)>) -> Bou
 }
 
 fn produced_bound(graph: &Graph, node: &Node) -> Bound {
-    let both = |lo, hi| Bound { lo: Some(lo), hi: Some(hi) };
+    let both = |lo, hi| Bound { lo: Some(lo), hi: Some(hi), attained: false };
     match node.op_type.as_str() {
-        "Relu" => Bound { lo: Some(0.0), hi: None },
+        "Relu" => Bound { lo: Some(0.0), ..Bound::default() },
         "Sigmoid" | "HardSigmoid" | "Softmax" => both(0.0, 1.0),
         "Tanh" => both(-1.0, 1.0),
         "Clip" => {
             let end = |slot: usize, name: &str| attr_f(node, name).or_else(|| scalar(graph, node, slot));
-            Bound { lo: end(1, "min"), hi: end(2, "max") }
+            Bound { lo: end(1, "min"), hi: end(2, "max"), attained: false }
         }
         _ => Bound::default(),
     }

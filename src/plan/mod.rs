@@ -10,7 +10,7 @@ mod placement;
 mod replay;
 mod shift;
 
-pub use activations::plan_activations;
+pub use activations::{InputFacts, plan_activations};
 pub use bounds::known_bound;
 pub use digest::{layer_digest, model_digest, text_digest};
 pub use layers::{Layer, weight_layers};

@@ -6,6 +6,7 @@
 
 mod affine;
 mod bias;
+mod lattice;
 mod range;
 #[cfg(test)]
 mod tests;
@@ -13,7 +14,8 @@ mod weight;
 
 pub use affine::{Affine, affine_for_range};
 pub use bias::{BIAS_LIMIT, QuantizedBias, least_weight_scale, quantize_bias};
-pub use range::{Bound, ChosenRange, choose_range};
+pub use lattice::lattice_range;
+pub use range::{Bound, ChosenRange, GAIN_WIDTH, choose_range};
 pub use weight::{QuantizedWeight, WeightRange, dequantize_weight, quantize_weight};
 
 use crate::onnx::DataType;

@@ -64,8 +64,8 @@ pub fn analyze(graph: &Graph, options: &Options, progress: &dyn Progress) -> Res
     let (widths, record) = choose(&units, options, activation_bits)?;
     let sensitivities = sensitivities_by_name(&units);
     let (placement, observed) = narrow_placement(graph, options, placement, &widths, &requests, &seen);
-    let activations =
-        plan_activations(graph, target, &placement.sites, &observed, activation_bits, options.input_range);
+    let input = plan::InputFacts { range: options.input_range, samples };
+    let activations = plan_activations(graph, target, &placement.sites, &observed, activation_bits, &input);
     let layers = layer_plans(graph, &widths, options)?;
     let (opset, ir) = versions(graph, target, &layers, activation_bits)?;
     let mut plan = Plan {
