@@ -1,7 +1,7 @@
 //! From the lowered graph to a plan of tract for one set of shapes, and its runs.
 
 use super::lower::{Input, Lowered};
-use super::{TapView, failure, ops, values};
+use super::{TapView, depthwise, failure, ops, values};
 use crate::array::Array;
 use crate::onnx::{self, DataType, GraphProto, ModelProto, ValueInfoProto};
 use crate::{Code, Error, Result};
@@ -90,6 +90,7 @@ impl Template {
 fn framework() -> tract_onnx::Onnx {
     let mut onnx = tract_onnx::onnx().with_ignore_value_info(true);
     onnx.op_register.insert(ops::TAP, ops::build_tap);
+    onnx.op_register.insert(depthwise::DEPTHWISE, depthwise::build);
     onnx.op_register.insert(ops::FAKE_QUANTIZE, ops::build_fake_quantize);
     onnx
 }
