@@ -220,7 +220,8 @@ impl Expansion for Depthwise {
         solver.equals(&inputs[0].datum_type, f32::datum_type())?;
         solver.equals(&outputs[0].datum_type, f32::datum_type())?;
         solver.given_2(&inputs[0].shape, &inputs[1].shape, move |solver, image, kernel| {
-            let concrete = |dims: &TVec<TDim>| dims.iter().map(|d| Ok(d.to_usize()?)).collect::<TractResult<TVec<usize>>>();
+            let concrete =
+                |dims: &TVec<TDim>| dims.iter().map(|d| Ok(d.to_usize()?)).collect::<TractResult<TVec<usize>>>();
             let shape = self.shape(&concrete(&image)?, &concrete(&kernel)?)?;
             solver.equals(&outputs[0].shape, shape.iter().map(|d| d.to_dim()).collect::<TVec<TDim>>())
         })
