@@ -90,11 +90,15 @@ fn compare(ours: &[f32], theirs: &[f32]) -> (f64, f64) {
 }
 
 fn check_float(file: &str, dims: &[usize]) {
-    let path = shared("assets/models").join(file);
-    let Some(graph) = load(&path) else { return };
+    check_path(&shared("assets/models").join(file), dims);
+}
+
+fn check_path(path: &Path, dims: &[usize]) {
+    let file = path.file_name().unwrap_or_default().display();
+    let Some(graph) = load(path) else { return };
     let x = input(dims);
     let ours = ours(&graph, dims, &x);
-    let Some(theirs) = theirs(&path, dims, &x, "all") else { return };
+    let Some(theirs) = theirs(path, dims, &x, "all") else { return };
     let (db, worst) = compare(&ours, &theirs);
     println!("{file} {dims:?}: {db:.1} dB, worst {worst:.1e}");
     assert!(worst < 1e-4, "{file} {dims:?}: {worst}");
@@ -108,6 +112,16 @@ fn float_networks_equal_onnx_runtime() {
     check_float("vit_cifar10_op17ln.onnx", &[1, 3, 32, 32]);
     check_float("mobilenet_v1_075_224.onnx", &[1, 3, 224, 224]);
     check_float("efficientnet_lite0.onnx", &[1, 3, 224, 224]);
+}
+
+#[test]
+fn fixtures_equal_onnx_runtime() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures");
+    let Ok(entries) = std::fs::read_dir(&folder) else { return println!("skipped: no fixtures") };
+    let mut paths: Vec<PathBuf> = entries.flatten().map(|e| e.path()).collect();
+    paths.retain(|p| p.extension().is_some_and(|e| e == "onnx"));
+    paths.sort();
+    paths.iter().for_each(|path| check_path(path, &[1, 3, 16, 16]));
 }
 
 #[test]

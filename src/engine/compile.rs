@@ -1,7 +1,7 @@
 //! From the lowered graph to a plan of tract for one set of shapes, and its runs.
 
 use super::lower::{Input, Lowered};
-use super::{TapView, failure, ops, values};
+use super::{TapView, depthwise, failure, ops, values};
 use crate::array::Array;
 use crate::onnx::{self, DataType, GraphProto, ModelProto, ValueInfoProto};
 use crate::{Code, Error, Result};
@@ -21,6 +21,8 @@ struct Names {
     places: Vec<String>,
     taps: Vec<String>,
     inputs: Vec<Input>,
+    /// How many of the outputs were asked for.
+    outputs: usize,
 }
 
 impl Template {
@@ -28,14 +30,15 @@ impl Template {
     pub(super) fn new(lowered: Lowered) -> Result<Template> {
         let onnx = framework();
         refuse_unknown(&onnx, &lowered)?;
-        let Lowered { nodes, places, constants, foreign, inputs, outputs, taps, imports, ir_version } = lowered;
+        let Lowered { nodes, places, constants, foreign, inputs, outputs, dead_ends, taps, imports, ir_version } =
+            lowered;
         let inputs = inputs.into_iter().filter(|i| i.needed).collect();
-        let names = Arc::new(Names { places, taps, inputs });
+        let names = Arc::new(Names { places, taps, inputs, outputs: outputs.len() });
         let explain = |e: TractError| failure::explain(&e, &names.places);
         let mut graph = GraphProto { node: nodes, initializer: foreign, ..Default::default() };
         graph.input = constants.keys().map(|n| declare(n)).collect();
         graph.input.extend(names.inputs.iter().map(|i| declare(&i.wire)));
-        graph.output = outputs.iter().map(|n| declare(n)).collect();
+        graph.output = outputs.iter().chain(&dead_ends).map(|n| declare(n)).collect();
         let model = ModelProto { graph: Some(graph).into(), opset_import: imports, ir_version, ..Default::default() };
         let bytes = onnx::to_bytes(&model)?;
         drop(model);
@@ -87,6 +90,7 @@ impl Template {
 fn framework() -> tract_onnx::Onnx {
     let mut onnx = tract_onnx::onnx().with_ignore_value_info(true);
     onnx.op_register.insert(ops::TAP, ops::build_tap);
+    onnx.op_register.insert(depthwise::DEPTHWISE, depthwise::build);
     onnx.op_register.insert(ops::FAKE_QUANTIZE, ops::build_fake_quantize);
     onnx
 }
@@ -151,7 +155,7 @@ impl Plan {
                 })
                 .map_err(explain)
         })?;
-        found.iter().map(|tensor| values::to_array(tensor)).collect()
+        found.iter().take(self.names.outputs).map(|tensor| values::to_array(tensor)).collect()
     }
 
     fn input(&self, array: &Array, input: &Input) -> Result<Tensor> {

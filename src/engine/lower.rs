@@ -3,16 +3,13 @@
 //! Stale `value_info` and declared output shapes are left behind; input shapes come from the samples.
 
 use super::constants::{Constant, Constants};
-use super::{Options, ops, quantized};
+use super::{Options, depthwise, ops, quantized};
 use crate::array::Array;
 use crate::graph::{Graph, set_attr};
 use crate::onnx::{Dimension, GraphProto, NodeProto as Node, OperatorSetIdProto, Tensor, ValueInfoProto, dimension};
 use crate::samples::Sample;
 use crate::{Code, Error, Result};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-
-/// Suffix that a tapped value gets before its tap; the tap's output has the value's name, so that no reader changes.
-const UNTAPPED: &str = "|untapped";
 
 /// A graph in the form that [`super::compile`] feeds to tract.
 pub(super) struct Lowered {
@@ -28,6 +25,8 @@ pub(super) struct Lowered {
     pub(super) inputs: Vec<Input>,
     /// Value names of the outputs, in the order asked.
     pub(super) outputs: Vec<String>,
+    /// Further outputs that nobody asked for.
+    pub(super) dead_ends: Vec<String>,
     /// Names of the taps, by tap index.
     pub(super) taps: Vec<String>,
     pub(super) imports: Vec<OperatorSetIdProto>,
@@ -95,11 +94,16 @@ pub(super) fn lower(graph: &Graph, outputs: &[String], taps: &[String], options:
         return Err(Error::new(Code::InvalidGraph, format!("'{unknown}' is not a value of the main graph")));
     }
     place_taps(taps, &mut nodes, &mut inputs, graph)?;
+    let dead_ends = dead_ends(taps, &nodes, outputs);
     let places = nodes.iter().map(node_place).collect();
     for (i, node) in nodes.iter_mut().enumerate() {
         node.name = format!("{i}|{}", node.output.first().map_or("", String::as_str));
     }
     let (constants, foreign) = constants.decode(&read, dequantized)?;
+    for node in &mut nodes {
+        let weights = node.input.get(1).and_then(|n| constants.get(n));
+        depthwise::recognise(node, weights.map_or(&[], |w| w.shape()));
+    }
     let proto = graph.model();
     Ok(Lowered {
         nodes,
@@ -107,6 +111,7 @@ pub(super) fn lower(graph: &Graph, outputs: &[String], taps: &[String], options:
         constants,
         foreign,
         inputs,
+        dead_ends,
         outputs: outputs.to_vec(),
         taps: taps.to_vec(),
         imports: proto.opset_import.clone(),
@@ -206,33 +211,33 @@ fn extent(axis: usize, dim: &Dimension, options: &Options) -> Option<usize> {
     }
 }
 
-/// Puts a [`ops::TAP`] behind each tapped value, under the value's own name.
+/// Puts a [`ops::TAP`] behind each tapped value, under the value's own name; taps of one value follow each other.
 fn place_taps(taps: &[String], nodes: &mut Vec<Node>, inputs: &mut [Input], graph: &Graph) -> Result<()> {
-    let mut sources: HashMap<String, String> = HashMap::new();
     for (index, name) in taps.iter().enumerate() {
-        let from = match sources.get(name) {
-            Some(earlier) => earlier.clone(),
-            None => untap(name, nodes, inputs, graph)?,
-        };
-        let free = format!("{name}|tapped{index}");
-        let output = if sources.contains_key(name) { free } else { name.clone() };
-        sources.insert(name.clone(), from.clone());
+        let renamed = format!("{name}|untapped{index}");
+        untap(name, &renamed, nodes, inputs, graph)?;
         let mut node = Node { op_type: ops::TAP.into(), name: format!("tap of {name}"), ..Default::default() };
-        (node.input, node.output) = (vec![from], vec![output]);
+        (node.input, node.output) = (vec![renamed], vec![name.clone()]);
         set_attr(&mut node, "index", index as i64);
         nodes.push(node);
     }
     Ok(())
 }
 
-/// Renames `name` where it is made and returns the new name.
-fn untap(name: &str, nodes: &mut [Node], inputs: &mut [Input], graph: &Graph) -> Result<String> {
-    let renamed = format!("{name}{UNTAPPED}");
+/// Taps that nothing reads; tract would drop them if they were not outputs too.
+fn dead_ends(taps: &[String], nodes: &[Node], outputs: &[String]) -> Vec<String> {
+    let read = read_names(nodes, &outputs.iter().map(String::as_str).collect());
+    let dead: BTreeSet<&String> = taps.iter().filter(|n| !read.contains(*n)).collect();
+    dead.into_iter().cloned().collect()
+}
+
+/// Calls `name` by another name where it is made.
+fn untap(name: &str, renamed: &str, nodes: &mut [Node], inputs: &mut [Input], graph: &Graph) -> Result<()> {
     let outputs = nodes.iter_mut().flat_map(|n| n.output.iter_mut());
     let wires = inputs.iter_mut().map(|i| &mut i.wire);
     if let Some(made) = outputs.chain(wires).find(|n| *n == name) {
-        made.clone_from(&renamed);
-        return Ok(renamed);
+        renamed.clone_into(made);
+        return Ok(());
     }
     let why = match graph.index().knows(name) {
         true => "is a constant: its value is known without a run",

@@ -8,6 +8,7 @@
 
 mod compile;
 mod constants;
+mod depthwise;
 mod dequantize;
 mod failure;
 mod lower;
