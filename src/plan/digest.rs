@@ -67,9 +67,10 @@ fn add_operator(hash: &mut Sha256, node: &Node) {
 fn add_tensor(hash: &mut Sha256, graph: &Graph, tensor: &Tensor) -> Result<()> {
     hash.update(tensor.data_type.to_le_bytes());
     tensor.dims.iter().for_each(|d| hash.update(d.to_le_bytes()));
-    match tensor.raw_data.is_empty() && tensor.external_data.is_empty() {
-        false => hash.update(graph.external().bytes(tensor)?),
-        true => hash.update(crate::onnx::tensor_bytes(tensor)),
+    match (tensor.raw_data.is_empty(), tensor.external_data.is_empty()) {
+        (false, _) => hash.update(&tensor.raw_data),
+        (true, false) => hash.update(graph.external().bytes(tensor)?),
+        (true, true) => hash.update(crate::onnx::tensor_bytes(tensor)),
     }
     Ok(())
 }

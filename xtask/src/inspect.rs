@@ -133,7 +133,7 @@ fn print_table(found: &Inspection, target: Option<&Target>) {
     let operators: Vec<String> = found.operators.iter().map(|(op, n)| format!("{op} {n}")).collect();
     println!("operators: {}", operators.join(", "));
     let mut table = Table::new();
-    table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
+    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
     if !table.is_tty() {
         table.set_width(120);
     }
