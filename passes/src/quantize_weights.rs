@@ -127,8 +127,14 @@ fn add_weight(graph: &Graph, stored: &Stored, target: &Target, patch: &mut Patch
     patch.push(Edit::SetInitializer(onnx::from_ints(&name, format.data_type() as i32, &layer.dims, &stored.quantized.values)));
     let scale_dims: &[usize] = if stored.axis.is_some() { &[layer.dims[layer.axis]] } else { &[] };
     patch.push(Edit::SetInitializer(onnx::from_floats(&scale, scale_dims, &stored.quantized.scales)));
+    // ONNX Runtime 1.31 fuses Gemm into an integer kernel only if its weight spells out the zero point.
+    let zero = (layer.op == "Gemm").then(|| fresh_name(graph, &layer.weight, "zero_point"));
+    if let Some(zero) = &zero {
+        let zeros = vec![0; scale_dims.iter().product()];
+        patch.push(Edit::SetInitializer(onnx::from_ints(zero, format.data_type() as i32, scale_dims, &zeros)));
+    }
     let tags = [("tapq.weight_bits", stored.bits.to_string()), ("tapq.target", target.name.clone())];
-    let node = dequantize_node(&layer.weight, [&name, &scale], None, &output, stored.axis, &tags);
+    let node = dequantize_node(&layer.weight, [&name, &scale], zero.as_deref(), &output, stored.axis, &tags);
     let first = stored.layers.iter().map(|l| l.node).min().unwrap_or(0);
     patch.push(Edit::Insert(first, node));
     for layer in &stored.layers {

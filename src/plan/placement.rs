@@ -4,7 +4,8 @@
 //! Compute operators are integer wherever they are found. Arithmetic and same-scale operators join them
 //! where everything around them is integer too, found as a greatest fixpoint: all candidates are in at
 //! first, and leave while one of their neighbours is float. Values are quantized after the fused
-//! activation, never between an operator and its activation.
+//! activation, never between an operator and its activation. A value that a compute operator reads is
+//! quantized anyway, so its other readers may be integer at no further cost.
 
 use super::layers::{Layer, weight_layers};
 use crate::graph::Graph;
@@ -125,11 +126,14 @@ impl<'a> Domain<'a> {
     fn may_stay(&self, index: usize) -> bool {
         let node = &self.graph.nodes()[index];
         let readers = self.graph.index().readers(self.quantized_output(node)).to_vec();
-        let fed = || activation_slots(node).all(|slot| self.is_integer_value(&node.input[slot]));
+        let fed = |value: &String| self.is_integer_value(value) || self.feeds_compute(value);
+        let inputs: Vec<bool> = activation_slots(node).map(|slot| fed(&node.input[slot])).collect();
+        let read = || readers.iter().any(|r| self.inside[*r]);
         match self.role(node) {
             Some(Role::Compute) => true,
-            Some(Role::Arithmetic) => fed() && !readers.is_empty() && readers.iter().all(|r| self.inside[*r]),
-            Some(Role::SameScale) => fed() && readers.iter().any(|r| self.inside[*r]),
+            // A residual join is worth quantizing its other branch for; elsewhere that costs more than it gains.
+            Some(Role::Arithmetic) if node.op_type == "Add" => inputs.contains(&true) && read(),
+            Some(Role::Arithmetic | Role::SameScale) => !inputs.contains(&false) && read(),
             _ => false,
         }
     }
@@ -146,6 +150,12 @@ impl<'a> Domain<'a> {
             }
             _ => self.has_integer_output(producer),
         }
+    }
+
+    /// Whether a compute operator reads this value, so that it is quantized whoever else reads it.
+    fn feeds_compute(&self, value: &str) -> bool {
+        let compute = |r: &usize| self.inside[*r] && self.role(&self.graph.nodes()[*r]) == Some(Role::Compute);
+        self.graph.index().readers(value).iter().any(compute)
     }
 
     fn is_float_input(&self, value: &str) -> bool {
