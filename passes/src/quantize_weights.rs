@@ -76,7 +76,7 @@ fn store<'a>(
     let axis = target.per_channel(&first.op).then_some(first.axis);
     let mut floor = vec![];
     for (layer, _) in group.iter().filter(|_| target.bias == BiasFormat::Int32) {
-        raise_floor(&mut floor, bias_floor(graph, plan, layer)?, axis.is_some() && layer.channelwise);
+        raise_floor(&mut floor, bias_floor(graph, plan, layer, target)?, axis.is_some() && layer.channelwise);
     }
     let quantized =
         quant::quantize_weight(&weight, &first.dims, axis, format, range, target.weights.power_of_two, &floor);
@@ -96,9 +96,9 @@ fn weight_values(graph: &Graph, layer: &Layer) -> Result<Vec<f32>> {
 }
 
 /// The least weight scale of each channel with which the bias fits int32; empty without bias.
-fn bias_floor(graph: &Graph, plan: &Plan, layer: &Layer) -> Result<Vec<f32>> {
+fn bias_floor(graph: &Graph, plan: &Plan, layer: &Layer, target: &Target) -> Result<Vec<f32>> {
     let (Some(bias), Some(scale)) = (bias_values(graph, layer, None)?, input_scale(plan, layer)) else { return Ok(vec![]) };
-    Ok(bias.values.iter().map(|b| quant::least_weight_scale(*b, scale)).collect())
+    Ok(bias.values.iter().map(|b| quant::least_weight_scale(*b, scale, target.bias_bits)).collect())
 }
 
 fn raise_floor(floor: &mut Vec<f32>, other: Vec<f32>, per_channel: bool) {
@@ -198,7 +198,7 @@ fn add_bias(
         }
         return Ok(());
     };
-    let quantized = quant::quantize_bias(&bias.values, input, weight_scales);
+    let quantized = quant::quantize_bias(&bias.values, input, weight_scales, target.bias_bits);
     let (stored, scale) = (fresh_name(graph, &stem, "quantized"), fresh_name(graph, &stem, "scale"));
     let output = fresh_name(graph, &stem, "dequantized");
     patch.push(Edit::SetInitializer(onnx::from_ints(&stored, DataType::INT32 as i32, &dims, &quantized.values)));

@@ -13,7 +13,7 @@ mod tests;
 mod weight;
 
 pub use affine::{Affine, affine_for_range};
-pub use bias::{BIAS_LIMIT, QuantizedBias, least_weight_scale, quantize_bias};
+pub use bias::{QuantizedBias, bias_limit, least_weight_scale, quantize_bias};
 pub use lattice::lattice_range;
 pub use range::{Bound, ChosenRange, GAIN_WIDTH, choose_range};
 pub use weight::{QuantizedWeight, WeightRange, dequantize_weight, quantize_weight};

@@ -89,10 +89,11 @@ proptest! {
     }
 
     #[test]
-    fn biases_never_overflow(bias in -1e6f32..1e6, input in 1e-8f32..1.0, weight in 1e-12f32..1.0) {
-        let scale = weight.max(least_weight_scale(bias, input));
-        let quantized = quantize_bias(&[bias], input, &[scale]);
-        prop_assert!(f64::from(quantized.values[0].abs()) <= BIAS_LIMIT);
+    fn biases_never_overflow(
+        bias in -1e6f32..1e6, input in 1e-8f32..1.0, weight in 1e-12f32..1.0, bits in prop_oneof![Just(20u32), Just(32)]) {
+        let scale = weight.max(least_weight_scale(bias, input, bits));
+        let quantized = quantize_bias(&[bias], input, &[scale], bits);
+        prop_assert!(f64::from(quantized.values[0].abs()) <= bias_limit(bits));
         let back = f64::from(quantized.values[0]) * f64::from(quantized.scales[0]);
         let step = f64::from(quantized.scales[0]);
         let slack = f64::from(bias).abs() * 1e-6;

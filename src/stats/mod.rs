@@ -26,6 +26,8 @@ pub struct Request {
     pub channel_axis: Option<i64>,
     /// Gram matrices of the layers that read the value.
     pub grams: Vec<GramRequest>,
+    /// Only tap the value, for a later comparison; measure nothing.
+    pub only_tap: bool,
 }
 
 /// Statistics of one tensor of one sample. NaN and infinity are counted and left out of everything else.

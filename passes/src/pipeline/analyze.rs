@@ -1,6 +1,7 @@
 //! From graph and samples to a plan.
 
 use super::budget::{Unit, problem};
+use super::summarize::layer_results;
 use super::{Options, Progress};
 use crate::quantize_weights::stored_weight;
 use rayon::prelude::*;
@@ -34,9 +35,17 @@ pub struct Analysis {
 }
 
 impl Analysis {
-    /// A replayed plan: nothing was measured.
-    pub fn of_plan(plan: Plan) -> Self {
-        Analysis { plan, sensitivities: BTreeMap::new(), macs: BTreeMap::new(), seen: BTreeMap::new(), observed: None }
+    /// A replayed plan: nothing is measured, the float network is kept only for the comparison.
+    pub fn of_plan(graph: &Graph, plan: Plan, options: &Options) -> Result<Self> {
+        let observed = match options.verify {
+            true => {
+                let values: Vec<String> = plan.activations.iter().map(|a| a.value.clone()).collect();
+                Some((Engine::new(graph, &values, &EngineOptions { dims: options.dims.clone() })?, values))
+            }
+            false => None,
+        };
+        let (sensitivities, macs, seen) = Default::default();
+        Ok(Analysis { plan, sensitivities, macs, seen, observed })
     }
 }
 
@@ -83,7 +92,8 @@ pub fn analyze(graph: &Graph, options: &Options, progress: &dyn Progress) -> Res
         activations,
     };
     correct_biases(graph, target, &mut plan, &requests, &seen)?;
-    let extremes = requests.iter().zip(&seen.values).map(|(r, v)| (r.value.clone(), extremes(v))).collect();
+    let measured = requests.iter().zip(&seen.values).filter(|(r, _)| !r.only_tap);
+    let extremes = measured.map(|(r, v)| (r.value.clone(), extremes(v))).collect();
     Ok(Analysis { plan, sensitivities, macs, seen: extremes, observed: Some((engine, taps)) })
 }
 
@@ -138,8 +148,25 @@ fn requests(graph: &Graph, placement: &Placement, grams: bool) -> Vec<Request> {
         value: value.clone(),
         channel_axis: channel_axis(value),
         grams: of_value(value),
+        only_tap: false,
     };
-    placement.sites.iter().map(|s| request(&s.value)).collect()
+    let mut requests: Vec<Request> = placement.sites.iter().map(|s| request(&s.value)).collect();
+    for value in unseen_results(graph, placement) {
+        requests.push(Request { value, only_tap: true, ..Default::default() });
+    }
+    requests
+}
+
+/// Results of layers that no site shows: tapped as well, so that the report has an error for every layer.
+fn unseen_results(graph: &Graph, placement: &Placement) -> Vec<String> {
+    let is_site = |value: &String| placement.sites.iter().any(|s| s.value == *value);
+    let mut found: Vec<String> = vec![];
+    for layer in &placement.layers {
+        let results = layer_results(graph, layer);
+        let shown = results.iter().any(|r| is_site(r) || found.contains(r));
+        found.extend(results.into_iter().next().filter(|_| !shown));
+    }
+    found
 }
 
 fn macs(graph: &Graph, placement: &Placement, requests: &[Request], seen: &Observation) -> BTreeMap<String, u64> {
@@ -253,7 +280,8 @@ fn narrow_placement<'s>(
     };
     // A smaller integer domain reads no value that the larger one did not; a value that it newly had to
     // quantize would be unobserved, and is left in float.
-    let observed = |value: &str| requests.iter().position(|r| r.value == value).map(|i| &seen.values[i]);
+    let measured = |r: &Request, value: &str| r.value == value && !r.only_tap;
+    let observed = |value: &str| requests.iter().position(|r| measured(r, value)).map(|i| &seen.values[i]);
     placement.sites.retain(|s| observed(&s.value).is_some());
     let values = placement.sites.iter().filter_map(|s| observed(&s.value)).collect();
     (placement, values)

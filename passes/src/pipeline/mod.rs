@@ -79,16 +79,18 @@ pub fn quantize(mut graph: Graph, options: &Options, progress: &dyn Progress) ->
     let mut analysis = match &options.plan {
         Some(plan) => {
             check_matches(plan, &graph)?;
-            analyze::Analysis::of_plan(plan.clone())
+            analyze::Analysis::of_plan(&graph, plan.clone(), options)?
         }
         None => analyze::analyze(&graph, options, progress)?,
     };
-    let quantized = rewrite(&graph, &analysis.plan, options.target, &mut driver)?;
-    let fidelity = match options.verify {
-        true => Some(verify(&graph, &quantized, &mut analysis, options, progress)?),
-        false => None,
+    let layers = summarize::facts(&graph);
+    // The float graph ends here: its weights need not be in memory beside those of two engines.
+    let quantized = rewrite(graph, &analysis.plan, options.target, &mut driver)?;
+    let fidelity = match analysis.observed.take().filter(|_| options.verify) {
+        Some(observed) => Some(verify(observed, &quantized, options, progress)?),
+        None => None,
     };
-    let report = summarize::report(&graph, &analysis, options, fidelity, driver.applied)?;
+    let report = summarize::report(&layers, &analysis, options, fidelity, driver.applied);
     Ok(Outcome { graph: quantized, plan: analysis.plan, report })
 }
 
@@ -107,26 +109,16 @@ fn refuse_quantized(graph: &Graph) -> Result<()> {
 }
 
 fn verify(
-    graph: &Graph,
+    (float, values): (Engine, Vec<String>),
     quantized: &Graph,
-    analysis: &mut analyze::Analysis,
     options: &Options,
     progress: &dyn Progress,
 ) -> Result<Fidelity> {
     let held_out = !options.held_out.is_empty();
     let samples = if held_out { options.held_out } else { &options.calibration.samples };
-    let engine_options = EngineOptions { dims: options.dims.clone() };
-    let (float, values) = match analysis.observed.take() {
-        Some(observed) => observed,
-        None => {
-            let values: Vec<String> = analysis.plan.activations.iter().map(|a| a.value.clone()).collect();
-            (Engine::new(graph, &values, &engine_options)?, values)
-        }
-    };
-    let simulated = Engine::new(quantized, &values, &engine_options)?;
+    let simulated = Engine::new(quantized, &values, &EngineOptions { dims: options.dims.clone() })?;
     progress.stage("verify", samples.len());
     let mut fidelity = measure(&float, &simulated, &values, samples, held_out, &|| progress.tick())?;
-    let outside = |value: &str| graph.index().is_input(value) || graph.index().is_output(value);
-    fidelity.values.retain(|v| !outside(&v.value));
+    fidelity.values.retain(|v| !quantized.index().is_input(&v.value));
     Ok(fidelity)
 }

@@ -11,9 +11,8 @@ use tapq::graph::{Edit, Graph, Patch};
 use tapq::plan::Plan;
 use tapq::target::Target;
 
-/// Writes the plan into a copy of the graph.
-pub fn rewrite(graph: &Graph, plan: &Plan, target: &Target, driver: &mut Driver) -> Result<Graph> {
-    let mut graph = graph.clone();
+/// Writes the plan into the graph.
+pub fn rewrite(mut graph: Graph, plan: &Plan, target: &Target, driver: &mut Driver) -> Result<Graph> {
     if plan.opset > graph.opset() {
         let patch = upgrade_opset(&graph, plan.opset)?;
         driver.apply(&mut graph, "upgrade-opset", patch)?;

@@ -5,28 +5,49 @@ use super::analyze::Analysis;
 use super::budget::stored_bytes;
 use crate::driver::AppliedPatch;
 use std::collections::BTreeMap;
-use tapq::Result;
 use tapq::graph::Graph;
 use tapq::plan::{ActivationPlan, Layer, LayerPlan, weight_layers};
 use tapq::quant::IntFormat;
 use tapq::report::{ActivationReport, Fidelity, LayerReport, PassReport, REPORT_SCHEMA, Refused, Report, Size};
 
+/// What the report needs of a layer once the float graph is gone.
+pub struct LayerFacts {
+    layer: Layer,
+    /// See [`layer_results`].
+    results: Vec<String>,
+}
+
+/// Facts of every weight layer of the float graph.
+pub fn facts(graph: &Graph) -> Vec<LayerFacts> {
+    weight_layers(graph).into_iter().map(|layer| LayerFacts { results: layer_results(graph, &layer), layer }).collect()
+}
+
+/// The layer's output and what the next two operators make of it while each has one reader.
+pub fn layer_results(graph: &Graph, layer: &Layer) -> Vec<String> {
+    let mut found: Vec<String> = graph.nodes()[layer.node].output.first().cloned().into_iter().collect();
+    while let (Some(last), true) = (found.last(), found.len() < 3) {
+        let [reader] = graph.index().readers(last) else { break };
+        let Some(next) = graph.nodes()[*reader].output.first() else { break };
+        found.push(next.clone());
+    }
+    found
+}
+
 /// Builds the report; file sizes are left for the caller.
 pub fn report(
-    graph: &Graph,
+    layers: &[LayerFacts],
     analysis: &Analysis,
     options: &Options,
     fidelity: Option<Fidelity>,
     applied: Vec<AppliedPatch>,
-) -> Result<Report> {
+) -> Report {
     let plan = &analysis.plan;
-    let layers = weight_layers(graph);
-    let by_name: BTreeMap<&str, &Layer> = layers.iter().map(|l| (l.name.as_str(), l)).collect();
+    let by_name: BTreeMap<&str, &LayerFacts> = layers.iter().map(|l| (l.layer.name.as_str(), l)).collect();
     let sqnr: BTreeMap<&str, f64> =
         fidelity.iter().flat_map(|f| &f.values).map(|v| (v.value.as_str(), v.sqnr_db)).collect();
-    let pairs: Vec<(&LayerPlan, &Layer)> =
+    let pairs: Vec<(&LayerPlan, &LayerFacts)> =
         plan.layers.iter().filter_map(|p| Some((p, *by_name.get(p.name.as_str())?))).collect();
-    Ok(Report {
+    Report {
         schema: REPORT_SCHEMA,
         tapq: plan.tapq.clone(),
         target: plan.target.clone(),
@@ -36,13 +57,13 @@ pub fn report(
         warnings: warnings(options, fidelity.as_ref()),
         size: size(&pairs, analysis, options),
         allocation: plan.allocation.clone(),
-        layers: pairs.iter().map(|(p, l)| layer_report(graph, p, l, analysis, &sqnr)).collect(),
+        layers: pairs.iter().map(|(p, l)| layer_report(p, l, analysis, &sqnr)).collect(),
         activations: plan.activations.iter().map(|a| activation_report(a, analysis, &sqnr)).collect(),
         refused: refused(&pairs),
         passes: applied.into_iter().map(|a| PassReport { pass: a.pass.to_owned(), reasons: a.reasons }).collect(),
         fidelity,
         ..Default::default()
-    })
+    }
 }
 
 fn warnings(options: &Options, fidelity: Option<&Fidelity>) -> Vec<String> {
@@ -60,11 +81,11 @@ fn warnings(options: &Options, fidelity: Option<&Fidelity>) -> Vec<String> {
     warnings
 }
 
-fn size(pairs: &[(&LayerPlan, &Layer)], analysis: &Analysis, options: &Options) -> Size {
+fn size(pairs: &[(&LayerPlan, &LayerFacts)], analysis: &Analysis, options: &Options) -> Size {
     let nominal = |p: &LayerPlan| p.params as u64 * u64::from(p.bits.unwrap_or(32));
     Size {
         float_weights: pairs.iter().map(|(p, _)| p.params as u64 * 4).sum(),
-        stored_weights: pairs.iter().map(|(p, l)| stored_bytes(l, p.bits, options.target)).sum(),
+        stored_weights: pairs.iter().map(|(p, l)| stored_bytes(&l.layer, p.bits, options.target)).sum(),
         nominal_weights: pairs.iter().map(|(p, _)| nominal(p)).sum::<u64>().div_ceil(8),
         average_bits: analysis.plan.average_weight_bits(),
         macs: analysis.macs.values().sum(),
@@ -73,9 +94,8 @@ fn size(pairs: &[(&LayerPlan, &Layer)], analysis: &Analysis, options: &Options) 
 }
 
 fn layer_report(
-    graph: &Graph,
     plan: &LayerPlan,
-    layer: &Layer,
+    facts: &LayerFacts,
     analysis: &Analysis,
     sqnr: &BTreeMap<&str, f64>,
 ) -> LayerReport {
@@ -86,28 +106,15 @@ fn layer_report(
     LayerReport {
         name: plan.name.clone(),
         op: plan.op.clone(),
-        shape: layer.dims.clone(),
+        shape: facts.layer.dims.clone(),
         params: plan.params,
         macs: analysis.macs.get(&plan.name).copied().unwrap_or(0),
         bits: plan.bits,
         stored,
         sensitivity: analysis.sensitivities.get(&plan.name).cloned(),
-        output_sqnr_db: output_sqnr(graph, layer, sqnr),
+        output_sqnr_db: facts.results.iter().find_map(|value| sqnr.get(value.as_str()).copied()),
         because: plan.because.clone(),
     }
-}
-
-/// SQNR of the layer's result: the first tapped value at or one operator after its output.
-fn output_sqnr(graph: &Graph, layer: &Layer, sqnr: &BTreeMap<&str, f64>) -> Option<f64> {
-    let mut output = graph.nodes()[layer.node].output.first()?;
-    for _ in 0..3 {
-        if let Some(db) = sqnr.get(output.as_str()) {
-            return Some(*db);
-        }
-        let [reader] = graph.index().readers(output) else { return None };
-        output = graph.nodes()[*reader].output.first()?;
-    }
-    None
 }
 
 fn activation_report(plan: &ActivationPlan, analysis: &Analysis, sqnr: &BTreeMap<&str, f64>) -> ActivationReport {
@@ -124,7 +131,7 @@ fn activation_report(plan: &ActivationPlan, analysis: &Analysis, sqnr: &BTreeMap
     }
 }
 
-fn refused(pairs: &[(&LayerPlan, &Layer)]) -> Vec<Refused> {
+fn refused(pairs: &[(&LayerPlan, &LayerFacts)]) -> Vec<Refused> {
     let float = pairs.iter().filter(|(p, _)| p.bits.is_none());
     float.map(|(p, _)| Refused { what: format!("{} '{}'", p.op, p.name), because: p.because.clone() }).collect()
 }

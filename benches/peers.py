@@ -1,0 +1,94 @@
+#!/usr/bin/env python3
+"""tapq against ONNX Runtime's static quantizer on real networks: fidelity, size, cost, speed in ONNX Runtime.
+
+    cargo build --release && python3 benches/peers.py ASSETS [--tools TOOLS] [--names a,b] [--targets cpu,jetson]
+
+ASSETS holds manifest.yaml, models and labelled samples; TOOLS holds judge.py and peer_ort.py (an independent
+judge and the peer on the same samples). Prints a Markdown table. Cost is user CPU seconds and peak memory of the
+whole command. Needs: pip install onnx onnxruntime numpy pillow pyyaml sympy
+"""
+import argparse, collections, json, os, resource, subprocess, sys, tempfile
+import yaml
+
+PEER = {"cpu": "u8s8", "jetson": "s8s8"}
+
+
+def cost(command):
+    """User CPU seconds and peak memory in MB of a command."""
+    pid = os.fork()
+    if pid == 0:
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, 1)
+        os.execvp(command[0], command)
+    _, status, usage = os.wait4(pid, 0)
+    if status != 0:
+        sys.exit(f"failed: {' '.join(command)}")
+    return usage.ru_utime, usage.ru_maxrss / 1024
+
+
+def judge(tools, assets, name, path):
+    command = [sys.executable, f"{tools}/judge.py", name, path, "--root", assets, "--json"]
+    return json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+
+
+def fused(path):
+    """Integer and float Conv/Gemm/MatMul left by ONNX Runtime's optimizer."""
+    import onnx, onnxruntime as ort
+    options = ort.SessionOptions()
+    options.log_severity_level = 3
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+    options.optimized_model_filepath = path + ".optimized"
+    ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    count = collections.Counter(n.op_type for n in onnx.load(path + ".optimized").graph.node)
+    integer = sum(count[k] for k in ("QLinearConv", "QGemm", "QLinearMatMul", "MatMulIntegerToFloat"))
+    return integer, sum(count[k] for k in ("Conv", "FusedConv", "Gemm", "FusedGemm", "MatMul"))
+
+
+def speed_ratio(ours, peer, runs=31):
+    """Median over interleaved runs of the peer's time over ours, batch 1, one thread."""
+    import numpy as np, onnxruntime as ort, time
+    options = ort.SessionOptions()
+    options.intra_op_num_threads, options.log_severity_level = 1, 3
+    sessions = [ort.InferenceSession(p, options, providers=["CPUExecutionProvider"]) for p in (ours, peer)]
+    i = sessions[0].get_inputs()[0]
+    x = np.zeros([d if isinstance(d, int) else 1 for d in i.shape], np.float32)
+    ratios = []
+    for _ in range(runs):
+        times = []
+        for s in sessions:
+            start = time.perf_counter()
+            s.run(None, {i.name: x})
+            times.append(time.perf_counter() - start)
+        ratios.append(times[1] / times[0])
+    return float(np.median(ratios[3:]))
+
+
+def main():
+    ap = argparse.ArgumentParser()
+    ap.add_argument("assets"); ap.add_argument("--tools"); ap.add_argument("--names"); ap.add_argument("--targets", default="cpu,jetson")
+    ap.add_argument("--xtask", default=os.path.join(os.path.dirname(os.path.abspath(__file__)), "../target/release/xtask"))
+    a = ap.parse_args()
+    tools = a.tools or f"{a.assets}/../tools"
+    models = yaml.safe_load(open(f"{a.assets}/manifest.yaml"))["models"]
+    names = a.names.split(",") if a.names else [n for n, m in models.items() if "eval" in m]
+    print("| network | target | SQNR dB: tapq / ORT | top-1 drop: tapq / ORT | kB: tapq / ORT | user s, MB: tapq / ORT | integer, float kernels in ORT | ORT's time / ours |")
+    print("|---|---|---|---|---|---|---|---|")
+    with tempfile.TemporaryDirectory() as tmp:
+        for name in names:
+            spec = models[name]
+            prep = f"{tmp}/{name}.yaml"
+            yaml.safe_dump(spec["preprocess"], open(prep, "w"))
+            for target in a.targets.split(","):
+                ours, peer = f"{tmp}/{name}.{target}.onnx", f"{tmp}/{name}.{target}.peer.onnx"
+                c = cost([a.xtask, "quantize", f"{a.assets}/{spec['file']}", "--target", target, "--calib", f"{a.assets}/{spec['calib']}",
+                          "--preprocess", prep, "--samples", "16", "-q", "-o", ours])
+                p = cost([sys.executable, f"{tools}/peer_ort.py", name, peer, "--root", a.assets, "--variant", PEER[target]])
+                x, y = judge(tools, a.assets, name, ours), judge(tools, a.assets, name, peer)
+                i, f = fused(ours) if target == "cpu" else ("", "")
+                s = f"{speed_ratio(ours, peer):.2f}" if target == "cpu" else ""
+                print(f"| {name} | {target} | **{x['sqnr_db']:.1f}** / {y['sqnr_db']:.1f} | {x['drop']:.2f} / {y['drop']:.2f} | "
+                      f"{x['file_bytes'] / 1e3:.0f} / {y['file_bytes'] / 1e3:.0f} | {c[0]:.2f}, {c[1]:.0f} / {p[0]:.1f}, {p[1]:.0f} | {i}, {f} | {s} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
