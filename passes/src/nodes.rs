@@ -25,7 +25,13 @@ pub fn dequantize_node(
 }
 
 /// A per-tensor QuantizeLinear named after `stem`; `inputs` are value and scale.
-pub fn quantize_node(stem: &str, inputs: [&str; 2], zero_point: Option<&str>, output: &str, tags: &[(&str, String)]) -> Node {
+pub fn quantize_node(
+    stem: &str,
+    inputs: [&str; 2],
+    zero_point: Option<&str>,
+    output: &str,
+    tags: &[(&str, String)],
+) -> Node {
     linear_node("QuantizeLinear", stem, inputs, zero_point, output, None, tags)
 }
 

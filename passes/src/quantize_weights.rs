@@ -30,7 +30,13 @@ struct Stored<'a> {
 }
 
 /// The float values that a layer's stored weight will mean, for analyses that need them before the rewrite.
-pub fn stored_weight(graph: &Graph, plan: &Plan, target: &Target, layer: &Layer, decision: &LayerPlan) -> Result<Vec<f32>> {
+pub fn stored_weight(
+    graph: &Graph,
+    plan: &Plan,
+    target: &Target,
+    layer: &Layer,
+    decision: &LayerPlan,
+) -> Result<Vec<f32>> {
     let stored = store(graph, plan, target, &[(layer, decision)])?;
     Ok(quant::dequantize_weight(&stored.quantized, &layer.dims, stored.axis))
 }
@@ -58,17 +64,17 @@ pub fn quantize_weights(graph: &Graph, plan: &Plan, target: &Target) -> Result<O
     Ok(patch.into_option())
 }
 
-fn store<'a>(
-    graph: &Graph,
-    plan: &Plan,
-    target: &Target,
-    group: &[(&'a Layer, &LayerPlan)],
-) -> Result<Stored<'a>> {
+fn store<'a>(graph: &Graph, plan: &Plan, target: &Target, group: &[(&'a Layer, &LayerPlan)]) -> Result<Stored<'a>> {
     let (first, decision) = group[0];
     let bits = decision.bits.unwrap_or(8);
     let range = decision.range.unwrap_or(WeightRange::Max);
-    if let Some((other, d)) = group.iter().find(|(l, d)| d.bits != Some(bits) || d.range != decision.range || l.axis != first.axis) {
-        let what = format!("layers '{}' ({bits} bits) and '{}' ({:?} bits) share weight '{}'", first.name, other.name, d.bits, first.weight);
+    if let Some((other, d)) =
+        group.iter().find(|(l, d)| d.bits != Some(bits) || d.range != decision.range || l.axis != first.axis)
+    {
+        let what = format!(
+            "layers '{}' ({bits} bits) and '{}' ({:?} bits) share weight '{}'",
+            first.name, other.name, d.bits, first.weight
+        );
         return Err(Error::new(Code::PlanMismatch, what).help("give both layers the same bits"));
     }
     let weight = weight_values(graph, first)?;
@@ -97,7 +103,9 @@ fn weight_values(graph: &Graph, layer: &Layer) -> Result<Vec<f32>> {
 
 /// The least weight scale of each channel with which the bias fits int32; empty without bias.
 fn bias_floor(graph: &Graph, plan: &Plan, layer: &Layer, target: &Target) -> Result<Vec<f32>> {
-    let (Some(bias), Some(scale)) = (bias_values(graph, layer, None)?, input_scale(plan, layer)) else { return Ok(vec![]) };
+    let (Some(bias), Some(scale)) = (bias_values(graph, layer, None)?, input_scale(plan, layer)) else {
+        return Ok(vec![]);
+    };
     Ok(bias.values.iter().map(|b| quant::least_weight_scale(*b, scale, target.bias_bits)).collect())
 }
 
@@ -124,7 +132,12 @@ fn add_weight(graph: &Graph, stored: &Stored, target: &Target, patch: &mut Patch
     let format = IntFormat { bits: stored.bits, signed: true, narrow: false };
     let (name, scale) = (fresh_name(graph, &layer.weight, "quantized"), fresh_name(graph, &layer.weight, "scale"));
     let output = fresh_name(graph, &layer.weight, "dequantized");
-    patch.push(Edit::SetInitializer(onnx::from_ints(&name, format.data_type() as i32, &layer.dims, &stored.quantized.values)));
+    patch.push(Edit::SetInitializer(onnx::from_ints(
+        &name,
+        format.data_type() as i32,
+        &layer.dims,
+        &stored.quantized.values,
+    )));
     let scale_dims: &[usize] = if stored.axis.is_some() { &[layer.dims[layer.axis]] } else { &[] };
     patch.push(Edit::SetInitializer(onnx::from_floats(&scale, scale_dims, &stored.quantized.scales)));
     // ONNX Runtime 1.31 fuses Gemm into an integer kernel only if its weight spells out the zero point.

@@ -6,9 +6,9 @@
 //! ## Why
 //! A file on a device must say how it was made; nodes carry their own tags from the passes that make them.
 
+use tapq::Result;
 use tapq::graph::{Edit, Patch};
 use tapq::plan::Plan;
-use tapq::Result;
 
 /// Writes what the file is into its metadata.
 pub fn tag(plan: &Plan) -> Result<Patch> {

@@ -80,7 +80,9 @@ fn eight_bits_stay_close_to_float() {
 #[test]
 fn a_replayed_plan_gives_the_same_bytes() {
     for file in cases() {
-        for (target, widths) in [("cpu", Widths::default()), ("fpga", Widths { average: Some(4.5), ..Default::default() })] {
+        for (target, widths) in
+            [("cpu", Widths::default()), ("fpga", Widths { average: Some(4.5), ..Default::default() })]
+        {
             let target = Target::named(target).unwrap();
             let first = run(&graph(&file), &target, widths, None).unwrap();
             let yaml = first.plan.to_yaml().unwrap();
@@ -109,7 +111,8 @@ fn a_budget_is_kept_and_infeasible_ones_are_refused() {
     let file = cases().into_iter().find(|f| f.ends_with("residual.onnxtxt")).unwrap();
     let target = Target::named("fpga").unwrap();
     for average in [2.0, 3.1, 4.0, 6.7] {
-        let plan = run(&graph(&file), &target, Widths { average: Some(average), ..Default::default() }, None).unwrap().plan;
+        let plan =
+            run(&graph(&file), &target, Widths { average: Some(average), ..Default::default() }, None).unwrap().plan;
         assert!(plan.average_weight_bits() <= average + 1e-9, "{} > {average}", plan.average_weight_bits());
         assert!(plan.average_weight_bits() > average - 1.5, "{} is far below {average}", plan.average_weight_bits());
     }

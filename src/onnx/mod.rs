@@ -10,6 +10,7 @@ mod text;
 mod types;
 mod write;
 
+pub use bytes::{attribute_bytes, tensor_bytes};
 pub use external::ExternalData;
 pub use onnx_protobuf::attribute_proto::AttributeType;
 pub use onnx_protobuf::tensor_proto::{DataLocation, DataType};
@@ -22,7 +23,6 @@ pub use onnx_protobuf::{
 pub use read::{parse, read};
 pub use tensor::{array, byte_size, element_count, floats, from_floats, from_i64s, from_ints, ints};
 pub use text::{parse_text, print_text};
-pub use bytes::{attribute_bytes, tensor_bytes};
 pub use types::{INT2, UINT2, data_type, type_name};
 pub use write::{same_file, to_bytes, write};
 

@@ -71,8 +71,10 @@ fn plan_group(
         affine_for_range(lo, hi, format, target.activations.symmetric, target.activations.power_of_two)
     };
     let inputs: Vec<&[f32]> = members.iter().flat_map(|m| input_values(input.samples, &sites[*m].value)).collect();
-    let range = match lattice_range(&inputs, format, target.activations.symmetric) {
-        Some((lo, hi)) if !bound.attained && !target.activations.power_of_two => {
+    let may_be_lattice = !bound.attained && !target.activations.power_of_two;
+    let lattice = may_be_lattice.then(|| lattice_range(&inputs, format, target.activations.symmetric));
+    let range = match lattice.flatten() {
+        Some((lo, hi)) => {
             ChosenRange { lo, hi, because: "the input holds multiples of one step".to_owned() }
         }
         _ => choose_range(&pooled, bound, target.activations.symmetric, &to_affine),

@@ -10,7 +10,11 @@ pub fn known_bound(graph: &Graph, value: &str, input: Option<(f32, f32)>) -> Bou
     for _ in 0..16 {
         let Some(producer) = graph.index().producer(&at) else {
             let is_input = graph.index().is_input(&at);
-            return input.filter(|_| is_input).map_or(Bound::default(), |(lo, hi)| Bound { lo: Some(lo), hi: Some(hi), attained: true });
+            return input.filter(|_| is_input).map_or(Bound::default(), |(lo, hi)| Bound {
+                lo: Some(lo),
+                hi: Some(hi),
+                attained: true,
+            });
         };
         let node = &graph.nodes()[producer];
         match node.op_type.as_str() {

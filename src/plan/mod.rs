@@ -166,7 +166,8 @@ impl Plan {
     pub fn summary(&self) -> Result<String> {
         let digest = text_digest(&self.to_yaml()?);
         let bits: BTreeMap<&str, Option<u32>> = self.layers.iter().map(|l| (l.name.as_str(), l.bits)).collect();
-        let summary = serde_json::json!({ "digest": digest, "weight_bits": bits, "average": self.average_weight_bits() });
+        let summary =
+            serde_json::json!({ "digest": digest, "weight_bits": bits, "average": self.average_weight_bits() });
         Ok(summary.to_string())
     }
 }

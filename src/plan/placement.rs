@@ -115,7 +115,8 @@ impl<'a> Domain<'a> {
 
     fn shrink_to_fixpoint(&mut self) {
         loop {
-            let leaving: Vec<usize> = (0..self.inside.len()).filter(|i| self.inside[*i] && !self.may_stay(*i)).collect();
+            let leaving: Vec<usize> =
+                (0..self.inside.len()).filter(|i| self.inside[*i] && !self.may_stay(*i)).collect();
             if leaving.is_empty() {
                 return;
             }

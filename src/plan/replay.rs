@@ -10,7 +10,11 @@ impl Plan {
     pub(super) fn check(&self, place: &str) -> Result<()> {
         let bad = |what: String| Err(Error::new(Code::Config, what).at(place.to_owned()));
         if self.schema != super::PLAN_SCHEMA {
-            return bad(format!("plan schema {} is not {}, the one this version reads", self.schema, super::PLAN_SCHEMA));
+            return bad(format!(
+                "plan schema {} is not {}, the one this version reads",
+                self.schema,
+                super::PLAN_SCHEMA
+            ));
         }
         for layer in &self.layers {
             if layer.bits.is_some_and(|b| !matches!(b, 1..=8 | 16)) {

@@ -57,8 +57,7 @@ pub fn range_rule(bits: u32) -> WeightRange {
 fn weight_error(layer: &LayerData, format: IntFormat, power_of_two: bool) -> Vec<f32> {
     let dims = [layer.channels, layer.rows.len() / layer.channels.max(1)];
     let axis = layer.per_channel.then_some(0);
-    let quantized =
-        quantize_weight(&layer.rows, &dims, axis, format, range_rule(format.bits), power_of_two, &[]);
+    let quantized = quantize_weight(&layer.rows, &dims, axis, format, range_rule(format.bits), power_of_two, &[]);
     let mut error = dequantize_weight(&quantized, &dims, axis);
     error.iter_mut().zip(&layer.rows).for_each(|(q, w)| *q -= w);
     error
@@ -75,7 +74,8 @@ fn quadratic(layer: &LayerData, rows: &[f32]) -> f64 {
 
 fn group_quadratic(gram: &Gram, group: usize, rows: &[f32]) -> f64 {
     let shape = (rows.len() / gram.size.max(1), gram.size);
-    let views = (ArrayView2::from_shape(shape, rows), ArrayView2::from_shape((gram.size, gram.size), gram.group(group)));
+    let views =
+        (ArrayView2::from_shape(shape, rows), ArrayView2::from_shape((gram.size, gram.size), gram.group(group)));
     let (Ok(v), Ok(g)) = views else { return 0.0 };
     let product = v.dot(&g);
     product.iter().zip(v.iter()).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>().max(0.0)

@@ -57,12 +57,13 @@ fn symmetric_affine(magnitude: f32, format: IntFormat, power_of_two: bool) -> Af
 fn asymmetric_affine(lo: f32, hi: f32, format: IntFormat, power_of_two: bool) -> Affine {
     let (min, max) = (format.min() as f32, format.max() as f32);
     let mut scale = usable(((f64::from(hi) - f64::from(lo)) / f64::from(max - min)) as f32, power_of_two);
-    while !power_of_two && (lo == 0.0 && scale * (max - min) > hi || hi == 0.0 && scale * (max - min) > -lo) {
-        let below = scale.next_down();
-        if below < f32::MIN_POSITIVE {
-            break;
+    let width = hi - lo;
+    let one_sided = (lo == 0.0) != (hi == 0.0);
+    // Rounding of the quotient is at most one unit in the last place, of the product another.
+    for _ in 0..2 {
+        if !power_of_two && one_sided && scale * (max - min) > width && scale > f32::MIN_POSITIVE {
+            scale = scale.next_down();
         }
-        scale = below;
     }
     let zero_point = (min - lo / scale).round_ties_even().clamp(min, max) as i32;
     Affine { scale, zero_point, format }

@@ -26,7 +26,12 @@ pub fn lattice_range(values: &[&[f32]], format: IntFormat, symmetric: bool) -> O
     if greatest - least <= span {
         return Some(range(least, least + span));
     }
-    (least..=(greatest - span).min(0)).find(|lo| outside(*lo, lo + span)).map(|lo| range(lo, lo + span))
+    let mut sorted: Vec<i64> = all().collect();
+    sorted.sort_unstable();
+    let kept = |lo: i64| sorted.partition_point(|n| *n <= lo + span) - sorted.partition_point(|n| *n < lo);
+    // The window that keeps most; of equals the first.
+    let best = (least..=(greatest - span).min(0)).max_by_key(|lo| (kept(*lo), std::cmp::Reverse(*lo)))?;
+    outside(best, best + span).then(|| range(best, best + span))
 }
 
 /// The step of which every value is a multiple, within a hundredth of it.

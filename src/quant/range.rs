@@ -185,7 +185,8 @@ impl Free<'_> {
         let below: Vec<f64> = lows.iter().map(|l| self.points.below(f64::from(*l))).collect();
         let above: Vec<f64> = highs.iter().map(|h| self.points.above(f64::from(*h))).collect();
         let scale = |lo: f32, hi: f32| f64::from((self.to_affine)(lo, hi).scale);
-        let rounding = Rounding::new(self.points, scale(lows[0], highs[0]), scale(lows[FACTORS - 1], highs[FACTORS - 1]));
+        let rounding =
+            Rounding::new(self.points, scale(lows[0], highs[0]), scale(lows[FACTORS - 1], highs[FACTORS - 1]));
         let pairs = (0..FACTORS).flat_map(|i| (0..FACTORS).map(move |j| (i, j)));
         let error = |(i, j): (usize, usize)| {
             let width = scale(lows[i], highs[j]);

@@ -19,7 +19,13 @@ impl Backend for Cpu {
 
     fn tensor(&self, dims: &[usize], values: &[f32], request: &Request) -> Result<TensorStats> {
         let mut stats = moments(values);
-        stats.histogram = Histogram::new(values, stats.min, stats.max);
+        stats.histogram = match stats.nans + stats.infinities {
+            0 => Histogram::new(values, stats.min, stats.max),
+            _ => {
+                let finite: Vec<f32> = values.iter().copied().filter(|v| v.is_finite()).collect();
+                Histogram::new(&finite, stats.min, stats.max)
+            }
+        };
         let axis = request.channel_axis.map(|a| if a < 0 { a + dims.len() as i64 } else { a });
         if let Some(axis) = axis.and_then(|a| usize::try_from(a).ok()).filter(|a| *a < dims.len()) {
             stats.channels = channels(values, dims, axis);

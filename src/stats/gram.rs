@@ -88,11 +88,14 @@ impl Gram {
 
     fn prepare(&mut self, size: usize, groups: usize) -> Result<()> {
         if self.data.is_empty() {
-            *self = Gram { size, groups, rows: 0, data: vec![0.0; groups * size * size], sums: vec![0.0; groups * size] };
+            *self =
+                Gram { size, groups, rows: 0, data: vec![0.0; groups * size * size], sums: vec![0.0; groups * size] };
         }
         match self.size == size && self.groups == groups {
             true => Ok(()),
-            false => Err(Error::new(Code::Engine, format!("a layer saw inputs of {} and of {size} columns", self.size))),
+            false => {
+                Err(Error::new(Code::Engine, format!("a layer saw inputs of {} and of {size} columns", self.size)))
+            }
         }
     }
 

@@ -15,20 +15,22 @@ impl Histogram {
     /// Bins of a histogram: fine enough that a bin is a fraction of an 8-bit step.
     pub const BINS: usize = 2048;
 
-    /// Counts the finite, non-zero elements; `lo` and `hi` are their extremes.
+    /// Counts the non-zero elements of `values`, all finite, whose extremes are `lo` and `hi`.
     pub fn new(values: &[f32], lo: f32, hi: f32) -> Self {
-        let mut counts = vec![0u32; Self::BINS];
-        let width = (f64::from(hi) - f64::from(lo)) / Self::BINS as f64;
-        if !(width > 0.0) {
-            counts[0] = values.iter().filter(|v| v.is_finite() && **v != 0.0).count() as u32;
-            return Histogram { lo, hi, counts };
-        }
-        let inverse = (1.0 / width) as f32;
-        for &v in values.iter().filter(|v| **v != 0.0) {
-            let bin = ((v - lo) * inverse) as usize;
-            if v.is_finite() {
-                counts[bin.min(Self::BINS - 1)] += 1;
+        let binning = Binning::new(lo, hi);
+        let mut tables = vec![[0u32; Self::BINS]; TABLES];
+        for block in values.chunks(BLOCK) {
+            let bins = binning.bins(block);
+            for (i, bin) in bins[..block.len()].iter().enumerate() {
+                tables[i % TABLES][usize::from(*bin) % Self::BINS] += 1;
             }
+        }
+        let total = |bin: usize| tables.iter().map(|t| t[bin]).sum();
+        let mut counts: Vec<u32> = (0..Self::BINS).map(total).collect();
+        // Counting the zeros and taking them out again is faster than a branch on each element.
+        let zeros = values.iter().map(|v| u32::from(*v == 0.0)).sum::<u32>();
+        if zeros > 0 {
+            counts[usize::from(binning.bins(&[0.0])[0])] -= zeros;
         }
         Histogram { lo, hi, counts }
     }
@@ -38,5 +40,36 @@ impl Histogram {
         let width = (f64::from(self.hi) - f64::from(self.lo)) / self.counts.len().max(1) as f64;
         let centre = move |i: usize| f64::from(self.lo) + (i as f64 + 0.5) * width;
         self.counts.iter().enumerate().filter(|(_, n)| **n > 0).map(move |(i, n)| (centre(i), *n))
+    }
+}
+
+/// Elements binned at a time.
+const BLOCK: usize = 256;
+/// Tables that are counted into in turn: neighbours often share a bin, and one counter would wait for itself.
+const TABLES: usize = 4;
+/// 2^23: adding it to a small float leaves the nearest integer in the low bits, eight lanes at a time.
+const MAGIC: f32 = 8_388_608.0;
+
+/// The step from values to bins.
+struct Binning {
+    lo: f32,
+    inverse: f32,
+}
+
+impl Binning {
+    fn new(lo: f32, hi: f32) -> Self {
+        let width = (f64::from(hi) - f64::from(lo)) / Histogram::BINS as f64;
+        let inverse = if width > 0.0 { (1.0 / width) as f32 } else { 0.0 };
+        Binning { lo, inverse: if inverse.is_finite() { inverse } else { 0.0 } }
+    }
+
+    fn bins(&self, block: &[f32]) -> [u16; BLOCK] {
+        let mut bins = [0u16; BLOCK];
+        for (bin, v) in bins.iter_mut().zip(block) {
+            let position = (v - self.lo) * self.inverse - 0.5;
+            let inside = position.max(0.0).min((Histogram::BINS - 1) as f32);
+            *bin = (inside + MAGIC).to_bits() as u16;
+        }
+        bins
     }
 }

@@ -52,7 +52,8 @@ pub fn observe(
     let wave = if layers == 0 { samples.len().max(1) } else { WAVE };
     for (w, batch) in samples.chunks(wave).enumerate() {
         let one = |(i, sample)| {
-            let result = observe_one(engine, requests, layers, sample, backend).map_err(|e| e.at(format!("sample {i}")));
+            let result =
+                observe_one(engine, requests, layers, sample, backend).map_err(|e| e.at(format!("sample {i}")));
             done();
             result
         };

@@ -3,8 +3,8 @@
 //! A snapshot is three text files in a folder: the plan, a digest of the quantized graph, and fidelity
 //! rounded so that only a real change shows.
 
-use crate::quantize::{ChoiceArgs, Job};
 use crate::inputs::SampleArgs;
+use crate::quantize::{ChoiceArgs, Job};
 use crate::{Verdict, files};
 use similar::{ChangeTag, TextDiff};
 use std::path::{Path, PathBuf};
@@ -101,7 +101,8 @@ fn compare(folder: &Path, name: &str, found: &str) -> Result<bool> {
     let committed = match std::fs::read_to_string(&path) {
         Ok(text) => text,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
-            return Err(Error::new(Code::Io, "there is no snapshot yet").at(path.display().to_string())
+            return Err(Error::new(Code::Io, "there is no snapshot yet")
+                .at(path.display().to_string())
                 .help("record the present result with --accept"));
         }
         Err(e) => return Err(Error::io(&path, "read the snapshot", &e)),

@@ -173,8 +173,10 @@ fn read_plan(path: &Path, target: &Target) -> Result<Plan> {
     let plan = Plan::from_yaml(&text, &path.display().to_string())?;
     match plan.target == target.name {
         true => Ok(plan),
-        false => Err(Error::new(Code::PlanMismatch, format!("the plan is for '{}', not '{}'", plan.target, target.name))
-            .at(path.display().to_string())),
+        false => {
+            Err(Error::new(Code::PlanMismatch, format!("the plan is for '{}', not '{}'", plan.target, target.name))
+                .at(path.display().to_string()))
+        }
     }
 }
 

@@ -52,18 +52,29 @@ fn the_same_bytes_for_any_thread_count() {
     let folder = TempDir::new().unwrap();
     for (network, extra) in [("dwcnn_digits", vec![]), ("vit_digits", vec!["--avg-weight-bits", "4"])] {
         let target = if extra.is_empty() { "cpu" } else { "fpga" };
-        let outputs: Vec<PathBuf> = ["1", "2", "8"].iter().map(|threads| {
-            let output = folder.path().join(threads).join(format!("{network}.onnx"));
-            std::fs::create_dir_all(output.parent().unwrap()).unwrap();
-            let report = output.with_extension("report");
-            quantize(network, target, &output).args(&extra).arg("--report").arg(&report)
-                .env("RAYON_NUM_THREADS", threads).assert().success();
-            output
-        }).collect();
+        let outputs: Vec<PathBuf> = ["1", "2", "8"]
+            .iter()
+            .map(|threads| {
+                let output = folder.path().join(threads).join(format!("{network}.onnx"));
+                std::fs::create_dir_all(output.parent().unwrap()).unwrap();
+                let report = output.with_extension("report");
+                quantize(network, target, &output)
+                    .args(&extra)
+                    .arg("--report")
+                    .arg(&report)
+                    .env("RAYON_NUM_THREADS", threads)
+                    .assert()
+                    .success();
+                output
+            })
+            .collect();
         for other in &outputs[1..] {
             assert!(bytes(&outputs[0]) == bytes(other), "{network}: model");
             for file in ["plan.yaml", "report/report.json", "report/report.html"] {
-                assert!(bytes(&outputs[0].with_extension(file)) == bytes(&other.with_extension(file)), "{network}: {file}");
+                assert!(
+                    bytes(&outputs[0].with_extension(file)) == bytes(&other.with_extension(file)),
+                    "{network}: {file}"
+                );
             }
         }
     }
@@ -78,8 +89,12 @@ fn a_plan_replays_to_the_same_bytes() {
     assert!(bytes(&first) == bytes(&again));
     assert!(bytes(&first.with_extension("plan.yaml")) == bytes(&again.with_extension("plan.yaml")));
     let other = folder.path().join("other.onnx");
-    quantize("dwcnn_digits", "fpga", &other).arg("--plan").arg(first.with_extension("plan.yaml"))
-        .assert().code(2).stderr(contains("TQ403").and(contains("layer '")));
+    quantize("dwcnn_digits", "fpga", &other)
+        .arg("--plan")
+        .arg(first.with_extension("plan.yaml"))
+        .assert()
+        .code(2)
+        .stderr(contains("TQ403").and(contains("layer '")));
     assert!(!other.exists());
 }
 
@@ -98,7 +113,11 @@ fn json_is_json_and_progress_stays_off_stdout() {
 fn a_bar_that_is_missed_exits_with_3() {
     let folder = TempDir::new().unwrap();
     let output = folder.path().join("out.onnx");
-    quantize("resnet_digits", "cpu", &output).args(["--min-sqnr", "99"]).assert().code(3).stderr(contains("below the bar"));
+    quantize("resnet_digits", "cpu", &output)
+        .args(["--min-sqnr", "99"])
+        .assert()
+        .code(3)
+        .stderr(contains("below the bar"));
     assert!(output.exists());
 }
 
@@ -122,7 +141,12 @@ fn check_records_compares_and_notices() {
     let folder = TempDir::new().unwrap();
     let check = |extra: &[&str]| {
         let mut command = xtask();
-        command.arg("check").arg(fixtures().join("dwcnn_digits.onnx")).args(["--target", "jetson", "--quiet", "--snapshot"]);
+        command.arg("check").arg(fixtures().join("dwcnn_digits.onnx")).args([
+            "--target",
+            "jetson",
+            "--quiet",
+            "--snapshot",
+        ]);
         command.arg(folder.path()).args(extra);
         command.assert()
     };
@@ -134,8 +158,13 @@ fn check_records_compares_and_notices() {
 
 #[test]
 fn inspect_and_targets_say_what_there_is() {
-    xtask().arg("inspect").arg(fixtures().join("vit_digits.onnx")).args(["--target", "jetson"])
-        .assert().success().stdout(contains("MatMul").and(contains("yes, 8 bits")));
+    xtask()
+        .arg("inspect")
+        .arg(fixtures().join("vit_digits.onnx"))
+        .args(["--target", "jetson"])
+        .assert()
+        .success()
+        .stdout(contains("MatMul").and(contains("yes, 8 bits")));
     xtask().arg("targets").assert().success().stdout(contains("jetson").and(contains("esp32-s3")));
     xtask().args(["targets", "jetson"]).assert().success().stdout(contains("INT4"));
     xtask().args(["targets", "nvidia"]).assert().code(2).stderr(contains("jetson"));
@@ -192,7 +221,9 @@ fn bad_input_is_refused_in_words() {
     let sidecar = fixtures().join("resnet_digits.tapq.yaml");
     let _ = sidecar;
     check(&quantized, &["--target", "cpu", "--calib", &calib, "--preprocess", "unit"], "TQ103");
-    let leftovers: Vec<_> = std::fs::read_dir(folder.path()).unwrap()
-        .filter(|e| e.as_ref().unwrap().file_name().to_string_lossy().ends_with(".tmp")).collect();
+    let leftovers: Vec<_> = std::fs::read_dir(folder.path())
+        .unwrap()
+        .filter(|e| e.as_ref().unwrap().file_name().to_string_lossy().ends_with(".tmp"))
+        .collect();
     assert!(leftovers.is_empty());
 }

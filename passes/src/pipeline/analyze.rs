@@ -126,7 +126,8 @@ fn check_weights(graph: &Graph, placement: &Placement) -> Result<()> {
             let values = onnx::floats(tensor, graph.external()).at(place)?;
             if let Some(i) = values.iter().position(|v| !v.is_finite()) {
                 let what = format!("element {i} of {} is {}", values.len(), values[i]);
-                return Err(Error::new(Code::NonFinite, what).help("export the model again from sound weights")).at(place);
+                return Err(Error::new(Code::NonFinite, what).help("export the model again from sound weights"))
+                    .at(place);
             }
         }
     }
@@ -362,20 +363,27 @@ fn calibration(options: &Options) -> Calibration {
 fn versions(graph: &Graph, target: &Target, layers: &[LayerPlan], activation_bits: u32) -> Result<(i64, i64)> {
     let widths = layers.iter().filter_map(|l| l.bits).chain([activation_bits]);
     let types = widths.map(|b| IntFormat::signed(b).data_type() as i32);
-    let (least_opset, least_ir) = types.map(tapq::graph::least_versions).fold((13, 0), |a, b| (a.0.max(b.0), a.1.max(b.1)));
+    let (least_opset, least_ir) =
+        types.map(tapq::graph::least_versions).fold((13, 0), |a, b| (a.0.max(b.0), a.1.max(b.1)));
     let (opset, mut ir) = (graph.opset().max(least_opset), graph.model().ir_version.max(least_ir));
     if opset > graph.opset() {
         ir = ir.max(crate::ir_for_opset(opset));
     }
     let limits = &target.onnx;
     if opset > limits.max_opset || ir > limits.max_ir {
-        let what = format!("the file needs opset {opset} and IR {ir}; {} reads up to opset {} and IR {}", target.name, limits.max_opset, limits.max_ir);
-        return Err(Error::new(Code::Refused, what).help("export the model with an older opset, or ask for other widths"));
+        let what = format!(
+            "the file needs opset {opset} and IR {ir}; {} reads up to opset {} and IR {}",
+            target.name, limits.max_opset, limits.max_ir
+        );
+        return Err(
+            Error::new(Code::Refused, what).help("export the model with an older opset, or ask for other widths")
+        );
     }
     Ok((opset, ir))
 }
 
 fn extremes(value: &ValueObservation) -> [f32; 2] {
-    let fold = |f: fn(f32, f32) -> f32, of: fn(&tapq::stats::TensorStats) -> f32| value.samples.iter().map(of).reduce(f);
+    let fold =
+        |f: fn(f32, f32) -> f32, of: fn(&tapq::stats::TensorStats) -> f32| value.samples.iter().map(of).reduce(f);
     [fold(f32::min, |s| s.min).unwrap_or(0.0), fold(f32::max, |s| s.max).unwrap_or(0.0)]
 }

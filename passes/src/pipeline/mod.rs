@@ -102,9 +102,12 @@ fn refuse_quantized(graph: &Graph) -> Result<()> {
     };
     match graph.nodes().iter().find(|n| quantized(&n.op_type)) {
         None => Ok(()),
-        Some(node) => Err(Error::new(Code::AlreadyQuantized, format!("the model is already quantized: it holds {}", node.op_type))
-            .at(format!("node '{}'", node.name))
-            .help("quantize the float model that it was made from")),
+        Some(node) => Err(Error::new(
+            Code::AlreadyQuantized,
+            format!("the model is already quantized: it holds {}", node.op_type),
+        )
+        .at(format!("node '{}'", node.name))
+        .help("quantize the float model that it was made from")),
     }
 }
 

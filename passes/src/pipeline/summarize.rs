@@ -93,12 +93,7 @@ fn size(pairs: &[(&LayerPlan, &LayerFacts)], analysis: &Analysis, options: &Opti
     }
 }
 
-fn layer_report(
-    plan: &LayerPlan,
-    facts: &LayerFacts,
-    analysis: &Analysis,
-    sqnr: &BTreeMap<&str, f64>,
-) -> LayerReport {
+fn layer_report(plan: &LayerPlan, facts: &LayerFacts, analysis: &Analysis, sqnr: &BTreeMap<&str, f64>) -> LayerReport {
     let stored = match plan.bits {
         Some(bits) => format!("{:?}", IntFormat::signed(bits).data_type()).to_lowercase(),
         None => "float32".to_owned(),
