@@ -15,6 +15,7 @@ use std::collections::BTreeMap;
 use tapq::graph::{Edit, Graph, Patch};
 use tapq::onnx::{self, NodeProto as Node};
 use tapq::plan::{ActivationPlan, Plan};
+use tapq::quant::IntFormat;
 use tapq::target::Target;
 use tapq::{Code, Error, Result};
 
@@ -24,23 +25,26 @@ pub fn insert_qdq(graph: &Graph, plan: &Plan, target: &Target) -> Result<Option<
         graph.nodes().iter().enumerate().map(|(i, node)| (node.name.as_str(), i)).collect();
     let mut patch = Patch::new();
     // Replacements of producers come first: later edits of the same node build on them.
-    for activation in plan.activations.iter().filter(|a| graph.index().is_output(&a.value)) {
-        rename_producer(graph, activation, &mut patch);
-    }
+    rename_outputs(graph, plan, &mut patch);
     for activation in &plan.activations {
         add_pair(graph, activation, target, &positions, &mut patch)?;
     }
     Ok(patch.into_option())
 }
 
-/// A graph output keeps its name, so the value before quantization gets another one.
-fn rename_producer(graph: &Graph, activation: &ActivationPlan, patch: &mut Patch) {
-    let Some(producer) = graph.index().producer(&activation.value) else { return };
-    let raw = raw_name(graph, &activation.value);
-    let mut node = graph.nodes()[producer].clone();
-    node.output.iter_mut().filter(|n| **n == activation.value).for_each(|n| n.clone_from(&raw));
-    patch.push(Edit::Replace(producer, node));
-    patch.push(Edit::Redirect(activation.value.clone(), raw));
+/// A graph output keeps its name, so the value before quantization gets another one: one replacement a producer.
+fn rename_outputs(graph: &Graph, plan: &Plan, patch: &mut Patch) {
+    let mut producers: BTreeMap<usize, Node> = BTreeMap::new();
+    let mut redirects = vec![];
+    for value in plan.activations.iter().map(|a| &a.value).filter(|v| graph.index().is_output(v)) {
+        let Some(producer) = graph.index().producer(value) else { continue };
+        let raw = raw_name(graph, value);
+        let node = producers.entry(producer).or_insert_with(|| graph.nodes()[producer].clone());
+        node.output.iter_mut().filter(|n| *n == value).for_each(|n| n.clone_from(&raw));
+        redirects.push(Edit::Redirect(value.clone(), raw));
+    }
+    producers.into_iter().for_each(|(at, node)| patch.push(Edit::Replace(at, node)));
+    redirects.into_iter().for_each(|edit| patch.push(edit));
 }
 
 fn raw_name(graph: &Graph, value: &str) -> String {
@@ -89,7 +93,7 @@ fn pair(
     patch: &mut Patch,
 ) -> Vec<Node> {
     let (value, affine) = (&activation.value, activation.affine());
-    let data_type = affine.format.data_type() as i32;
+    let data_type = stored_type(activation);
     let scale = fresh_name(graph, value, "scale");
     patch.push(Edit::SetInitializer(onnx::from_floats(&scale, &[], &[affine.scale])));
     let zero = zero_point(affine.zero_point, data_type, patch);
@@ -97,12 +101,18 @@ fn pair(
     let stored = fresh_name(graph, value, "quantized");
     let mut nodes = vec![quantize_node(value, [raw, &scale], Some(&zero), &stored, &tags)];
     let mut read = stored.clone();
-    if affine.format.is_restricted() {
+    if affine.format.bits < 8 || affine.format.is_restricted() {
         read = fresh_name(graph, value, "clipped");
         nodes.push(clip_node(value, &stored, &read, activation, patch));
     }
     nodes.push(dequantize_node(value, [&read, &scale], Some(&zero), output, None, &tags));
     nodes
+}
+
+/// Widths below 8 are stored as 8-bit integers: Clip, which carries the width, takes no narrower type.
+fn stored_type(activation: &ActivationPlan) -> i32 {
+    let format = activation.affine().format;
+    IntFormat { bits: format.bits.max(8), ..format }.data_type() as i32
 }
 
 /// Zero points are shared: a model holds few different ones.
@@ -116,7 +126,7 @@ fn zero_point(value: i32, data_type: i32, patch: &mut Patch) -> String {
 /// Clip on the integers: what QCDQ readers take the width from.
 fn clip_node(value: &str, input: &str, output: &str, activation: &ActivationPlan, patch: &mut Patch) -> Node {
     let format = activation.affine().format;
-    let data_type = format.data_type() as i32;
+    let data_type = stored_type(activation);
     let bounds = [format.min(), format.max()].map(|b| zero_point(b, data_type, patch));
     let mut node = Node { op_type: "Clip".to_owned(), name: format!("{value}_Clip"), ..Default::default() };
     node.input = [input.to_owned()].into_iter().chain(bounds).collect();

@@ -42,6 +42,9 @@ impl<'g> Linear<'g> {
         if !float || weight.dims.iter().any(|d| *d < 1) || weight.dims.len() < kind.least_rank() {
             return Ok(None);
         }
+        if matches!(kind, Kind::ConvTranspose { groups } if !(weight.dims[0] as usize).is_multiple_of(groups)) {
+            return Ok(None);
+        }
         let channels = kind.channels(&weight.dims);
         let Some(bias) = bias(graph, node, kind, channels)? else { return Ok(None) };
         Ok(Some(Linear { node, position, kind, weight, bias, own_weight: is_own(graph, node, name) }))

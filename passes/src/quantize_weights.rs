@@ -45,10 +45,10 @@ pub fn stored_weight(
 pub fn quantize_weights(graph: &Graph, plan: &Plan, target: &Target) -> Result<Option<Patch>> {
     let layers = weight_layers(graph);
     let planned: BTreeMap<&str, &LayerPlan> = plan.layers.iter().map(|l| (l.name.as_str(), l)).collect();
-    let mut by_weight: BTreeMap<&str, Vec<(&Layer, &LayerPlan)>> = BTreeMap::new();
+    let mut by_weight: BTreeMap<(&str, usize), Vec<(&Layer, &LayerPlan)>> = BTreeMap::new();
     for layer in &layers {
         if let Some(decision) = planned.get(layer.name.as_str()).filter(|d| d.bits.is_some()) {
-            by_weight.entry(&layer.weight).or_default().push((layer, decision));
+            by_weight.entry((&layer.weight, layer.axis)).or_default().push((layer, decision));
         }
     }
     let groups: Vec<_> = by_weight.into_values().collect();
@@ -106,7 +106,12 @@ fn bias_floor(graph: &Graph, plan: &Plan, layer: &Layer, target: &Target) -> Res
     let (Some(bias), Some(scale)) = (bias_values(graph, layer, None)?, input_scale(plan, layer)) else {
         return Ok(vec![]);
     };
-    Ok(bias.values.iter().map(|b| quant::least_weight_scale(*b, scale, target.bias_bits)).collect())
+    Ok(bias.values.iter().map(|b| quant::least_weight_scale(*b, scale, bias_bits(plan, target))).collect())
+}
+
+/// Bits of the accumulator that a bias must fit; kernels for activations over 8 bits have the full 32.
+fn bias_bits(plan: &Plan, target: &Target) -> u32 {
+    if plan.activations.iter().any(|a| a.bits > 8) { 32 } else { target.bias_bits }
 }
 
 fn raise_floor(floor: &mut Vec<f32>, other: Vec<f32>, per_channel: bool) {
@@ -172,6 +177,7 @@ fn bias_values(graph: &Graph, layer: &Layer, decision: Option<&LayerPlan>) -> Re
     let place = || format!("bias of node '{}'", layer.name);
     let constant = layer.bias.as_ref().and_then(|name| graph.constant(name).map(|t| (name.clone(), t)));
     let (name, mut values) = match constant {
+        Some((_, tensor)) if tensor.dims.last() != Some(&(channels as i64)) => return Ok(None),
         Some((name, tensor)) => (name, onnx::floats(tensor, graph.external()).at(place)?),
         None if !shift.is_empty() => ("bias".to_owned(), vec![0.0; channels]),
         None => return Ok(None),
@@ -211,7 +217,7 @@ fn add_bias(
         }
         return Ok(());
     };
-    let quantized = quant::quantize_bias(&bias.values, input, weight_scales, target.bias_bits);
+    let quantized = quant::quantize_bias(&bias.values, input, weight_scales, bias_bits(plan, target));
     let (stored, scale) = (fresh_name(graph, &stem, "quantized"), fresh_name(graph, &stem, "scale"));
     let output = fresh_name(graph, &stem, "dequantized");
     patch.push(Edit::SetInitializer(onnx::from_ints(&stored, DataType::INT32 as i32, &dims, &quantized.values)));

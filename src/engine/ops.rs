@@ -161,7 +161,7 @@ mod tests {
 
     /// ONNX's words in f64-free form: divide in f32, round half to even, add, saturate, dequantize.
     fn reference(x: f32, scale: f32, zero: i32, low: i32, high: i32) -> f32 {
-        let rounded = (x / scale).round_ties_even() as f64 + f64::from(zero);
+        let rounded = crate::quant::round_half_even(x / scale) as f64 + f64::from(zero);
         (rounded.clamp(low.into(), high.into()) - f64::from(zero)) as f32 * scale
     }
 

@@ -74,9 +74,7 @@ fn plan_group(
     let may_be_lattice = !bound.attained && !target.activations.power_of_two;
     let lattice = may_be_lattice.then(|| lattice_range(&inputs, format, target.activations.symmetric));
     let range = match lattice.flatten() {
-        Some((lo, hi)) => {
-            ChosenRange { lo, hi, because: "the input holds multiples of one step".to_owned() }
-        }
+        Some((lo, hi)) => ChosenRange { lo, hi, because: "the input holds multiples of one step".to_owned() },
         _ => choose_range(&pooled, bound, target.activations.symmetric, &to_affine),
     };
     let shared = if members.len() > 1 { format!("; shared by {} values", members.len()) } else { String::new() };

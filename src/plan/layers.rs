@@ -38,7 +38,9 @@ impl Layer {
     pub fn takes_bias(&self, graph: &Graph) -> bool {
         let input = graph.nodes()[self.node].input.get(2).filter(|n| !n.is_empty());
         let node = &graph.nodes()[self.node];
-        let plain = attr_f(node, "alpha").unwrap_or(1.0) == 1.0 && attr_f(node, "beta").unwrap_or(1.0) == 1.0;
+        let transposed = attr_i(node, "transA").unwrap_or(0) != 0;
+        let plain =
+            !transposed && attr_f(node, "alpha").unwrap_or(1.0) == 1.0 && attr_f(node, "beta").unwrap_or(1.0) == 1.0;
         self.op != "MatMul" && self.channelwise && plain && (input.is_none() || self.bias.is_some())
     }
 

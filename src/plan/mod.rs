@@ -15,7 +15,7 @@ pub use bounds::known_bound;
 pub use digest::{layer_digest, model_digest, text_digest};
 pub use layers::{Layer, weight_layers};
 pub use placement::{Placement, Site, place};
-pub use replay::check_matches;
+pub use replay::{check_matches, check_target};
 pub use shift::{Shift, rounding_shift};
 
 use crate::quant::{Affine, IntFormat, WeightRange};

@@ -37,6 +37,17 @@ pub struct Placement {
     pub float_layers: Vec<(Layer, String)>,
 }
 
+impl Placement {
+    /// Keeps the sites that `keep` accepts, and renumbers their groups.
+    pub fn retain_sites(&mut self, keep: impl Fn(&Site) -> bool) {
+        self.sites.retain(keep);
+        let groups: Vec<usize> = self.sites.iter().map(|s| s.group).collect();
+        for site in &mut self.sites {
+            site.group = groups.iter().position(|g| *g == site.group).unwrap_or(0);
+        }
+    }
+}
+
 /// Places Q/DQ for a target; layers named in `keep_float` are left alone.
 pub fn place(graph: &Graph, target: &Target, keep_float: &BTreeSet<String>) -> Placement {
     let mut domain = Domain::new(graph, target, keep_float);
@@ -89,6 +100,10 @@ impl<'a> Domain<'a> {
     fn is_compute(&self, node: &Node) -> bool {
         let [data, other, ..] = node.input.as_slice() else { return false };
         let constant = |name: &String| self.graph.constant(name);
+        let overridable = |name: &String| self.graph.index().initializer(name).is_some() && constant(name).is_none();
+        if overridable(data) || overridable(other) {
+            return false;
+        }
         match (constant(data), constant(other)) {
             (None, Some(w)) => w.data_type == DataType::FLOAT as i32 && w.dims.len() >= 2 && self.has_layer(node),
             (None, None) => self.target.rule(&node.op_type).is_some_and(|r| r.two_activations),
@@ -175,11 +190,13 @@ impl<'a> Domain<'a> {
 
     /// Whether `activation` is the only reader of the node's output and runs inside its kernel.
     fn fuses(&self, node: &Node, activation: usize) -> bool {
-        let output = &node.output[0];
+        let ([output], [result]) = (node.output.as_slice(), self.graph.nodes()[activation].output.as_slice()) else {
+            return false;
+        };
         let alone = self.graph.index().readers(output) == [activation] && !self.graph.index().is_output(output);
         let next = &self.graph.nodes()[activation];
         let constant_bounds = next.input.iter().skip(1).all(|n| n.is_empty() || self.graph.constant(n).is_some());
-        alone && self.role(next) == Some(Role::FusedActivation) && constant_bounds
+        !result.is_empty() && alone && self.role(next) == Some(Role::FusedActivation) && constant_bounds
     }
 
     /// The value that carries the node's result: after the fused activation, if there is one.
@@ -223,8 +240,8 @@ impl<'a> Domain<'a> {
         let shared_add = node.op_type == "Add" && self.target.residual_add == ResidualAdd::SharedScale;
         if self.role(node) == Some(Role::SameScale) {
             activation_slots(node).for_each(|slot| groups.join(&node.input[slot], output));
-        } else if shared_add {
-            groups.join(&node.input[0], &node.input[1]);
+        } else if let (true, [a, b]) = (shared_add, node.input.as_slice()) {
+            groups.join(a, b);
         }
     }
 

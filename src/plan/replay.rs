@@ -1,9 +1,10 @@
 //! Replaying a plan: it must have been made for this model, and messages say which layer differs.
 
-use super::{Plan, layer_digest, weight_layers};
+use super::{ActivationPlan, Plan, layer_digest, model_digest, weight_layers};
 use crate::graph::Graph;
+use crate::target::Target;
 use crate::{Code, Error, Result};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 impl Plan {
     /// Checks numbers that a person may have edited.
@@ -37,6 +38,47 @@ impl Plan {
     }
 }
 
+/// Says whether a plan, which a person may have edited, asks only for what the target does.
+///
+/// # Errors
+/// [`Code::PlanMismatch`] if it was made for another profile or names something twice, [`Code::Refused`] with the
+/// profile's sentence if a width is not offered.
+pub fn check_target(plan: &Plan, target: &Target) -> Result<()> {
+    if plan.target_digest != super::text_digest(&crate::yaml::print(target)?) {
+        let what = format!("the plan was made for another version of the profile '{}'", target.name);
+        return Err(Error::new(Code::PlanMismatch, what).help("run without --plan to make a new plan"));
+    }
+    let mut names = BTreeSet::new();
+    let layers = plan.layers.iter().map(|l| ("layer", &l.name));
+    for (kind, name) in layers.chain(plan.activations.iter().map(|a| ("activation", &a.value))) {
+        if !names.insert((kind, name)) {
+            return Err(Error::new(Code::PlanMismatch, format!("{kind} '{name}' is planned twice")));
+        }
+    }
+    let activation_bits = plan.activations.first().map_or(target.default_activation_bits(), |a| a.bits);
+    for layer in &plan.layers {
+        if let Some(bits) = layer.bits {
+            let checked = target.check_weight_bits_at(&layer.op, bits, activation_bits);
+            checked.map_err(|e| e.at(format!("layer '{}'", layer.name)))?;
+        }
+    }
+    plan.activations
+        .iter()
+        .try_for_each(|a| check_activation(a, target).map_err(|e| e.at(format!("activation '{}'", a.value))))
+}
+
+fn check_activation(activation: &ActivationPlan, target: &Target) -> Result<()> {
+    let format = &target.activations;
+    target.check_activation_bits(activation.bits)?;
+    let refused = |what: &str| Err(Error::new(Code::Refused, format!("{} {what}", target.name)));
+    match () {
+        () if activation.signed != format.signed => refused("wants the other sign"),
+        () if format.symmetric && activation.zero_point != 0 => refused("wants zero point 0"),
+        () if format.power_of_two && activation.scale.log2().fract() != 0.0 => refused("wants power-of-two scales"),
+        () => Ok(()),
+    }
+}
+
 /// Says whether `plan` was made for this graph (after the float passes); the error names the first layer
 /// that does not match.
 pub fn check_matches(plan: &Plan, graph: &Graph) -> Result<()> {
@@ -59,7 +101,10 @@ pub fn check_matches(plan: &Plan, graph: &Graph) -> Result<()> {
             return mismatch(format!("the planned activation '{}' is not in the model", activation.value));
         }
     }
-    Ok(())
+    match plan.model == model_digest(graph)? {
+        true => Ok(()),
+        false => mismatch("the model differs outside its weight layers from the one that was planned".to_owned()),
+    }
 }
 
 fn mismatch(what: String) -> Result<()> {

@@ -44,6 +44,7 @@ pub fn rounding_shift(layer: &Layer, channels: usize, float: &[f32], stored: &[f
     let means = channel_means(seen);
     let fan: usize = float.len() / channels.max(1);
     let inputs = match layer.op.as_str() {
+        "ConvTranspose" => return Shift::default(),
         "Conv" => layer.dims[1],
         _ => fan,
     };

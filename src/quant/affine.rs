@@ -1,6 +1,6 @@
 //! Scale and zero point of one tensor, and the step from a range to them.
 
-use super::IntFormat;
+use super::{IntFormat, round_half_even};
 
 /// Per-tensor quantization: scale and zero point on an integer grid.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -16,7 +16,7 @@ pub struct Affine {
 impl Affine {
     /// The integer that stores `x`; NaN becomes the zero point.
     pub fn quantize(&self, x: f32) -> i32 {
-        let steps = (x / self.scale).round_ties_even();
+        let steps = round_half_even(x / self.scale);
         let clamped = (f64::from(steps) + f64::from(self.zero_point))
             .clamp(f64::from(self.format.min()), f64::from(self.format.max()));
         if clamped.is_nan() { self.zero_point } else { clamped as i32 }

@@ -7,6 +7,8 @@ use std::collections::BTreeSet;
 
 /// Most distinct magnitudes of a lattice.
 const MOST_DISTINCT: usize = 4096;
+/// Most positions of the window that are tried.
+const MOST_WINDOWS: i64 = 1 << 16;
 /// Share of values that may fall outside the grid.
 const OUTSIDE: f64 = 0.01;
 
@@ -25,6 +27,9 @@ pub fn lattice_range(values: &[&[f32]], format: IntFormat, symmetric: bool) -> O
     let (least, greatest) = (all().min()?.min(0), all().max()?.max(0));
     if greatest - least <= span {
         return Some(range(least, least + span));
+    }
+    if greatest - least > MOST_WINDOWS + span {
+        return None;
     }
     let mut sorted: Vec<i64> = all().collect();
     sorted.sort_unstable();

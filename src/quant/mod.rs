@@ -8,6 +8,7 @@ mod affine;
 mod bias;
 mod lattice;
 mod range;
+mod round;
 #[cfg(test)]
 mod tests;
 mod weight;
@@ -16,6 +17,8 @@ pub use affine::{Affine, affine_for_range};
 pub use bias::{QuantizedBias, bias_limit, least_weight_scale, quantize_bias};
 pub use lattice::lattice_range;
 pub use range::{Bound, ChosenRange, GAIN_WIDTH, choose_range};
+pub use round::round_half_even;
+pub(crate) use round::round_half_even_f64;
 pub use weight::{QuantizedWeight, WeightRange, dequantize_weight, quantize_weight};
 
 use crate::onnx::DataType;

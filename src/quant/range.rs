@@ -7,7 +7,7 @@
 //! Gauss-Hermite quadrature. Rounding and clipping errors of every candidate range follow from the samples'
 //! histograms alone, so no further run of the network is needed.
 
-use super::Affine;
+use super::{Affine, round_half_even_f64};
 use crate::stats::TensorStats;
 
 /// Standard deviation of the logarithm of an unseen sample's amplitude against a seen one's.
@@ -15,7 +15,7 @@ pub const GAIN_WIDTH: f64 = 0.15;
 /// Candidate ends of the range, as factors of the extremes seen: 0.3, 0.34, .. 1.98.
 const FACTORS: usize = 43;
 /// Bins of the pooled histogram.
-const BINS: usize = 4096;
+const BINS: usize = 2048;
 /// Scales at which the rounding error is measured when both ends are free; between them it is interpolated.
 const STEPS: usize = 80;
 
@@ -120,21 +120,23 @@ impl Points {
         Some(Points { at, weight })
     }
 
-    fn sum(&self, error: impl Fn(f64) -> f64) -> f64 {
-        self.at.iter().zip(&self.weight).map(|(x, w)| w * error(*x).powi(2)).sum()
+    /// Weighted squared error over a part of the points.
+    fn sum(&self, part: std::ops::Range<usize>, error: impl Fn(f64) -> f64) -> f64 {
+        let points = self.at[part.clone()].iter().zip(&self.weight[part]);
+        points.map(|(x, w)| w * error(*x).powi(2)).sum()
     }
 
     fn rounding(&self, scale: f64) -> f64 {
         let inverse = 1.0 / scale;
-        self.sum(|x| (x * inverse).round_ties_even() * scale - x)
+        self.sum(0..self.at.len(), |x| round_half_even_f64(x * inverse) * scale - x)
     }
 
     fn above(&self, hi: f64) -> f64 {
-        self.sum(|x| (x - hi).max(0.0))
+        self.sum(self.at.partition_point(|x| *x <= hi)..self.at.len(), |x| x - hi)
     }
 
     fn below(&self, lo: f64) -> f64 {
-        self.sum(|x| (lo - x).max(0.0))
+        self.sum(0..self.at.partition_point(|x| *x < lo), |x| lo - x)
     }
 }
 
@@ -223,5 +225,66 @@ impl Rounding {
         let (below, share) = (position as usize, position.fract());
         let above = (below + 1).min(STEPS - 1);
         self.errors[below] * (1.0 - share) + self.errors[above] * share
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::quant::{IntFormat, affine_for_range};
+    use crate::stats::{Backend, Cpu, Request};
+
+    fn stats(values: &[f32]) -> TensorStats {
+        Cpu.tensor(&[values.len()], values, &Request::default()).unwrap()
+    }
+
+    fn choose(samples: &[Vec<f32>], bound: Bound, symmetric: bool) -> ChosenRange {
+        let stats: Vec<TensorStats> = samples.iter().map(|s| stats(s)).collect();
+        let format = if symmetric { IntFormat::signed(8) } else { IntFormat::unsigned(8) };
+        let to_affine = |lo: f32, hi: f32| affine_for_range(lo, hi, format, symmetric, false);
+        choose_range(&stats.iter().map(|s| vec![s]).collect::<Vec<_>>(), bound, symmetric, &to_affine)
+    }
+
+    /// Evenly spread values in `lo..hi`.
+    fn ramp(lo: f32, hi: f32) -> Vec<f32> {
+        (0..1000).map(|i| lo + (hi - lo) * i as f32 / 999.0).collect()
+    }
+
+    #[test]
+    fn leaves_room_above_what_was_seen() {
+        let range = choose(&[ramp(0.0, 4.0), ramp(0.0, 5.0)], Bound { lo: Some(0.0), ..Bound::default() }, false);
+        assert_eq!(range.lo, 0.0);
+        assert!((5.0..7.0).contains(&range.hi), "{range:?}");
+    }
+
+    #[test]
+    fn one_outlier_among_many_values_is_clipped() {
+        let mut values: Vec<f32> = ramp(-1.0, 1.0).repeat(1000);
+        values.push(60.0);
+        let range = choose(&[values], Bound::default(), true);
+        assert!(range.hi < 40.0 && range.lo == -range.hi, "{range:?}");
+    }
+
+    #[test]
+    fn never_reaches_past_a_known_bound() {
+        let range = choose(&[ramp(0.0, 6.0)], Bound { lo: Some(0.0), hi: Some(6.0), attained: false }, false);
+        assert!(range.lo == 0.0 && range.hi <= 6.0, "{range:?}");
+    }
+
+    #[test]
+    fn attained_bounds_and_zeros_need_no_estimate() {
+        let bound = Bound { lo: Some(-2.0), hi: Some(3.0), attained: true };
+        let range = choose(&[ramp(0.0, 1.0)], bound, false);
+        assert_eq!((range.lo, range.hi), (-2.0, 3.0));
+        assert_eq!(
+            (choose(&[vec![0.0; 9]], Bound::default(), false).lo, choose(&[], Bound::default(), true).hi),
+            (0.0, 0.0)
+        );
+    }
+
+    #[test]
+    fn two_sided_ranges_cover_both_sides() {
+        let range = choose(&[ramp(-1.0, 9.0)], Bound::default(), false);
+        assert!(range.lo <= -1.0 && range.hi >= 9.0 && range.hi < 14.0, "{range:?}");
     }
 }

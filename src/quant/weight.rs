@@ -1,6 +1,6 @@
 //! Weights: symmetric, one scale per output channel or one for all.
 
-use super::IntFormat;
+use super::{IntFormat, round_half_even};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -79,7 +79,7 @@ pub fn dequantize_weight(quantized: &QuantizedWeight, dims: &[usize], axis: Opti
 }
 
 fn round(w: f32, scale: f32, format: IntFormat) -> i32 {
-    (w / scale).round_ties_even().clamp(format.min() as f32, format.max() as f32) as i32
+    round_half_even(w / scale).clamp(format.min() as f32, format.max() as f32) as i32
 }
 
 /// Steps from 0 to the end of the grid that symmetric weights fill.

@@ -32,8 +32,12 @@ impl Compare {
         self.dot += other.dot;
     }
 
-    /// Signal to quantization noise in dB: 10 log10(sum x^2 / sum (x - x')^2), 200 where there is no noise.
+    /// Signal to quantization noise in dB: 10 log10(sum x^2 / sum (x - x')^2), 200 where there is no noise,
+    /// -200 where an element is NaN or infinite.
     pub fn sqnr_db(&self) -> f64 {
+        if !self.noise.is_finite() {
+            return -200.0;
+        }
         match self.noise > self.signal * 1e-20 {
             true => 10.0 * (self.signal.max(1e-300) / self.noise).log10(),
             false => 200.0,
@@ -43,6 +47,9 @@ impl Compare {
     /// Cosine of the angle between the two; 1 if both are zero.
     pub fn cosine(&self) -> f64 {
         let norms = (self.signal * self.other).sqrt();
+        if !self.noise.is_finite() {
+            return 0.0;
+        }
         if norms > 0.0 { (self.dot / norms).clamp(-1.0, 1.0) } else { f64::from(u8::from(self.signal == self.other)) }
     }
 }

@@ -1,10 +1,10 @@
 //! Running the float and the quantized network side by side.
 
 use super::{Compare, Fidelity, ValueFidelity, top1_agreement};
-use crate::Result;
 use crate::array::Array;
 use crate::engine::{Engine, TapView};
 use crate::samples::Sample;
+use crate::{Code, Error, Result};
 use rayon::prelude::*;
 
 #[derive(Default)]
@@ -64,11 +64,17 @@ fn compare_one(float: &Engine, quantized: &Engine, taps: usize, sample: &Sample)
         kept[tap] = vec![];
     };
     let found = quantized.run(sample, &mut compare)?;
-    add_outputs(&mut sums, &expected, &found);
+    add_outputs(&mut sums, &expected, &found)?;
     Ok(sums)
 }
 
-fn add_outputs(sums: &mut Sums, expected: &[Array], found: &[Array]) {
+fn add_outputs(sums: &mut Sums, expected: &[Array], found: &[Array]) -> Result<()> {
+    let same = expected.len() == found.len() && expected.iter().zip(found).all(|(a, b)| a.dims == b.dims);
+    if !same {
+        let shapes = |arrays: &[Array]| arrays.iter().map(|a| format!("{:?}", a.dims)).collect::<Vec<_>>().join(", ");
+        let what = format!("the outputs differ in shape: {} against {}", shapes(expected), shapes(found));
+        return Err(Error::new(Code::Engine, what));
+    }
     for (a, b) in expected.iter().zip(found) {
         if let (Some(a), Some(b)) = (a.as_f32(), b.as_f32()) {
             sums.outputs.add(a, b);
@@ -77,4 +83,5 @@ fn add_outputs(sums: &mut Sums, expected: &[Array], found: &[Array]) {
     if let (Some(a), Some(b)) = (expected.first(), found.first()) {
         (sums.agreed, sums.rows) = top1_agreement(a, b);
     }
+    Ok(())
 }

@@ -41,7 +41,7 @@ impl Backend for Cpu {
 fn moments(values: &[f32]) -> TensorStats {
     let mut stats = TensorStats { min: f32::INFINITY, max: f32::NEG_INFINITY, ..Default::default() };
     for block in values.chunks(BLOCK) {
-        match block.iter().fold(0f32, |s, v| s + v * 0.0) == 0.0 {
+        match all_finite(block) {
             true => add_finite(&mut stats, block),
             false => add_any(&mut stats, block),
         }
@@ -50,6 +50,11 @@ fn moments(values: &[f32]) -> TensorStats {
         (stats.min, stats.max) = (0.0, 0.0);
     }
     stats
+}
+
+/// The greatest magnitude as an integer: comparing bit patterns has no latency chain, unlike summing floats.
+fn all_finite(block: &[f32]) -> bool {
+    block.iter().fold(0, |most, v| most.max(v.to_bits() & 0x7fff_ffff)) < f32::INFINITY.to_bits()
 }
 
 /// Non-finite elements are rare: the block that holds one is compacted first.
@@ -138,16 +143,17 @@ impl Lanes {
 
 fn channels(values: &[f32], dims: &[usize], axis: usize) -> Vec<ChannelStats> {
     let (extent, inner) = (dims[axis], dims[axis + 1..].iter().product::<usize>());
+    if extent == 0 || inner == 0 {
+        return vec![];
+    }
     let blank = ChannelStats { min: f32::INFINITY, max: f32::NEG_INFINITY, mean: 0.0 };
     let mut stats = vec![blank; extent];
-    for (i, row) in values.chunks_exact(inner.max(1)).enumerate() {
-        let channel = &mut stats[i % extent];
-        for &v in row.iter().filter(|v| v.is_finite()) {
-            (channel.min, channel.max) = (channel.min.min(v), channel.max.max(v));
-            channel.mean += f64::from(v);
-        }
+    if inner == 1 {
+        values.chunks_exact(extent).for_each(|row| add_features(&mut stats, row));
+    } else {
+        values.chunks_exact(inner).enumerate().for_each(|(i, plane)| add_plane(&mut stats[i % extent], plane));
     }
-    let each = (values.len() / extent.max(1)).max(1) as f64;
+    let each = (values.len() / extent).max(1) as f64;
     for channel in &mut stats {
         channel.mean /= each;
         if channel.min > channel.max {
@@ -155,4 +161,35 @@ fn channels(values: &[f32], dims: &[usize], axis: usize) -> Vec<ChannelStats> {
         }
     }
     stats
+}
+
+/// One element of every channel.
+fn add_features(stats: &mut [ChannelStats], row: &[f32]) {
+    for (channel, v) in stats.iter_mut().zip(row).filter(|(_, v)| v.is_finite()) {
+        (channel.min, channel.max) = (channel.min.min(*v), channel.max.max(*v));
+        channel.mean += f64::from(*v);
+    }
+}
+
+/// Many elements of one channel.
+fn add_plane(channel: &mut ChannelStats, plane: &[f32]) {
+    for block in plane.chunks(BLOCK) {
+        if !all_finite(block) {
+            block.iter().for_each(|v| add_features(std::slice::from_mut(channel), &[*v]));
+            continue;
+        }
+        let (mut sum, mut min, mut max) = ([0f32; LANES], [f32::INFINITY; LANES], [f32::NEG_INFINITY; LANES]);
+        let mut chunks = block.chunks_exact(LANES);
+        for chunk in &mut chunks {
+            for (i, v) in chunk.iter().enumerate() {
+                sum[i] += v;
+                min[i] = if *v < min[i] { *v } else { min[i] };
+                max[i] = if *v > max[i] { *v } else { max[i] };
+            }
+        }
+        channel.mean += sum.iter().map(|s| f64::from(*s)).sum::<f64>();
+        channel.min = min.iter().fold(channel.min, |a, b| a.min(*b));
+        channel.max = max.iter().fold(channel.max, |a, b| a.max(*b));
+        chunks.remainder().iter().for_each(|v| add_features(std::slice::from_mut(channel), &[*v]));
+    }
 }

@@ -1,6 +1,6 @@
 //! A histogram over a tensor's own range.
 
-/// Bins of equal width over `lo..=hi`. Exact zeros are not counted: every format represents them.
+/// Bins of equal width over `lo..=hi`. Of large tensors every n-th block of elements is counted. Exact zeros are not counted: every format represents them.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Histogram {
     /// Left edge of the first bin.
@@ -19,7 +19,8 @@ impl Histogram {
     pub fn new(values: &[f32], lo: f32, hi: f32) -> Self {
         let binning = Binning::new(lo, hi);
         let mut tables = vec![[0u32; Self::BINS]; TABLES];
-        for block in values.chunks(BLOCK) {
+        let every = values.len().div_ceil(MOST_COUNTED).max(1);
+        for block in values.chunks(BLOCK).step_by(every) {
             let bins = binning.bins(block);
             for (i, bin) in bins[..block.len()].iter().enumerate() {
                 tables[i % TABLES][usize::from(*bin) % Self::BINS] += 1;
@@ -28,7 +29,8 @@ impl Histogram {
         let total = |bin: usize| tables.iter().map(|t| t[bin]).sum();
         let mut counts: Vec<u32> = (0..Self::BINS).map(total).collect();
         // Counting the zeros and taking them out again is faster than a branch on each element.
-        let zeros = values.iter().map(|v| u32::from(*v == 0.0)).sum::<u32>();
+        let counted = values.chunks(BLOCK).step_by(every).flatten();
+        let zeros = counted.map(|v| u32::from(*v == 0.0)).sum::<u32>();
         if zeros > 0 {
             counts[usize::from(binning.bins(&[0.0])[0])] -= zeros;
         }
@@ -43,6 +45,8 @@ impl Histogram {
     }
 }
 
+/// About as many elements of one tensor are counted: a histogram's shape needs no more.
+const MOST_COUNTED: usize = 1 << 17;
 /// Elements binned at a time.
 const BLOCK: usize = 256;
 /// Tables that are counted into in turn: neighbours often share a bin, and one counter would wait for itself.

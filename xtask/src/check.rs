@@ -77,7 +77,9 @@ fn snapshot(args: &Args, target: &Target, outcome: &Outcome) -> Result<Vec<(Stri
     let name = |suffix: &str| format!("{stem}.{}.{suffix}", target.name);
     // The version of the tool may change without changing a decision.
     let plan = Plan { tapq: String::new(), ..outcome.plan.clone() };
-    let graph = tapq::plan::text_digest(&onnx::print_text(outcome.graph.model()));
+    let mut model = outcome.graph.model().clone();
+    model.metadata_props.retain(|p| !matches!(p.key.as_str(), "tapq.version" | "tapq.plan"));
+    let graph = tapq::plan::text_digest(&onnx::print_text(&model));
     let mut facts = format!("graph: {graph}\nnodes: {}\n", outcome.graph.nodes().len());
     if let Some(fidelity) = &outcome.report.fidelity {
         facts += &fidelity_text(fidelity);

@@ -49,6 +49,7 @@ pub enum Verdict {
 }
 
 fn main() -> ExitCode {
+    end_quietly_when_the_reader_is_gone();
     let cli = Cli::parse();
     let result = match cli.command {
         Command::Quantize(args) => quantize::run(&args),
@@ -66,6 +67,18 @@ fn main() -> ExitCode {
             ExitCode::from(2)
         }
     }
+}
+
+/// `xtask inspect model.onnx | head -1` closes our stdout early, which is not an error of ours.
+fn end_quietly_when_the_reader_is_gone() {
+    let usual = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        let message = panic.payload().downcast_ref::<String>().map_or("", String::as_str);
+        if message.starts_with("failed printing to stdout") {
+            std::process::exit(0);
+        }
+        usual(panic);
+    }));
 }
 
 fn complain(error: &Error) {

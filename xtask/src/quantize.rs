@@ -146,6 +146,10 @@ pub fn run(args: &Args) -> Result<Verdict> {
     let plan = args.plan.as_ref().map(|path| read_plan(path, &target)).transpose()?;
     let output = args.output.clone().unwrap_or_else(|| files::beside(&args.model, &format!("{}.onnx", target.name)));
     check_output(args, &output)?;
+    if args.verify_samples == 0 && (args.min_sqnr.is_some() || args.min_agreement.is_some()) {
+        let what = "a fidelity bar needs a comparison, and --verify-samples 0 skips it";
+        return Err(Error::new(Code::Config, what));
+    }
     let job = Job {
         model: &args.model,
         target: &target,
@@ -188,9 +192,13 @@ fn check_output(args: &Args, output: &Path) -> Result<()> {
     }
     let folder = output.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let metadata = std::fs::metadata(folder).map_err(|e| Error::io(folder, "write into the output folder", &e))?;
-    match metadata.is_dir() && !output.is_dir() {
+    let plan = files::beside(output, "plan.yaml");
+    match metadata.is_dir() && !output.is_dir() && !plan.is_dir() {
         true => Ok(()),
-        false => Err(Error::new(Code::Io, "the output is not a file in a folder").at(output.display().to_string())),
+        false => {
+            Err(Error::new(Code::Io, "the output or its plan is not a file in a folder")
+                .at(output.display().to_string()))
+        }
     }
 }
 

@@ -63,9 +63,10 @@ pub fn run(args: &Args) -> Result<Verdict> {
 /// Outputs of layers that both models make: what the per-layer table compares.
 fn common_values(reference: &Graph, judged: &Graph) -> Vec<String> {
     let made: BTreeSet<&String> = judged.nodes().iter().flat_map(|n| &n.output).collect();
-    let layers = reference.nodes().iter().filter(|n| {
-        matches!(n.op_type.as_str(), "Conv" | "ConvTranspose" | "Gemm" | "MatMul" | "Add" | "Relu" | "Clip")
-    });
+    let layers = reference
+        .nodes()
+        .iter()
+        .filter(|n| matches!(n.op_type.as_str(), "Conv" | "ConvTranspose" | "Gemm" | "MatMul" | "Relu" | "Clip"));
     let outputs = layers.filter_map(|n| n.output.first());
     outputs.filter(|o| made.contains(o) && !reference.index().is_output(o)).cloned().collect()
 }

@@ -69,9 +69,13 @@ pub fn analyze(graph: &Graph, options: &Options, progress: &dyn Progress) -> Res
     progress.stage("observe", samples.len());
     let seen = observe(&engine, &requests, samples, &Cpu, &|| progress.tick())?;
     let macs = macs(graph, &placement, &requests, &seen);
-    let units = units(graph, &placement, options, &seen, &macs)?;
+    let units = units(graph, &placement, options, activation_bits, &seen, &macs)?;
     let (widths, record) = choose(&units, options, activation_bits)?;
     let sensitivities = sensitivities_by_name(&units);
+    if widths.values().all(Option::is_none) {
+        let what = "the budget is so generous that every layer would stay in float";
+        return Err(Error::new(Code::NothingToQuantize, what).help("ask for fewer bits, or use the float model"));
+    }
     let (placement, observed) = narrow_placement(graph, options, placement, &widths, &requests, &seen);
     let input = plan::InputFacts { range: options.input_range, samples };
     let activations = plan_activations(graph, target, &placement.sites, &observed, activation_bits, &input);
@@ -134,17 +138,20 @@ fn check_weights(graph: &Graph, placement: &Placement) -> Result<()> {
     Ok(())
 }
 
+/// Fan-in up to which a layer's Gram matrix is kept (64 MB); wider layers are scored by weight error.
+const MOST_GRAM_COLUMNS: usize = 4096;
+
 /// One request a site; Gram matrices of the layers that read it, if a choice needs them.
 fn requests(graph: &Graph, placement: &Placement, grams: bool) -> Vec<Request> {
-    let gram = |(i, layer): (usize, &Layer)| Some(GramRequest { layer: i, patches: layer.patches(graph)? });
+    let small = |layer: &Layer| layer.params() / layer.dims[layer.axis].max(1) <= MOST_GRAM_COLUMNS;
+    let gram = |(i, layer): (usize, &Layer)| {
+        Some(GramRequest { layer: i, patches: layer.patches(graph).filter(|_| small(layer))? })
+    };
     let of_value = |value: &str| {
         let readers = placement.layers.iter().enumerate().filter(|(_, l)| grams && l.input == value);
         readers.filter_map(gram).collect()
     };
-    let channel_axis = |value: &str| {
-        let reader = placement.layers.iter().find(|l| l.input == value)?;
-        Some(if reader.op.starts_with("Conv") { 1 } else { -1 })
-    };
+    let channel_axis = |value: &str| placement.layers.iter().find(|l| l.input == value).map(channel_axis);
     let request = |value: &String| Request {
         value: value.clone(),
         channel_axis: channel_axis(value),
@@ -156,6 +163,11 @@ fn requests(graph: &Graph, placement: &Placement, grams: bool) -> Vec<Request> {
         requests.push(Request { value, only_tap: true, ..Default::default() });
     }
     requests
+}
+
+/// The axis of a layer's input that its channels run along.
+fn channel_axis(layer: &Layer) -> i64 {
+    if layer.op.starts_with("Conv") { 1 } else { -1 }
 }
 
 /// Results of layers that no site shows: tapped as well, so that the report has an error for every layer.
@@ -181,6 +193,7 @@ fn units<'a>(
     graph: &Graph,
     placement: &'a Placement,
     options: &Options,
+    activation_bits: u32,
     seen: &Observation,
     macs: &BTreeMap<String, u64>,
 ) -> Result<Vec<Unit<'a>>> {
@@ -194,7 +207,7 @@ fn units<'a>(
             unit.macs += cost;
             continue;
         }
-        let widths = target.weight_choices(&layer.op).to_vec();
+        let widths = target.weight_choices_at(&layer.op, activation_bits).to_vec();
         let mut choices: Vec<Option<u32>> = widths.iter().map(|b| Some(*b)).collect();
         choices.extend(target.float_fallback.allowed.then_some(None));
         units.push(Unit { layers: vec![layer], macs: cost, options: choices, sensitivity: Sensitivity::default() });
@@ -220,7 +233,7 @@ fn layer_data(graph: &Graph, layer: &Layer, target: &Target, gram: Option<&tapq:
 
 fn choose(units: &[Unit], options: &Options, activation_bits: u32) -> Result<Chosen> {
     if !options.widths.is_choice() {
-        return uniform(units, options);
+        return uniform(units, options, activation_bits);
     }
     let problem = problem(units, &options.widths, options.target, activation_bits);
     let solution = allocate::solve(&problem)?;
@@ -239,14 +252,17 @@ fn choose(units: &[Unit], options: &Options, activation_bits: u32) -> Result<Cho
     Ok((widths, record))
 }
 
-fn uniform(units: &[Unit], options: &Options) -> Result<Chosen> {
+fn uniform(units: &[Unit], options: &Options, activation_bits: u32) -> Result<Chosen> {
     let mut widths = BTreeMap::new();
     for layer in units.iter().flat_map(|u| &u.layers) {
         let bits = match options.widths.uniform {
             Some(bits) => bits,
-            None => default_width(options.target, &layer.op),
+            None => default_width(options.target, &layer.op, activation_bits),
         };
-        options.target.check_weight_bits(&layer.op, bits).at(|| format!("layer '{}'", layer.name))?;
+        options
+            .target
+            .check_weight_bits_at(&layer.op, bits, activation_bits)
+            .at(|| format!("layer '{}'", layer.name))?;
         widths.insert(layer.name.clone(), Some(bits));
     }
     let proof = "nothing to choose".to_owned();
@@ -254,8 +270,8 @@ fn uniform(units: &[Unit], options: &Options) -> Result<Chosen> {
 }
 
 /// 8 bits where the target runs them, else its widest.
-fn default_width(target: &Target, op: &str) -> u32 {
-    let choices = target.weight_choices(op);
+fn default_width(target: &Target, op: &str, activation_bits: u32) -> u32 {
+    let choices = target.weight_choices_at(op, activation_bits);
     choices.iter().copied().find(|b| *b == 8).or(choices.last().copied()).unwrap_or(8)
 }
 
@@ -283,7 +299,7 @@ fn narrow_placement<'s>(
     // quantize would be unobserved, and is left in float.
     let measured = |r: &Request, value: &str| r.value == value && !r.only_tap;
     let observed = |value: &str| requests.iter().position(|r| measured(r, value)).map(|i| &seen.values[i]);
-    placement.sites.retain(|s| observed(&s.value).is_some());
+    placement.retain_sites(|s| observed(&s.value).is_some());
     let values = placement.sites.iter().filter_map(|s| observed(&s.value)).collect();
     (placement, values)
 }
@@ -331,7 +347,8 @@ fn correct_biases(
     let layers = plan::weight_layers(graph);
     let shift = |layer: &Layer| -> Result<plan::Shift> {
         let decision = plan.layers.iter().find(|d| d.name == layer.name && d.bits.is_some());
-        let observed = requests.iter().position(|r| r.value == layer.input).map(|i| &seen.values[i]);
+        let fits = |r: &Request| r.value == layer.input && r.channel_axis == Some(channel_axis(layer));
+        let observed = requests.iter().position(fits).map(|i| &seen.values[i]);
         let (Some(decision), Some(observed), true) = (decision, observed, layer.takes_bias(graph)) else {
             return Ok(plan::Shift::default());
         };
@@ -359,17 +376,36 @@ fn calibration(options: &Options) -> Calibration {
     }
 }
 
+/// Says whether a replayed plan asks for the opset and IR version that its widths need.
+pub fn check_versions(plan: &Plan, graph: &Graph, target: &Target) -> Result<()> {
+    let activation_bits = plan.activations.iter().map(|a| a.bits).max().unwrap_or(8);
+    let (opset, ir) = versions(graph, target, &plan.layers, activation_bits)?;
+    match (plan.opset, plan.ir) == (opset, ir) {
+        true => Ok(()),
+        false => Err(Error::new(
+            Code::PlanMismatch,
+            format!(
+                "the plan asks for opset {} and IR {}, its widths need opset {opset} and IR {ir}",
+                plan.opset, plan.ir
+            ),
+        )),
+    }
+}
+
 /// Opset and IR version that the file needs, never lower than the model's own.
-fn versions(graph: &Graph, target: &Target, layers: &[LayerPlan], activation_bits: u32) -> Result<(i64, i64)> {
-    let widths = layers.iter().filter_map(|l| l.bits).chain([activation_bits]);
+pub fn versions(graph: &Graph, target: &Target, layers: &[LayerPlan], activation_bits: u32) -> Result<(i64, i64)> {
+    // Activations below 8 bits are stored as 8: Clip, which carries their width, takes no 4-bit integers.
+    let widths = layers.iter().filter_map(|l| l.bits).chain([activation_bits.max(8)]);
     let types = widths.map(|b| IntFormat::signed(b).data_type() as i32);
     let (least_opset, least_ir) =
         types.map(tapq::graph::least_versions).fold((13, 0), |a, b| (a.0.max(b.0), a.1.max(b.1)));
-    let (opset, mut ir) = (graph.opset().max(least_opset), graph.model().ir_version.max(least_ir));
-    if opset > graph.opset() {
-        ir = ir.max(crate::ir_for_opset(opset));
-    }
+    let opset = graph.opset().max(least_opset);
+    let needed = least_ir.max(crate::ir_for_opset(opset));
     let limits = &target.onnx;
+    // Exporters often declare a newer IR than the file needs; a runtime's ceiling is a reason not to.
+    let declared = graph.model().ir_version;
+    let raised = if opset > graph.opset() { declared.max(needed) } else { declared.max(least_ir) };
+    let ir = if raised > limits.max_ir { needed } else { raised };
     if opset > limits.max_opset || ir > limits.max_ir {
         let what = format!(
             "the file needs opset {opset} and IR {ir}; {} reads up to opset {} and IR {}",

@@ -13,7 +13,7 @@ use crate::float_passes;
 use std::collections::{BTreeMap, BTreeSet};
 use tapq::engine::{Engine, Options as EngineOptions};
 use tapq::graph::Graph;
-use tapq::plan::{Plan, check_matches};
+use tapq::plan::{Plan, check_matches, check_target};
 use tapq::report::{Fidelity, Report, measure};
 use tapq::samples::{Sample, SampleSet};
 use tapq::target::Target;
@@ -79,6 +79,8 @@ pub fn quantize(mut graph: Graph, options: &Options, progress: &dyn Progress) ->
     let mut analysis = match &options.plan {
         Some(plan) => {
             check_matches(plan, &graph)?;
+            check_target(plan, options.target)?;
+            analyze::check_versions(plan, &graph, options.target)?;
             analyze::Analysis::of_plan(&graph, plan.clone(), options)?
         }
         None => analyze::analyze(&graph, options, progress)?,
