@@ -130,6 +130,31 @@ fn a_quantized_model_is_not_quantized_again() {
     }
 }
 
+/// What a person may write into a plan: each edit is refused with the class and a word of the message.
+#[test]
+fn an_edited_plan_is_held_to_the_target() {
+    let file = cases().into_iter().find(|f| f.ends_with("residual.onnxtxt")).unwrap();
+    let target = Target::named("jetson").unwrap();
+    let plan = run(&graph(&file), &target, Widths::default(), None).unwrap().plan;
+    let check = |edit: &dyn Fn(&mut Plan), code: Code, word: &str| {
+        let mut edited = plan.clone();
+        edit(&mut edited);
+        let error = run(&graph(&file), &target, Widths::default(), Some(edited)).err().unwrap();
+        assert_eq!(error.code(), code, "{error}");
+        assert!(error.to_string().contains(word), "{error}");
+    };
+    check(&|p| p.layers[0].bits = Some(4), Code::Refused, "stem");
+    check(&|p| p.activations[0].zero_point = 3, Code::Refused, "zero point");
+    check(&|p| p.activations[0].signed = false, Code::Refused, "sign");
+    check(&|p| p.activations[0].readers[0].1 = 7, Code::PlanMismatch, "stem");
+    check(&|p| p.activations[0].readers[0].0 = "nobody".into(), Code::PlanMismatch, "nobody");
+    check(&|p| p.layers.push(p.layers[0].clone()), Code::PlanMismatch, "twice");
+    check(&|p| p.layers[0].bias_shift.0.truncate(1), Code::PlanMismatch, "bias_shift");
+    check(&|p| p.ir = 999, Code::PlanMismatch, "IR");
+    check(&|p| p.target_digest = "0".into(), Code::PlanMismatch, "profile");
+    check(&|p| p.model = "0".into(), Code::PlanMismatch, "outside");
+}
+
 /// Tiny weights beside a bias that int32 could not hold at their scale: the bias must survive.
 #[test]
 fn a_bias_that_would_overflow_int32_survives() {

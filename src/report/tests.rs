@@ -251,10 +251,10 @@ fn schema_document_is_complete() {
     assert_eq!(documented, written);
 }
 
+/// Writes examples to the folder TAPQ_LOOK, for eyes; does nothing without it.
 #[test]
-#[ignore = "writes examples to the folder TAPQ_LOOK, for eyes"]
 fn look() {
-    let folder = std::env::var("TAPQ_LOOK").unwrap();
+    let Ok(folder) = std::env::var("TAPQ_LOOK") else { return };
     let folder = std::path::Path::new(&folder);
     for n in [6, 50, 180] {
         std::fs::write(folder.join(format!("index{n}.html")), html(&report(n)).unwrap()).unwrap();

@@ -1,0 +1,21 @@
+"""Loads each quantized model in ONNX Runtime and compares its outputs with ours; see real_client.rs.
+
+Reads a JSON list of {model, input, shape, output} from standard input; `input` and `output` are files of raw
+float32. Prints one line a model: the greatest difference in units of the output's range over 255.
+"""
+import json, sys
+import numpy as np, onnx, onnxruntime as ort
+
+for case in json.load(sys.stdin):
+    onnx.checker.check_model(case["model"], full_check=True)
+    options = ort.SessionOptions()
+    options.log_severity_level = 3
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    session = ort.InferenceSession(case["model"], options, providers=["CPUExecutionProvider"])
+    ort.InferenceSession(case["model"], providers=["CPUExecutionProvider"])  # and with every optimization
+    ours = np.fromfile(case["output"], np.float32)
+    x = np.fromfile(case["input"], np.float32).reshape([-1] + case["shape"])
+    name = session.get_inputs()[0].name
+    theirs = np.concatenate([session.run(None, {name: row[None]})[0].ravel() for row in x])
+    step = (theirs.max() - theirs.min()) / 255
+    print(case["model"], np.abs(ours - theirs).max() / step, flush=True)

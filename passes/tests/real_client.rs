@@ -1,0 +1,112 @@
+//! A real client: what leaves us passes ONNX's checker, loads in ONNX Runtime with and without its optimizations,
+//! and computes there what our simulation says, within one quantization step.
+
+use serde_json::json;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use tapq::engine::{Engine, Options as EngineOptions};
+use tapq::graph::Graph;
+use tapq::onnx;
+use tapq::samples::{Preprocess, SampleSet, Selection, input_specs, load, read_sidecar};
+use tapq::target::{self, Target};
+use tapq_passes::pipeline::{Options, Silent, Widths, quantize};
+
+const NETWORKS: [&str; 3] = ["resnet_digits", "dwcnn_digits", "vit_digits"];
+
+fn has_onnxruntime() -> bool {
+    let found = Command::new("python3").args(["-c", "import onnx, onnxruntime, numpy"]).stderr(Stdio::null()).status();
+    found.is_ok_and(|status| status.success())
+}
+
+fn read(network: &str) -> (Graph, SampleSet) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures").join(network).with_extension("onnx");
+    let (model, external) = onnx::read(&path).unwrap();
+    let graph = Graph::new(model, external);
+    let sidecar = read_sidecar(&path).unwrap().unwrap();
+    let preprocess: Preprocess = sidecar.preprocess.unwrap();
+    let selection = Selection { skip: 0, count: 8, seed: None };
+    let specs = input_specs(&graph, &BTreeMap::new());
+    (graph, load(&sidecar.calib.unwrap(), &specs, &preprocess, &selection).unwrap())
+}
+
+fn write_floats(path: &Path, values: &[f32]) {
+    std::fs::write(path, values.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>()).unwrap();
+}
+
+/// Quantizes, writes the model and what our engine computes with it, and says where.
+fn case(
+    folder: &Path,
+    network: &str,
+    target: &Target,
+    widths: Widths,
+    activation_bits: Option<u32>,
+) -> serde_json::Value {
+    let (graph, samples) = read(network);
+    let options = Options {
+        target,
+        calibration: &samples,
+        held_out: &[],
+        widths,
+        activation_bits,
+        keep_float: BTreeSet::new(),
+        dims: BTreeMap::new(),
+        input_range: None,
+        plan: None,
+        verify: false,
+        fuel: None,
+    };
+    let outcome = quantize(graph, &options, &Silent).unwrap();
+    let stem = format!("{network}.{}.{:?}.{activation_bits:?}", target.name, widths.average);
+    let at = |suffix: &str| -> PathBuf { folder.join(format!("{stem}.{suffix}")) };
+    onnx::write(outcome.graph.model(), outcome.graph.external(), &at("onnx")).unwrap();
+    let engine = Engine::new(&outcome.graph, &[], &EngineOptions::default()).unwrap();
+    let (mut inputs, mut outputs) = (vec![], vec![]);
+    for sample in &samples.samples {
+        inputs.extend_from_slice(sample.inputs[0].1.as_f32().unwrap());
+        outputs.extend_from_slice(engine.run(sample, &mut |_, _| {}).unwrap()[0].as_f32().unwrap());
+    }
+    write_floats(&at("input"), &inputs);
+    write_floats(&at("output"), &outputs);
+    json!({ "model": at("onnx"), "input": at("input"), "output": at("output"), "shape": samples.samples[0].inputs[0].1.dims[1..] })
+}
+
+#[test]
+fn onnx_runtime_computes_what_we_simulate() {
+    if !has_onnxruntime() {
+        println!("skipped: python3 with onnx, onnxruntime and numpy is absent");
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let mut cases = vec![];
+    for network in NETWORKS {
+        for name in target::names() {
+            let target = Target::named(name).unwrap();
+            cases.push(case(folder.path(), network, &target, Widths::default(), None));
+            if let Some(wide) = target.activations.bits.iter().find(|b| **b == 16) {
+                cases.push(case(folder.path(), network, &target, Widths::default(), Some(*wide)));
+            }
+        }
+        let fpga = Target::named("fpga").unwrap();
+        cases.push(case(folder.path(), network, &fpga, Widths { average: Some(4.0), ..Default::default() }, None));
+        cases.push(case(folder.path(), network, &fpga, Widths::default(), Some(3)));
+    }
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/real_client.py");
+    let mut python = Command::new("python3")
+        .arg(script)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    python.stdin.take().unwrap().write_all(json!(cases).to_string().as_bytes()).unwrap();
+    let done = python.wait_with_output().unwrap();
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    let lines = String::from_utf8(done.stdout).unwrap();
+    assert_eq!(lines.lines().count(), cases.len(), "{lines}");
+    for line in lines.lines() {
+        let steps: f64 = line.rsplit(' ').next().unwrap().parse().unwrap();
+        assert!(steps <= 1.0, "{line}");
+    }
+}
