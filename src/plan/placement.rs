@@ -188,6 +188,12 @@ impl<'a> Domain<'a> {
         self.inside[index] && kernel
     }
 
+    /// Whether kernels of this target write integers, so that their results exist in no other form. Elsewhere
+    /// float readers take the float value, which is closer and leaves less for optimizers to move about.
+    fn kernels_store_integers(&self) -> bool {
+        self.target.operators.iter().any(|rule| rule.quantized_output)
+    }
+
     /// Whether `activation` is the only reader of the node's output and runs inside its kernel.
     fn fuses(&self, node: &Node, activation: usize) -> bool {
         let ([output], [result]) = (node.output.as_slice(), self.graph.nodes()[activation].output.as_slice()) else {
@@ -235,7 +241,7 @@ impl<'a> Domain<'a> {
         }
         let output = self.quantized_output(node);
         if self.has_integer_output(index) {
-            site(sites, output).all_readers = true;
+            site(sites, output).all_readers |= self.kernels_store_integers();
         }
         let shared_add = node.op_type == "Add" && self.target.residual_add == ResidualAdd::SharedScale;
         if self.role(node) == Some(Role::SameScale) {

@@ -59,7 +59,67 @@ pub fn rounding_shift(layer: &Layer, channels: usize, float: &[f32], stored: &[f
         let error = |i: usize| f64::from(float[i]) - f64::from(stored[i]);
         (0..fan).map(|i| error(i) * mean[i / kernel]).sum()
     };
-    Shift((0..channels).map(|c| shift(c) as f32).collect())
+    Shift((0..channels).map(|c| legible(shift(c))).collect())
+}
+
+/// Four significant digits: the estimate holds no more, and a person reads the plan.
+fn legible(value: f64) -> f32 {
+    format!("{value:.3e}").parse().unwrap_or(0.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stats::{Backend, Cpu, Request};
+
+    fn conv(dims: &[usize]) -> Layer {
+        Layer {
+            node: 0,
+            name: "conv".into(),
+            op: "Conv".into(),
+            weight: "w".into(),
+            dims: dims.to_vec(),
+            axis: 0,
+            input: "x".into(),
+            bias: None,
+            channelwise: true,
+        }
+    }
+
+    /// One sample whose channel c holds c + 1 everywhere.
+    fn seen(channels: usize) -> ValueObservation {
+        let dims = [1, channels, 2, 2];
+        let values: Vec<f32> = (0..channels * 4).map(|i| (i / 4 + 1) as f32).collect();
+        let request = Request { channel_axis: Some(1), ..Default::default() };
+        let stats = Cpu.tensor(&dims, &values, &request).unwrap();
+        ValueObservation { dims: dims.to_vec(), samples: vec![stats] }
+    }
+
+    #[test]
+    fn weights_each_input_channel_by_its_mean() {
+        let (float, stored) = ([0.5, 0.25, -1.0, 2.0], [0.0, 0.25, -1.5, 1.0]);
+        let shift = rounding_shift(&conv(&[2, 2, 1, 1]), 2, &float, &stored, &seen(2));
+        assert_eq!(shift.0, vec![0.5, 0.5 + 2.0]);
+    }
+
+    #[test]
+    fn depthwise_channels_see_their_own_mean() {
+        let shift = rounding_shift(&conv(&[2, 1, 1, 2]), 2, &[1.0, 1.0, 1.0, 1.0], &[0.0, 0.5, 0.75, 1.0], &seen(2));
+        assert_eq!(shift.0, vec![1.5, 0.5]);
+    }
+
+    #[test]
+    fn means_that_do_not_fit_correct_nothing() {
+        assert!(rounding_shift(&conv(&[2, 2, 1, 1]), 2, &[1.0; 4], &[0.0; 4], &seen(3)).is_empty());
+    }
+
+    #[test]
+    fn survives_yaml() {
+        let shift = Shift(vec![0.0, -1.234e-7, 5.5]);
+        let text = crate::yaml::print(&shift).unwrap();
+        assert_eq!(crate::yaml::parse::<Shift>(&text, "here").unwrap(), shift);
+        assert!(crate::yaml::parse::<Shift>("1.0 nan", "here").is_err());
+    }
 }
 
 fn channel_means(seen: &ValueObservation) -> Vec<f64> {
