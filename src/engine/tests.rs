@@ -23,12 +23,12 @@ fn value(name: &str, dims: &[&str]) -> ValueInfoProto {
     let tensor = value.type_.mut_or_insert_default().mut_tensor_type();
     tensor.elem_type = DataType::FLOAT as i32;
     for dim in dims {
-        let mut proto = crate::onnx::Dimension::default();
-        proto.value = match dim.parse::<i64>() {
+        let value = match dim.parse::<i64>() {
             Ok(n) => Some(dimension::Value::DimValue(n)),
             Err(_) if dim.is_empty() => None,
             Err(_) => Some(dimension::Value::DimParam((*dim).to_owned())),
         };
+        let proto = crate::onnx::Dimension { value, ..Default::default() };
         tensor.shape.mut_or_insert_default().dim.push(proto);
     }
     value

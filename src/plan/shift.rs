@@ -48,7 +48,7 @@ pub fn rounding_shift(layer: &Layer, channels: usize, float: &[f32], stored: &[f
         "Conv" => layer.dims[1],
         _ => fan,
     };
-    if inputs == 0 || means.is_empty() || !means.len().is_multiple_of(inputs) || fan % inputs != 0 {
+    if inputs == 0 || means.is_empty() || !means.len().is_multiple_of(inputs) || !fan.is_multiple_of(inputs) {
         return Shift::default();
     }
     let (groups, kernel) = (means.len() / inputs, fan / inputs);
@@ -65,6 +65,12 @@ pub fn rounding_shift(layer: &Layer, channels: usize, float: &[f32], stored: &[f
 /// Four significant digits: the estimate holds no more, and a person reads the plan.
 fn legible(value: f64) -> f32 {
     format!("{value:.3e}").parse().unwrap_or(0.0)
+}
+
+fn channel_means(seen: &ValueObservation) -> Vec<f64> {
+    let channels = seen.samples.iter().map(|s| s.channels.len()).min().unwrap_or(0);
+    let mean = |c: usize| seen.samples.iter().map(|s| s.channels[c].mean).sum::<f64>() / seen.samples.len() as f64;
+    (0..channels).map(mean).collect()
 }
 
 #[cfg(test)]
@@ -120,10 +126,4 @@ mod tests {
         assert_eq!(crate::yaml::parse::<Shift>(&text, "here").unwrap(), shift);
         assert!(crate::yaml::parse::<Shift>("1.0 nan", "here").is_err());
     }
-}
-
-fn channel_means(seen: &ValueObservation) -> Vec<f64> {
-    let channels = seen.samples.iter().map(|s| s.channels.len()).min().unwrap_or(0);
-    let mean = |c: usize| seen.samples.iter().map(|s| s.channels[c].mean).sum::<f64>() / seen.samples.len() as f64;
-    (0..channels).map(mean).collect()
 }

@@ -72,7 +72,7 @@ fn asymmetric_affine(lo: f32, hi: f32, format: IntFormat, power_of_two: bool) ->
 /// A positive normal scale; all-zero tensors get 1, so that they stay exact.
 fn usable(scale: f32, power_of_two: bool) -> f32 {
     let scale = match scale {
-        s if s == 0.0 => 1.0,
+        0.0 => 1.0,
         s if s.is_finite() => s.max(f32::MIN_POSITIVE),
         _ => f32::MAX / 65536.0,
     };

@@ -103,7 +103,7 @@ impl Points {
         let lo = all().map(|s| reach(s.min)).fold(0.0, f64::min);
         let hi = all().map(|s| reach(s.max)).fold(0.0, f64::max);
         let width = (hi - lo) / BINS as f64;
-        if !(width > 0.0) {
+        if width <= 0.0 || width.is_nan() {
             return None;
         }
         let mut mass = vec![(0.0, 0.0); BINS];

@@ -115,8 +115,7 @@ impl Lanes {
             Ok(chunk) => chunk,
             Err(_) => return,
         };
-        for i in 0..LANES {
-            let v = chunk[i];
+        for (i, &v) in chunk.iter().enumerate() {
             self.min[i] = if v < self.min[i] { v } else { self.min[i] };
             self.max[i] = if v > self.max[i] { v } else { self.max[i] };
             self.zeros[i] += u32::from(v == 0.0);
