@@ -5,25 +5,23 @@
 
 ASSETS holds manifest.yaml, models and labelled samples; TOOLS holds judge.py and peer_ort.py (an independent
 judge and the peer on the same samples). Prints a Markdown table. Cost is user CPU seconds and peak memory of the
-whole command. Needs: pip install onnx onnxruntime numpy pillow pyyaml sympy
+whole command. Needs: pip install onnx onnxruntime numpy pillow pyyaml sympy, and GNU time in /usr/bin/time
 """
-import argparse, collections, json, os, resource, subprocess, sys, tempfile
+import argparse, collections, json, os, subprocess, sys, tempfile
 import yaml
 
 PEER = {"cpu": "u8s8", "jetson": "s8s8"}
 
 
 def cost(command):
-    """User CPU seconds and peak memory in MB of a command."""
-    pid = os.fork()
-    if pid == 0:
-        null = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(null, 1)
-        os.execvp(command[0], command)
-    _, status, usage = os.wait4(pid, 0)
-    if status != 0:
-        sys.exit(f"failed: {' '.join(command)}")
-    return usage.ru_utime, usage.ru_maxrss / 1024
+    """User CPU seconds and peak memory in MB of a command, as GNU time sees it (a fork of ours would inherit our peak)."""
+    with tempfile.NamedTemporaryFile("r") as figures:
+        run = ["/usr/bin/time", "-f", "%U %M", "-o", figures.name] + command
+        done = subprocess.run(run, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        if done.returncode != 0:
+            sys.exit(f"failed: {' '.join(command)}\n{done.stderr}")
+        user, peak = figures.read().split()[-2:]
+    return float(user), int(peak) / 1024
 
 
 def judge(tools, assets, name, path):
