@@ -33,13 +33,21 @@ struct Channels {
 impl Channels {
     fn new(dims: &[usize], axis: Option<usize>) -> Self {
         match axis {
-            Some(a) => Channels { extent: dims[a], inner: dims[a + 1..].iter().product() },
+            Some(a) => Channels { extent: dims[a].max(1), inner: dims[a + 1..].iter().product::<usize>().max(1) },
             None => Channels { extent: 1, inner: dims.iter().product::<usize>().max(1) },
         }
     }
 
-    fn of(self, i: usize) -> usize {
-        i / self.inner.max(1) % self.extent.max(1)
+    /// Calls `visit` with the position and the channel of each of `count` elements; a division for each would
+    /// cost more than the rounding.
+    fn each(self, count: usize, mut visit: impl FnMut(usize, usize)) {
+        let mut at = 0;
+        while at < count {
+            for channel in 0..self.extent {
+                (at..(at + self.inner).min(count)).for_each(|i| visit(i, channel));
+                at += self.inner;
+            }
+        }
     }
 }
 
@@ -67,15 +75,20 @@ pub fn quantize_weight(
             *scale = scale.log2().ceil().clamp(-126.0, 127.0).exp2();
         }
     }
-    let values = weight.iter().enumerate().map(|(i, &w)| round(w, scales[channels.of(i)], format)).collect();
+    let mut values = vec![0; weight.len()];
+    channels.each(weight.len(), |i, c| values[i] = round(weight[i], scales[c], format));
     QuantizedWeight { values, scales }
 }
 
 /// The floats that stored integers mean.
 pub fn dequantize_weight(quantized: &QuantizedWeight, dims: &[usize], axis: Option<usize>) -> Vec<f32> {
     let channels = Channels::new(dims, axis);
-    let scale_of = |i: usize| quantized.scales[if quantized.scales.len() == 1 { 0 } else { channels.of(i) }];
-    quantized.values.iter().enumerate().map(|(i, &q)| q as f32 * scale_of(i)).collect()
+    let mut floats = vec![0.0; quantized.values.len()];
+    let one = quantized.scales.len() == 1;
+    channels.each(floats.len(), |i, c| {
+        floats[i] = quantized.values[i] as f32 * quantized.scales[if one { 0 } else { c }];
+    });
+    floats
 }
 
 fn round(w: f32, scale: f32, format: IntFormat) -> i32 {
@@ -89,10 +102,7 @@ fn steps(format: IntFormat) -> f32 {
 
 fn magnitudes(weight: &[f32], channels: Channels) -> Vec<f32> {
     let mut greatest = vec![0f32; channels.extent];
-    for (i, w) in weight.iter().enumerate() {
-        let c = channels.of(i);
-        greatest[c] = greatest[c].max(w.abs());
-    }
+    channels.each(weight.len(), |i, c| greatest[c] = greatest[c].max(weight[i].abs()));
     greatest
 }
 
@@ -107,9 +117,7 @@ fn scale_for(magnitude: f32, format: IntFormat) -> f32 {
 
 fn mse_scales(weight: &[f32], channels: Channels, format: IntFormat) -> Vec<f32> {
     let mut rows: Vec<Vec<f32>> = vec![Vec::with_capacity(weight.len() / channels.extent.max(1)); channels.extent];
-    for (i, w) in weight.iter().enumerate() {
-        rows[channels.of(i)].push(*w);
-    }
+    channels.each(weight.len(), |i, c| rows[c].push(weight[i]));
     rows.par_iter().map(|row| mse_scale(row, format)).collect()
 }
 
