@@ -54,6 +54,7 @@ pub mod plan;
 pub mod proxy;
 pub mod quant;
 pub mod report;
+pub mod rounding;
 pub mod samples;
 pub mod stats;
 pub mod target;

@@ -16,7 +16,7 @@ use rayon::prelude::*;
 use std::collections::BTreeMap;
 use tapq::graph::{Edit, Graph, Patch};
 use tapq::onnx::{self, DataType};
-use tapq::plan::{Layer, LayerPlan, Plan, weight_layers};
+use tapq::plan::{Layer, LayerPlan, Plan, Rounding, RoundingMethod, weight_layers};
 use tapq::quant::{self, IntFormat, QuantizedWeight, WeightRange};
 use tapq::target::{BiasFormat, Target};
 use tapq::{Code, Context, Error, Result};
@@ -37,12 +37,12 @@ pub fn stored_weight(
     layer: &Layer,
     decision: &LayerPlan,
 ) -> Result<Vec<f32>> {
-    let stored = store(graph, plan, target, &[(layer, decision)])?;
+    let stored = store(graph, plan, target, &[(layer, decision)], &Rounding::default())?;
     Ok(quant::dequantize_weight(&stored.quantized, &layer.dims, stored.axis))
 }
 
 /// Stores the weights of the planned layers as integers.
-pub fn quantize_weights(graph: &Graph, plan: &Plan, target: &Target) -> Result<Option<Patch>> {
+pub fn quantize_weights(graph: &Graph, plan: &Plan, target: &Target, rounding: &Rounding) -> Result<Option<Patch>> {
     let layers = weight_layers(graph);
     let planned: BTreeMap<&str, &LayerPlan> = plan.layers.iter().map(|l| (l.name.as_str(), l)).collect();
     let mut by_weight: BTreeMap<(&str, usize), Vec<(&Layer, &LayerPlan)>> = BTreeMap::new();
@@ -52,7 +52,7 @@ pub fn quantize_weights(graph: &Graph, plan: &Plan, target: &Target) -> Result<O
         }
     }
     let groups: Vec<_> = by_weight.into_values().collect();
-    let stored: Vec<Stored> = groups.par_iter().map(|g| store(graph, plan, target, g)).collect::<Result<_>>()?;
+    let stored: Vec<Stored> = groups.par_iter().map(|g| store(graph, plan, target, g, rounding)).collect::<Result<_>>()?;
     let mut patch = Patch::new();
     for weight in &stored {
         add_weight(graph, weight, target, &mut patch);
@@ -64,7 +64,13 @@ pub fn quantize_weights(graph: &Graph, plan: &Plan, target: &Target) -> Result<O
     Ok(patch.into_option())
 }
 
-fn store<'a>(graph: &Graph, plan: &Plan, target: &Target, group: &[(&'a Layer, &LayerPlan)]) -> Result<Stored<'a>> {
+fn store<'a>(
+    graph: &Graph,
+    plan: &Plan,
+    target: &Target,
+    group: &[(&'a Layer, &LayerPlan)],
+    rounding: &Rounding,
+) -> Result<Stored<'a>> {
     let (first, decision) = group[0];
     let bits = decision.bits.unwrap_or(8);
     let range = decision.range.unwrap_or(WeightRange::Max);
@@ -77,16 +83,24 @@ fn store<'a>(graph: &Graph, plan: &Plan, target: &Target, group: &[(&'a Layer, &
         );
         return Err(Error::new(Code::PlanMismatch, what).help("give both layers the same bits"));
     }
+    let axis = target.per_channel(&first.op).then_some(first.axis);
+    let layers = group.iter().map(|(l, _)| *l).collect();
+    if let Some(found) = rounding.weights.get(&first.weight) {
+        return Ok(Stored { layers, axis, bits, quantized: found.clone() });
+    }
+    if decision.rounding == RoundingMethod::SecondOrder {
+        let what = format!("weight '{}' must be rounded on samples before it can be stored", first.weight);
+        return Err(Error::new(Code::PlanMismatch, what).at(format!("layer '{}'", first.name)));
+    }
     let weight = weight_values(graph, first)?;
     let format = IntFormat { bits, signed: true, narrow: target.weights.narrow_range };
-    let axis = target.per_channel(&first.op).then_some(first.axis);
     let mut floor = vec![];
     for (layer, _) in group.iter().filter(|_| target.bias == BiasFormat::Int32) {
         raise_floor(&mut floor, bias_floor(graph, plan, layer, target)?, axis.is_some() && layer.channelwise);
     }
     let quantized =
         quant::quantize_weight(&weight, &first.dims, axis, format, range, target.weights.power_of_two, &floor);
-    Ok(Stored { layers: group.iter().map(|(l, _)| *l).collect(), axis, bits, quantized })
+    Ok(Stored { layers, axis, bits, quantized })
 }
 
 /// Decodes a layer's weight and refuses what cannot be quantized.
@@ -107,6 +121,15 @@ fn bias_floor(graph: &Graph, plan: &Plan, layer: &Layer, target: &Target) -> Res
         return Ok(vec![]);
     };
     Ok(bias.values.iter().map(|b| quant::least_weight_scale(*b, scale, bias_bits(plan, target))).collect())
+}
+
+/// The least weight scale of each channel (or the one of all) with which the layer's bias fits; empty for none.
+pub fn weight_floor(graph: &Graph, plan: &Plan, layer: &Layer, target: &Target) -> Result<Vec<f32>> {
+    let mut floor = vec![];
+    if target.bias == BiasFormat::Int32 {
+        raise_floor(&mut floor, bias_floor(graph, plan, layer, target)?, target.per_channel(&layer.op) && layer.channelwise);
+    }
+    Ok(floor)
 }
 
 /// Bits of the accumulator that a bias must fit; kernels for activations over 8 bits have the full 32.

@@ -1,7 +1,7 @@
 //! From the lowered graph to a plan of tract for one set of shapes, and its runs.
 
 use super::lower::{Input, Lowered};
-use super::{TapView, depthwise, failure, ops, values};
+use super::{TapView, depthwise, failure, ops, values, walk};
 use crate::array::Array;
 use crate::onnx::{self, DataType, GraphProto, ModelProto, ValueInfoProto};
 use crate::{Code, Error, Result};
@@ -17,12 +17,12 @@ pub(super) struct Template {
 }
 
 /// What messages need after the graph itself is gone.
-struct Names {
-    places: Vec<String>,
-    taps: Vec<String>,
-    inputs: Vec<Input>,
+pub(super) struct Names {
+    pub(super) places: Vec<String>,
+    pub(super) taps: Vec<String>,
+    pub(super) inputs: Vec<Input>,
     /// How many of the outputs were asked for.
-    outputs: usize,
+    pub(super) outputs: usize,
 }
 
 impl Template {
@@ -71,7 +71,8 @@ impl Template {
         typed.declutter().map_err(explain)?;
         typed.optimize().map_err(explain)?;
         let plan = TypedSimplePlan::new(typed).map_err(explain)?;
-        Ok(Plan { plan, names: self.names.clone() })
+        let (last_readers, tap_nodes) = (walk::last_readers(&plan), walk::tap_nodes(&plan, self.names.taps.len()));
+        Ok(Plan { plan, names: self.names.clone(), last_readers, tap_nodes })
     }
 
     fn check_taps(&self, typed: &TypedModel) -> Result<()> {
@@ -132,8 +133,12 @@ fn datum_type(input: &Input) -> Result<DatumType> {
 
 /// A graph compiled for one set of input shapes.
 pub(super) struct Plan {
-    plan: Arc<TypedSimplePlan>,
-    names: Arc<Names>,
+    pub(super) plan: Arc<TypedSimplePlan>,
+    pub(super) names: Arc<Names>,
+    /// For each step the nodes whose values nothing reads later.
+    pub(super) last_readers: Vec<Vec<usize>>,
+    /// The node of each tap.
+    pub(super) tap_nodes: Vec<Option<usize>>,
 }
 
 impl Plan {
@@ -158,7 +163,7 @@ impl Plan {
         found.iter().take(self.names.outputs).map(|tensor| values::to_array(tensor)).collect()
     }
 
-    fn input(&self, array: &Array, input: &Input) -> Result<Tensor> {
+    pub(super) fn input(&self, array: &Array, input: &Input) -> Result<Tensor> {
         let explain = |e: TractError| failure::explain(&e, &self.names.places);
         let tensor = values::to_tensor(array).map_err(explain)?;
         let expected = datum_type(input)?;

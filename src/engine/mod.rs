@@ -17,6 +17,9 @@ mod quantized;
 #[cfg(test)]
 mod tests;
 mod values;
+mod walk;
+
+pub use walk::{Trace, Walk};
 
 use crate::array::Array;
 use crate::graph::Graph;
@@ -89,14 +92,37 @@ impl Engine {
     /// # Errors
     /// [`Code::Samples`] where the sample does not fit the graph's inputs, [`Code::Engine`] where a node fails.
     pub fn run(&self, sample: &Sample, on_tap: &mut dyn FnMut(usize, &TapView)) -> Result<Vec<Array>> {
+        let arrays = self.arrays(sample)?;
+        self.plan(&shapes(&arrays))?.run(&arrays, on_tap)
+    }
+
+    /// Starts a run that stops at taps; the values of the taps in `hold` are kept until they are released.
+    ///
+    /// # Errors
+    /// As [`Engine::run`].
+    pub fn walk(&self, sample: &Sample, hold: &[usize]) -> Result<Walk> {
+        let arrays = self.arrays(sample)?;
+        Walk::new(self.plan(&shapes(&arrays))?, &arrays, hold)
+    }
+
+    /// Runs one sample and remembers every value.
+    ///
+    /// # Errors
+    /// As [`Engine::run`].
+    pub fn trace(&self, sample: &Sample) -> Result<Trace> {
+        let arrays = self.arrays(sample)?;
+        Trace::new(self.plan(&shapes(&arrays))?, &arrays)
+    }
+
+    /// The arrays of a sample in the order of the inputs.
+    fn arrays<'s>(&self, sample: &'s Sample) -> Result<Vec<&'s Array>> {
         let arrays = self.needed().map(|input| input.pick(sample)).collect::<Result<Vec<&Array>>>()?;
         if let Some((name, _)) = sample.inputs.iter().find(|(name, _)| self.inputs.iter().all(|i| i.name != *name)) {
             let known: Vec<&str> = self.inputs.iter().map(|i| i.name.as_str()).collect();
             return Err(Error::new(Code::Samples, format!("the model has no input '{name}'"))
                 .help(format!("its inputs are: {}", known.join(", "))));
         }
-        let shapes: Vec<Vec<usize>> = arrays.iter().map(|a| a.dims.clone()).collect();
-        self.plan(&shapes)?.run(&arrays, on_tap)
+        Ok(arrays)
     }
 
     fn plan(&self, shapes: &Vec<Vec<usize>>) -> Result<Arc<Plan>> {
@@ -122,6 +148,10 @@ impl Engine {
     fn lock(&self) -> std::sync::MutexGuard<'_, Plans> {
         self.plans.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
+}
+
+fn shapes(arrays: &[&Array]) -> Vec<Vec<usize>> {
+    arrays.iter().map(|a| a.dims.clone()).collect()
 }
 
 /// Evaluates `values`, none of which may depend on an input of the graph, in the order asked.

@@ -8,6 +8,7 @@ mod digest;
 mod layers;
 mod placement;
 mod replay;
+mod rounding;
 mod shift;
 
 pub use activations::{InputFacts, plan_activations};
@@ -16,6 +17,7 @@ pub use digest::{layer_digest, model_digest, text_digest};
 pub use layers::{Layer, weight_layers};
 pub use placement::{Placement, Site, place};
 pub use replay::{check_matches, check_target};
+pub use rounding::{Rounding, RoundingError, RoundingMethod};
 pub use shift::{Shift, rounding_shift};
 
 use crate::quant::{Affine, IntFormat, WeightRange};
@@ -107,6 +109,9 @@ pub struct LayerPlan {
     /// How the range of each channel is found.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub range: Option<WeightRange>,
+    /// How its integers are found.
+    #[serde(default, skip_serializing_if = "RoundingMethod::is_nearest")]
+    pub rounding: RoundingMethod,
     /// What is added to the bias, one number an output channel: the mean shift that rounding the weight would cause.
     #[serde(default, skip_serializing_if = "Shift::is_empty")]
     pub bias_shift: Shift,

@@ -12,6 +12,11 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 pub struct Shift(pub Vec<f32>);
 
 impl Shift {
+    /// Four significant digits of each number: an estimate holds no more, and a person reads the plan.
+    pub fn legible(values: Vec<f64>) -> Shift {
+        Shift(values.into_iter().map(four_digits).collect())
+    }
+
     /// Whether there is nothing to add.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -59,11 +64,10 @@ pub fn rounding_shift(layer: &Layer, channels: usize, float: &[f32], stored: &[f
         let error = |i: usize| f64::from(float[i]) - f64::from(stored[i]);
         (0..fan).map(|i| error(i) * mean[i / kernel]).sum()
     };
-    Shift((0..channels).map(|c| legible(shift(c))).collect())
+    Shift::legible((0..channels).map(shift).collect())
 }
 
-/// Four significant digits: the estimate holds no more, and a person reads the plan.
-fn legible(value: f64) -> f32 {
+fn four_digits(value: f64) -> f32 {
     format!("{value:.3e}").parse().unwrap_or(0.0)
 }
 

@@ -3,29 +3,10 @@
 //! X has one row per output position and one column per weight of an output channel, in the order of the
 //! weight tensor. For a linear layer rows are positions and columns input features.
 
+use super::patches::{Patches, Tile, misfit};
 use crate::{Code, Error, Result};
 use ndarray::linalg::general_mat_mul;
-use ndarray::{ArrayView2, ArrayViewMut2};
-
-/// How a layer cuts its input into rows.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Patches {
-    /// The last axis holds the features (MatMul, Gemm without transA).
-    Last,
-    /// 2-D convolution patches of an NCHW input; 1-D convolutions have height 1.
-    Conv {
-        /// Kernel height and width.
-        kernel: [usize; 2],
-        /// Strides.
-        stride: [usize; 2],
-        /// Dilations.
-        dilation: [usize; 2],
-        /// Top, left, bottom, right.
-        pads: [usize; 4],
-        /// Groups.
-        groups: usize,
-    },
-}
+use ndarray::{ArrayView2, ArrayViewMut2, s};
 
 /// A Gram matrix to accumulate.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,24 +30,103 @@ pub struct Gram {
     pub data: Vec<f32>,
     /// `groups` x `size` column sums.
     pub sums: Vec<f64>,
+    /// Moments of some columns of each sample that was merged: what says how far the sum can be trusted.
+    pub samples: Vec<SampleMoments>,
 }
 
-/// Rows of X that are materialised at a time: bounds memory and stays in cache.
-const TILE: usize = 256;
+/// Second moments and means of a few columns of one sample.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct SampleMoments {
+    /// By group: as many rows as columns are kept, row-major.
+    moments: Vec<f32>,
+    /// By group: one a column.
+    means: Vec<f64>,
+}
+
+/// Columns of each group whose moments are kept sample by sample.
+const KEPT: usize = 128;
+
+/// Sum over samples of R'X and of the rows of R, where R has one row per output position and one column per output
+/// channel: what is left to explain of a layer's output, against what the layer sees.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Cross {
+    /// Channels x columns of X, row-major; a grouped convolution's channels see the columns of their group.
+    pub data: Vec<f32>,
+    /// One sum a channel.
+    pub sums: Vec<f64>,
+}
+
+impl Cross {
+    /// Adds another sum of the same layer.
+    pub fn merge(&mut self, other: &Cross) {
+        if self.data.is_empty() {
+            return self.clone_from(other);
+        }
+        self.data.iter_mut().zip(&other.data).for_each(|(a, b)| *a += b);
+        self.sums.iter_mut().zip(&other.sums).for_each(|(a, b)| *a += b);
+    }
+}
 
 impl Gram {
     /// Adds the rows of one tensor.
     pub fn add(&mut self, dims: &[usize], values: &[f32], request: &GramRequest) -> Result<()> {
-        match &request.patches {
-            Patches::Last => {
-                let size = dims.last().copied().unwrap_or(0);
-                self.prepare(size, 1)?;
-                values.chunks(size.max(1) * TILE).for_each(|tile| self.add_tile(0, tile));
-                self.rows += (values.len() / size.max(1)) as u64;
-                Ok(())
-            }
-            Patches::Conv { .. } => self.add_conv(dims, values, &request.patches),
+        self.prepare(dims, &request.patches)?;
+        let extent = request.patches.each_tile(dims, values, &mut |tile| {
+            self.add_tile(&tile);
+            Ok(())
+        })?;
+        self.rows += (extent.batch * extent.positions) as u64;
+        Ok(())
+    }
+
+    /// Adds the rows of one tensor, and to `cross` their products with `residual`, a tensor in the layout of the
+    /// layer's output of `channels` channels.
+    pub fn add_with(
+        &mut self,
+        dims: &[usize],
+        values: &[f32],
+        patches: &Patches,
+        (residual, channels): (&[f32], usize),
+        cross: &mut Cross,
+    ) -> Result<()> {
+        self.prepare(dims, patches)?;
+        let extent = patches.extent(dims)?;
+        let fits = residual.len() == extent.batch * channels * extent.positions && channels.is_multiple_of(extent.groups.max(1));
+        if !fits {
+            return Err(misfit());
         }
+        if cross.data.is_empty() {
+            *cross = Cross { data: vec![0.0; channels * extent.size], sums: vec![0.0; channels] };
+        }
+        let each = channels / extent.groups.max(1);
+        patches.each_tile(dims, values, &mut |tile| {
+            self.add_tile(&tile);
+            let rows = tile.group * each..(tile.group + 1) * each;
+            let part = match patches {
+                Patches::Last => {
+                    let part = &residual[tile.positions.start * channels..tile.positions.end * channels];
+                    ArrayView2::from_shape((tile.positions.len(), channels), part).map(ArrayView2::reversed_axes)
+                }
+                Patches::Conv { .. } => {
+                    let start = (tile.image * channels + rows.start) * extent.positions;
+                    let whole = ArrayView2::from_shape(
+                        (each, extent.positions),
+                        &residual[start..start + each * extent.positions],
+                    );
+                    whole.map(|w| w.slice_move(s![.., tile.positions.clone()]))
+                }
+            };
+            let part = part.map_err(|_| misfit())?;
+            let data = &mut cross.data[rows.start * extent.size..rows.end * extent.size];
+            let mut into = ArrayViewMut2::from_shape((each, extent.size), data).map_err(|_| misfit())?;
+            general_mat_mul(1.0, &part, &tile.columns.t(), 1.0, &mut into);
+            for (sum, line) in cross.sums[rows].iter_mut().zip(part.rows()) {
+                *sum += line.iter().map(|v| f64::from(*v)).sum::<f64>();
+            }
+            Ok(())
+        })?;
+        self.rows += (extent.batch * extent.positions) as u64;
+        Ok(())
     }
 
     /// Adds another sum of the same layer.
@@ -74,7 +134,11 @@ impl Gram {
         if other.size == 0 {
             return Ok(());
         }
-        self.prepare(other.size, other.groups)?;
+        self.allocate(other.size, other.groups)?;
+        match other.samples.is_empty() {
+            true => self.samples.push(other.moments()),
+            false => self.samples.extend(other.samples.iter().cloned()),
+        }
         self.rows += other.rows;
         self.data.iter_mut().zip(&other.data).for_each(|(a, b)| *a += b);
         self.sums.iter_mut().zip(&other.sums).for_each(|(a, b)| *a += b);
@@ -86,10 +150,67 @@ impl Gram {
         &self.data[g * self.size * self.size..(g + 1) * self.size * self.size]
     }
 
-    fn prepare(&mut self, size: usize, groups: usize) -> Result<()> {
+    /// Column means of one group.
+    pub fn means(&self, g: usize) -> impl Iterator<Item = f64> + '_ {
+        let rows = self.rows.max(1) as f64;
+        self.sums[g * self.size..(g + 1) * self.size].iter().map(move |s| s / rows)
+    }
+
+    /// The share of the off-diagonal elements that should be dropped because they are noise of few samples, 0 to 1:
+    /// their summed variance over samples against their summed squares (Schäfer and Strimmer, "A shrinkage approach
+    /// to large-scale covariance matrix estimation", 2005, target D). 1 with fewer than two samples.
+    pub fn shrinkage(&self, g: usize, centred: bool) -> f64 {
+        let (kept, count) = (self.kept(), self.samples.len());
+        if count < 2 {
+            return 1.0;
+        }
+        let all: Vec<f64> = self.means(g).collect();
+        let mean = |i: usize| if centred { all[i * self.step()] } else { 0.0 };
+        let (mut spread, mut squares) = (0.0, 0.0);
+        for (i, j) in (0..kept).flat_map(|i| (0..i).map(move |j| (i, j))) {
+            let of_sample = |s: &SampleMoments| {
+                let (a, b) = (s.means[g * kept + i], s.means[g * kept + j]);
+                let moment = f64::from(s.moments[(g * kept + i) * kept + j]);
+                moment - mean(i) * b - a * mean(j) + mean(i) * mean(j)
+            };
+            let (sum, square) = self.samples.iter().map(of_sample).fold((0.0, 0.0), |a, v| (a.0 + v, a.1 + v * v));
+            let average = sum / count as f64;
+            spread += (square / count as f64 - average * average).max(0.0) / (count - 1) as f64;
+            squares += average * average;
+        }
+        if squares > 0.0 { (spread / squares).min(1.0) } else { 0.0 }
+    }
+
+    fn kept(&self) -> usize {
+        self.size.min(KEPT)
+    }
+
+    /// Distance of the kept columns.
+    fn step(&self) -> usize {
+        self.size / self.kept().max(1)
+    }
+
+    /// What is kept of a sample.
+    fn moments(&self) -> SampleMoments {
+        let (kept, step, n) = (self.kept(), self.step(), self.size);
+        let rows = self.rows.max(1) as f64;
+        let columns = || (0..self.groups).flat_map(move |g| (0..kept).map(move |i| (g, i * step)));
+        let row = |(g, i): (usize, usize)| (0..kept).map(move |j| (f64::from(self.group(g)[i * n + j * step]) / rows) as f32);
+        SampleMoments {
+            moments: columns().flat_map(row).collect(),
+            means: columns().map(|(g, i)| self.sums[g * n + i] / rows).collect(),
+        }
+    }
+
+    fn prepare(&mut self, dims: &[usize], patches: &Patches) -> Result<()> {
+        let extent = patches.extent(dims)?;
+        self.allocate(extent.size, extent.groups)
+    }
+
+    fn allocate(&mut self, size: usize, groups: usize) -> Result<()> {
         if self.data.is_empty() {
-            *self =
-                Gram { size, groups, rows: 0, data: vec![0.0; groups * size * size], sums: vec![0.0; groups * size] };
+            let (data, sums) = (vec![0.0; groups * size * size], vec![0.0; groups * size]);
+            *self = Gram { size, groups, data, sums, ..Default::default() };
         }
         match self.size == size && self.groups == groups {
             true => Ok(()),
@@ -99,83 +220,34 @@ impl Gram {
         }
     }
 
-    fn add_tile(&mut self, group: usize, tile: &[f32]) {
-        let n = self.size;
-        let rows = tile.len() / n.max(1);
-        let into = &mut self.data[group * n * n..(group + 1) * n * n];
-        gemm_transposed(tile, rows, n, into);
-        let sums = &mut self.sums[group * n..(group + 1) * n];
-        for row in tile.chunks_exact(n.max(1)) {
-            sums.iter_mut().zip(row).for_each(|(s, v)| *s += f64::from(*v));
+    fn add_tile(&mut self, tile: &Tile) {
+        let (n, g) = (self.size, tile.group);
+        let into = &mut self.data[g * n * n..(g + 1) * n * n];
+        if let Ok(mut into) = ArrayViewMut2::from_shape((n, n), into) {
+            general_mat_mul(1.0, &tile.columns, &tile.columns.t(), 1.0, &mut into);
         }
-    }
-
-    fn add_conv(&mut self, dims: &[usize], values: &[f32], patches: &Patches) -> Result<()> {
-        let Patches::Conv { kernel, stride, dilation, pads, groups } = patches else { return Ok(()) };
-        let (batch, channels, height, width) = match *dims {
-            [n, c, l] => (n, c, 1, l),
-            [n, c, h, w] => (n, c, h, w),
-            _ => return Err(Error::new(Code::Engine, format!("a convolution reads a tensor of shape {dims:?}"))),
-        };
-        let fan = channels / (*groups).max(1);
-        let out = |extent: usize, axis: usize| {
-            let reach = dilation[axis] * (kernel[axis] - 1) + 1;
-            (extent + pads[axis] + pads[axis + 2]).checked_sub(reach).map_or(0, |r| r / stride[axis] + 1)
-        };
-        let (rows_out, cols_out) = (out(height, 0), out(width, 1));
-        self.prepare(fan * kernel[0] * kernel[1], *groups)?;
-        let plane = height * width;
-        let geometry = Geometry { kernel: *kernel, stride: *stride, dilation: *dilation, pads: *pads, height, width };
-        let mut tile = Vec::with_capacity(TILE * self.size);
-        for image in 0..batch {
-            for g in 0..*groups {
-                let start = (image * channels + g * fan) * plane;
-                let input = &values[start..start + fan * plane];
-                for position in 0..rows_out * cols_out {
-                    geometry.push_patch(input, fan, position / cols_out, position % cols_out, &mut tile);
-                    if tile.len() == TILE * self.size {
-                        self.add_tile(g, &tile);
-                        tile.clear();
-                    }
-                }
-                self.add_tile(g, &tile);
-                tile.clear();
-            }
-        }
-        self.rows += (batch * rows_out * cols_out) as u64;
-        Ok(())
-    }
-}
-
-struct Geometry {
-    kernel: [usize; 2],
-    stride: [usize; 2],
-    dilation: [usize; 2],
-    pads: [usize; 4],
-    height: usize,
-    width: usize,
-}
-
-impl Geometry {
-    fn push_patch(&self, input: &[f32], channels: usize, row: usize, column: usize, into: &mut Vec<f32>) {
-        for c in 0..channels {
-            let plane = &input[c * self.height * self.width..(c + 1) * self.height * self.width];
-            for i in 0..self.kernel[0] {
-                let y = (row * self.stride[0] + i * self.dilation[0]).wrapping_sub(self.pads[0]);
-                for j in 0..self.kernel[1] {
-                    let x = (column * self.stride[1] + j * self.dilation[1]).wrapping_sub(self.pads[1]);
-                    into.push(if y < self.height && x < self.width { plane[y * self.width + x] } else { 0.0 });
+        let sums = &mut self.sums[g * n..(g + 1) * n];
+        match tile.columns.is_standard_layout() || tile.columns.strides()[1] == 1 {
+            true => sums.iter_mut().zip(tile.columns.rows()).for_each(|(s, line)| *s += total(line.to_slice().unwrap_or(&[]))),
+            false => {
+                for row in tile.columns.columns() {
+                    sums.iter_mut().zip(row).for_each(|(s, v)| *s += f64::from(*v));
                 }
             }
         }
     }
 }
 
-/// `into += x' x` for a row-major `rows` x `n` tile.
-fn gemm_transposed(x: &[f32], rows: usize, n: usize, into: &mut [f32]) {
-    let tile = ArrayView2::from_shape((rows, n), &x[..rows * n]);
-    let sum = ArrayViewMut2::from_shape((n, n), into);
-    if let (Ok(tile), Ok(mut sum)) = (tile, sum) {
-        general_mat_mul(1.0, &tile.t(), &tile, 1.0, &mut sum);
-    }
+/// Sum in short f32 runs, each short enough that rounding stays below 1e-6.
+fn total(line: &[f32]) -> f64 {
+    let run = |run: &[f32]| {
+        let mut lanes = [0f32; 8];
+        let mut chunks = run.chunks_exact(8);
+        for chunk in &mut chunks {
+            lanes.iter_mut().zip(chunk).for_each(|(a, b)| *a += b);
+        }
+        let rest: f32 = chunks.remainder().iter().sum();
+        lanes.iter().map(|v| f64::from(*v)).sum::<f64>() + f64::from(rest)
+    };
+    line.chunks(64).map(run).sum()
 }

@@ -7,12 +7,14 @@ mod cpu;
 mod gram;
 mod histogram;
 mod observe;
+mod patches;
 #[cfg(test)]
 mod tests;
 
 pub use cpu::Cpu;
-pub use gram::{Gram, GramRequest, Patches};
+pub use gram::{Cross, Gram, GramRequest};
 pub use histogram::Histogram;
+pub use patches::{Extent, Patches, Tile};
 pub use observe::{Observation, ValueObservation, observe};
 
 use crate::Result;

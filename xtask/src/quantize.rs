@@ -9,7 +9,7 @@ use tapq::plan::Plan;
 use tapq::report::{self, Report};
 use tapq::target::Target;
 use tapq::{Code, Error, Result, onnx};
-use tapq_passes::pipeline::{self, Options, Outcome, Widths};
+use tapq_passes::pipeline::{self, Effort, Options, Outcome, Widths};
 
 /// Held-out samples that fidelity is measured on, where the source has more than calibration takes.
 const VERIFY_SAMPLES: usize = 4;
@@ -57,6 +57,29 @@ pub struct Args {
     pub fuel: Option<usize>,
 }
 
+/// How much time a better file may take.
+#[derive(clap::ValueEnum, Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum EffortArg {
+    /// Seconds: widths from one measurement of each layer, 8-bit weights rounded to the nearest
+    #[default]
+    Fast,
+    /// Tens of seconds: every weight rounded with regard to its input, the choice searched and compared
+    Balanced,
+    /// Minutes: a longer search
+    Best,
+}
+
+impl EffortArg {
+    /// As the pipeline calls it.
+    pub fn effort(self) -> Effort {
+        match self {
+            EffortArg::Fast => Effort::Fast,
+            EffortArg::Balanced => Effort::Balanced,
+            EffortArg::Best => Effort::Best,
+        }
+    }
+}
+
 /// What widths are asked for.
 #[derive(clap::Args, Clone, Default)]
 pub struct ChoiceArgs {
@@ -75,6 +98,9 @@ pub struct ChoiceArgs {
     /// Width of activations [default: the target's]
     #[arg(long, value_name = "B")]
     pub act_bits: Option<u32>,
+    /// How much time a better file may take
+    #[arg(long, value_enum, default_value_t = EffortArg::Fast)]
+    pub effort: EffortArg,
     /// Leave this layer in float (repeatable)
     #[arg(long, value_name = "NODE")]
     pub keep_float: Vec<String>,
@@ -125,6 +151,7 @@ impl Job<'_> {
             held_out: held_out.as_ref().map_or(&[], |s| &s.samples),
             widths: self.choice.widths(),
             activation_bits: self.choice.act_bits,
+            effort: self.choice.effort.effort(),
             keep_float: self.choice.keep_float.iter().cloned().collect::<BTreeSet<String>>(),
             dims,
             input_range,

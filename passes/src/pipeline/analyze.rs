@@ -2,7 +2,7 @@
 
 use super::budget::{Unit, problem};
 use super::summarize::layer_results;
-use super::{Options, Progress};
+use super::{Effort, Options, Progress, sequential};
 use crate::quantize_weights::stored_weight;
 use rayon::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,7 +11,7 @@ use tapq::engine::{Engine, Options as EngineOptions};
 use tapq::graph::Graph;
 use tapq::onnx;
 use tapq::plan::{
-    self, AllocationRecord, Calibration, Layer, LayerPlan, PLAN_SCHEMA, Placement, Plan, layer_digest, model_digest,
+    self, AllocationRecord, Calibration, Layer, LayerPlan, PLAN_SCHEMA, Placement, Plan, Rounding, RoundingMethod, layer_digest, model_digest,
     place, plan_activations,
 };
 use tapq::proxy::{self, LayerData, Sensitivity};
@@ -95,6 +95,7 @@ pub fn analyze(graph: &Graph, options: &Options, progress: &dyn Progress) -> Res
         layers,
         activations,
     };
+    ask_for_second_order(graph, &mut plan, options);
     correct_biases(graph, target, &mut plan, &requests, &seen)?;
     let measured = requests.iter().zip(&seen.values).filter(|(r, _)| !r.only_tap);
     let extremes = measured.map(|(r, v)| (r.value.clone(), extremes(v))).collect();
@@ -139,7 +140,7 @@ fn check_weights(graph: &Graph, placement: &Placement) -> Result<()> {
 }
 
 /// Fan-in up to which a layer's Gram matrix is kept (64 MB); wider layers are scored by weight error.
-const MOST_GRAM_COLUMNS: usize = 4096;
+pub const MOST_GRAM_COLUMNS: usize = 4096;
 
 /// One request a site; Gram matrices of the layers that read it, if a choice needs them.
 fn requests(graph: &Graph, placement: &Placement, grams: bool) -> Vec<Request> {
@@ -315,6 +316,7 @@ fn layer_plans(graph: &Graph, widths: &BTreeMap<String, Option<u32>>, options: &
             digest: layer_digest(graph, layer)?,
             bits,
             range: bits.map(proxy::range_rule),
+            rounding: RoundingMethod::Nearest,
             bias_shift: plan::Shift::default(),
             because: because(layer, widths, options),
         })
@@ -336,6 +338,39 @@ fn because(layer: &Layer, widths: &BTreeMap<String, Option<u32>>, options: &Opti
     }
 }
 
+/// Layers below 8 bits are rounded with regard to their input, and then those at 8 bits beside them, too.
+fn ask_for_second_order(graph: &Graph, plan: &mut Plan, options: &Options) {
+    let narrow = plan.layers.iter().any(|l| l.bits.is_some_and(|b| b < 8));
+    if !narrow && options.effort == Effort::Fast {
+        return;
+    }
+    let layers = plan::weight_layers(graph);
+    for decision in &mut plan.layers {
+        let layer = layers.iter().find(|l| l.name == decision.name);
+        if layer.zip(decision.bits).is_some_and(|(l, b)| sequential::takes_second_order(graph, l, b)) {
+            decision.rounding = RoundingMethod::SecondOrder;
+        }
+    }
+}
+
+/// Rounds the weights that the plan wants rounded with regard to their input, and completes the plan's biases.
+pub fn round(graph: &Graph, plan: &mut Plan, options: &Options, progress: &dyn Progress) -> Result<Rounding> {
+    if plan.layers.iter().all(|l| l.rounding == RoundingMethod::Nearest) {
+        return Ok(Rounding::default());
+    }
+    let digest = options.calibration.digest();
+    if plan.calibration.digest != digest {
+        let what = format!(
+            "the plan rounds weights with regard to samples of digest {}, those given have {digest}",
+            plan.calibration.digest
+        );
+        return Err(Error::new(Code::PlanMismatch, what).help("give the samples that the plan was made from"));
+    }
+    let rounding = sequential::round_sequentially(graph, plan, options, &options.calibration.samples, progress)?;
+    sequential::write_shifts(plan, &rounding.shifts);
+    Ok(rounding)
+}
+
 /// Fills in what each layer's bias must take back of the rounding of its weight.
 fn correct_biases(
     graph: &Graph,
@@ -346,7 +381,8 @@ fn correct_biases(
 ) -> Result<()> {
     let layers = plan::weight_layers(graph);
     let shift = |layer: &Layer| -> Result<plan::Shift> {
-        let decision = plan.layers.iter().find(|d| d.name == layer.name && d.bits.is_some());
+        let nearest = |d: &&LayerPlan| d.bits.is_some() && d.rounding == RoundingMethod::Nearest;
+        let decision = plan.layers.iter().find(|d| d.name == layer.name).filter(nearest);
         let fits = |r: &Request| r.value == layer.input && r.channel_axis == Some(channel_axis(layer));
         let observed = requests.iter().position(fits).map(|i| &seen.values[i]);
         let (Some(decision), Some(observed), true) = (decision, observed, layer.takes_bias(graph)) else {

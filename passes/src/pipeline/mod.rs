@@ -3,6 +3,7 @@
 mod analyze;
 mod budget;
 mod rewrite;
+mod sequential;
 mod summarize;
 
 pub use budget::Widths;
@@ -33,6 +34,8 @@ pub struct Options<'a> {
     pub activation_bits: Option<u32>,
     /// Layers that stay in float.
     pub keep_float: BTreeSet<String>,
+    /// How much time a better file may take.
+    pub effort: Effort,
     /// Values of symbolic dimensions.
     pub dims: BTreeMap<String, usize>,
     /// Bounds of the network input that preprocessing implies.
@@ -43,6 +46,18 @@ pub struct Options<'a> {
     pub verify: bool,
     /// Stop after this many patches, to find the one that breaks something.
     pub fuel: Option<usize>,
+}
+
+/// How much time a better file may take.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Effort {
+    /// Seconds: widths from one measurement of each layer, 8-bit weights rounded to the nearest.
+    #[default]
+    Fast,
+    /// Tens of seconds: every weight is rounded with regard to its input, the choice is searched and compared.
+    Balanced,
+    /// Minutes: a longer search.
+    Best,
 }
 
 /// What a caller hears while the pipeline runs; ticks come from several threads.
@@ -86,8 +101,9 @@ pub fn quantize(mut graph: Graph, options: &Options, progress: &dyn Progress) ->
         None => analyze::analyze(&graph, options, progress)?,
     };
     let layers = summarize::facts(&graph);
+    let rounding = analyze::round(&graph, &mut analysis.plan, options, progress)?;
     // The float graph ends here: its weights need not be in memory beside those of two engines.
-    let quantized = rewrite(graph, &analysis.plan, options.target, &mut driver)?;
+    let quantized = rewrite(graph, &analysis.plan, &rounding, options.target, &mut driver)?;
     let fidelity = match analysis.observed.take().filter(|_| options.verify) {
         Some(observed) => Some(verify(observed, &quantized, options, progress)?),
         None => None,

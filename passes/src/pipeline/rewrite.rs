@@ -8,17 +8,19 @@ use crate::tag::tag;
 use crate::upgrade_opset::upgrade_opset;
 use tapq::Result;
 use tapq::graph::{Edit, Graph, Patch};
-use tapq::plan::Plan;
+use tapq::plan::{Plan, Rounding};
 use tapq::target::Target;
 
 /// Writes the plan into the graph.
-pub fn rewrite(mut graph: Graph, plan: &Plan, target: &Target, driver: &mut Driver) -> Result<Graph> {
-    if plan.opset > graph.opset() {
-        let patch = upgrade_opset(&graph, plan.opset)?;
-        driver.apply(&mut graph, "upgrade-opset", patch)?;
-    }
-    driver.apply(&mut graph, "raise-ir", raise_ir(plan))?;
-    if let Some(patch) = quantize_weights(&graph, plan, target)? {
+pub fn rewrite(
+    mut graph: Graph,
+    plan: &Plan,
+    rounding: &Rounding,
+    target: &Target,
+    driver: &mut Driver,
+) -> Result<Graph> {
+    prepare(&mut graph, plan, driver)?;
+    if let Some(patch) = quantize_weights(&graph, plan, target, rounding)? {
         driver.apply(&mut graph, "quantize-weights", patch)?;
     }
     if let Some(patch) = insert_qdq(&graph, plan, target)? {
@@ -27,6 +29,15 @@ pub fn rewrite(mut graph: Graph, plan: &Plan, target: &Target, driver: &mut Driv
     driver.apply(&mut graph, "tag", tag(plan)?)?;
     driver.run(&mut graph, &[&Prune])?;
     Ok(graph)
+}
+
+/// Raises opset and IR to what the plan's types need.
+pub fn prepare(graph: &mut Graph, plan: &Plan, driver: &mut Driver) -> Result<()> {
+    if plan.opset > graph.opset() {
+        let patch = upgrade_opset(graph, plan.opset)?;
+        driver.apply(graph, "upgrade-opset", patch)?;
+    }
+    driver.apply(graph, "raise-ir", raise_ir(plan))
 }
 
 fn raise_ir(plan: &Plan) -> Patch {

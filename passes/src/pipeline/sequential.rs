@@ -1,0 +1,282 @@
+//! Second-order rounding of a whole network, layer by layer in execution order.
+//!
+//! Two networks walk side by side on every sample: the float one, and one whose activations are quantized and whose
+//! layers so far are rounded. At each layer both stop. What the second one sees there, and how far its output is off
+//! with the layer's float weight, are the moments that the weight is rounded with; the rounded layer's output then
+//! takes the place of the float weight's, and the walk goes on. So every layer answers for what those before it did.
+
+use super::rewrite::prepare;
+use super::{Options, Progress};
+use crate::driver::Driver;
+use crate::insert_qdq::insert_qdq;
+use crate::quantize_weights::{weight_floor, quantize_weights};
+use rayon::prelude::*;
+use std::collections::{BTreeMap, BTreeSet};
+use tapq::engine::{Engine, Options as EngineOptions, Walk};
+use tapq::graph::Graph;
+use tapq::onnx;
+use tapq::plan::{Layer, LayerPlan, Plan, Rounding, RoundingMethod, Shift, weight_layers};
+use tapq::quant::IntFormat;
+use tapq::rounding::{Grid, Layer as Prepared, Upstream};
+use tapq::samples::Sample;
+use tapq::stats::{Cross, Gram, Patches};
+use tapq::target::Target;
+use tapq::{Code, Error, Result};
+
+/// Samples that walk at most: each keeps its live activations in memory.
+const MOST_WALKS: usize = 32;
+/// Samples whose moments exist at the same time. A constant, so that sums do not depend on thread count.
+const WAVE: usize = 4;
+/// Share of the upstream error that a layer makes good.
+const SHARE: f64 = 0.5;
+
+/// Whether this layer's weight can be rounded with regard to its input.
+pub fn takes_second_order(graph: &Graph, layer: &Layer, bits: u32) -> bool {
+    bits <= 8 && layer.channelwise && layer.patches(graph).is_some() && layer.fan_in() <= super::analyze::MOST_GRAM_COLUMNS
+}
+
+/// A layer on its way.
+struct Stop<'a> {
+    layer: Layer,
+    decision: &'a LayerPlan,
+    patches: Patches,
+    /// Taps of the network with quantized activations.
+    input: usize,
+    output: usize,
+    /// Tap of the float network.
+    float: usize,
+}
+
+struct Pair {
+    float: Walk,
+    active: Walk,
+}
+
+/// Rounds the layers of `plan` that ask for it; the others are rounded to the nearest in the same network.
+pub fn round_sequentially(
+    graph: &Graph,
+    plan: &Plan,
+    options: &Options,
+    samples: &[Sample],
+    progress: &dyn Progress,
+) -> Result<Rounding> {
+    let target = options.target;
+    let active = quantize_activations(graph, plan, target)?;
+    let mut taps = Taps::default();
+    let stops = stops(graph, &active, plan, &mut taps)?;
+    if stops.is_empty() {
+        return Ok(Rounding::default());
+    }
+    let engine_options = EngineOptions { dims: options.dims.clone() };
+    let float = Engine::new(graph, &taps.float, &engine_options)?;
+    let quantized = Engine::new(&active, &taps.active, &engine_options)?;
+    let holds: Vec<usize> = stops.iter().map(|s| s.input).collect();
+    let all: Vec<usize> = (0..taps.float.len()).collect();
+    let start = |sample: &Sample| {
+        Ok(Pair { float: float.walk(sample, &all)?, active: quantized.walk(sample, &holds)? })
+    };
+    let mut pairs: Vec<Pair> = samples.iter().take(MOST_WALKS).map(start).collect::<Result<_>>()?;
+    progress.stage("round", stops.len());
+    let mut rounding = Rounding::default();
+    let mut left: BTreeSet<usize> = (0..stops.len()).collect();
+    while let Some(next) = next_stop(&mut pairs, &stops)? {
+        let stop = &stops[next];
+        left.remove(&next);
+        let (gram, cross) = moments(&mut pairs, stop)?;
+        let correction = round_layer(graph, plan, target, stop, &gram, &cross, &mut rounding)?;
+        let needed = left.iter().any(|l| stops[*l].input == stop.input);
+        pairs.par_iter_mut().try_for_each(|pair| pair.settle(stop, &correction, needed))?;
+        progress.tick();
+    }
+    match left.first() {
+        None => Ok(rounding),
+        Some(l) => Err(Error::new(Code::Engine, "the layer was not reached by the run").at(stops[*l].layer.name.clone())),
+    }
+}
+
+/// The graph with quantized activations; layers that are not rounded here have their quantized weights, too.
+fn quantize_activations(graph: &Graph, plan: &Plan, target: &Target) -> Result<Graph> {
+    let mut active = graph.clone();
+    let mut driver = Driver::new(None);
+    prepare(&mut active, plan, &mut driver)?;
+    let mut others = plan.clone();
+    for layer in others.layers.iter_mut().filter(|l| l.rounding == RoundingMethod::SecondOrder) {
+        layer.bits = None;
+    }
+    if let Some(patch) = quantize_weights(&active, &others, target, &Rounding::default())? {
+        driver.apply(&mut active, "quantize-weights", patch)?;
+    }
+    if let Some(patch) = insert_qdq(&active, plan, target)? {
+        driver.apply(&mut active, "insert-qdq", patch)?;
+    }
+    Ok(active)
+}
+
+/// Values that the two networks are tapped at.
+#[derive(Default)]
+struct Taps {
+    float: Vec<String>,
+    active: Vec<String>,
+}
+
+fn tap(taps: &mut Vec<String>, value: &str) -> usize {
+    taps.iter().position(|t| t == value).unwrap_or_else(|| {
+        taps.push(value.to_owned());
+        taps.len() - 1
+    })
+}
+
+fn stops<'a>(graph: &Graph, active: &Graph, plan: &'a Plan, taps: &mut Taps) -> Result<Vec<Stop<'a>>> {
+    let layers = weight_layers(graph);
+    let of = |d: &&LayerPlan| d.bits.is_some() && d.rounding == RoundingMethod::SecondOrder;
+    let mut stops = vec![];
+    for decision in plan.layers.iter().filter(of) {
+        let node = active.nodes().iter().find(|n| n.name == decision.name);
+        let layer = layers.iter().find(|l| l.name == decision.name);
+        let (Some(node), Some(layer)) = (node, layer) else { continue };
+        let Some(patches) = layer.patches(graph) else {
+            return Err(Error::new(Code::PlanMismatch, "second-order rounding is not defined for this layer")
+                .at(format!("layer '{}'", decision.name)));
+        };
+        stops.push(Stop {
+            decision,
+            patches,
+            input: tap(&mut taps.active, &node.input[0]),
+            output: tap(&mut taps.active, &node.output[0]),
+            float: tap(&mut taps.float, &graph.nodes()[layer.node].output[0]),
+            layer: layer.clone(),
+        });
+    }
+    Ok(stops)
+}
+
+/// Takes all samples to the next layer; `None` at the end.
+fn next_stop(pairs: &mut [Pair], stops: &[Stop]) -> Result<Option<usize>> {
+    let advance = |pair: &mut Pair| -> Result<Option<usize>> {
+        while let Some(tap) = pair.active.advance()? {
+            if let Some(at) = stops.iter().position(|s| s.output == tap) {
+                pair.reach(stops[at].float)?;
+                return Ok(Some(at));
+            }
+        }
+        Ok(None)
+    };
+    let found: Vec<Option<usize>> = pairs.par_iter_mut().map(advance).collect::<Result<_>>()?;
+    let first = found.first().copied().flatten();
+    match found.iter().all(|f| *f == first) {
+        true => Ok(first),
+        false => Err(Error::new(Code::Engine, "samples of different shapes take different ways through the network")),
+    }
+}
+
+impl Pair {
+    /// Takes the float network to a layer, unless it has been there.
+    fn reach(&mut self, tap: usize) -> Result<()> {
+        while self.float.view(tap).is_err() {
+            if self.float.advance()?.is_none() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// The moments of one sample at a layer.
+    fn moments(&mut self, stop: &Stop) -> Result<(Gram, Cross)> {
+        let (wanted, found) = (self.float.view(stop.float)?, self.active.view(stop.output)?);
+        let residual: Vec<f32> = wanted.values.iter().zip(found.values).map(|(a, b)| a - b).collect();
+        let input = self.active.view(stop.input)?;
+        let (mut gram, mut cross) = (Gram::default(), Cross::default());
+        let channels = stop.layer.dims[stop.layer.axis];
+        gram.add_with(input.dims, input.values, &stop.patches, (&residual, channels), &mut cross)?;
+        Ok((gram, cross))
+    }
+
+    /// Puts the rounded layer's output in the place of the float weight's.
+    fn settle(&mut self, stop: &Stop, correction: &Correction, needed: bool) -> Result<()> {
+        let mut output = self.active.view(stop.output)?.values.to_vec();
+        let input = self.active.view(stop.input)?;
+        stop.patches.add_product(input.dims, input.values, &correction.delta, &correction.shift, &mut output)?;
+        self.active.replace(&output)?;
+        self.float.release(stop.float);
+        if !needed {
+            self.active.release(stop.input);
+        }
+        Ok(())
+    }
+}
+
+fn moments(pairs: &mut [Pair], stop: &Stop) -> Result<(Gram, Cross)> {
+    let (mut gram, mut cross) = (Gram::default(), Cross::default());
+    for wave in pairs.chunks_mut(WAVE) {
+        let parts: Vec<(Gram, Cross)> = wave.par_iter_mut().map(|p| p.moments(stop)).collect::<Result<_>>()?;
+        for (g, c) in &parts {
+            gram.merge(g)?;
+            cross.merge(c);
+        }
+    }
+    Ok((gram, cross))
+}
+
+/// What rounding does to a layer: rows of W' - W, and what its bias takes back.
+struct Correction {
+    delta: Vec<f32>,
+    shift: Vec<f32>,
+}
+
+fn round_layer(
+    graph: &Graph,
+    plan: &Plan,
+    target: &Target,
+    stop: &Stop,
+    gram: &Gram,
+    cross: &Cross,
+    rounding: &mut Rounding,
+) -> Result<Correction> {
+    let layer = &stop.layer;
+    let missing = || Error::new(Code::InvalidGraph, format!("weight '{}' is not a constant", layer.weight));
+    let tensor = graph.constant(&layer.weight).ok_or_else(missing)?;
+    let (channels, rows) = layer.rows(&onnx::floats(tensor, graph.external())?);
+    let takes_bias = layer.takes_bias(graph);
+    let grid = Grid {
+        format: IntFormat { bits: stop.decision.bits.unwrap_or(8), signed: true, narrow: target.weights.narrow_range },
+        per_channel: target.per_channel(&layer.op),
+        power_of_two: target.weights.power_of_two,
+        floor: weight_floor(graph, plan, layer, target)?,
+    };
+    if !rounding.weights.contains_key(&layer.weight) {
+        let upstream = Upstream { cross, share: SHARE };
+        let unfit = || Error::new(Code::Engine, "the layer's input does not fit its weight").at(layer.name.clone());
+        let prepared = Prepared::new(&rows, channels, gram, Some(upstream), takes_bias).ok_or_else(unfit)?;
+        rounding.weights.insert(layer.weight.clone(), layer.in_tensor_order(prepared.round(&grid)));
+    }
+    let stored = layer.dequantized_rows(&rounding.weights[&layer.weight], grid.per_channel);
+    let delta: Vec<f32> = stored.iter().zip(&rows).map(|(q, w)| q - w).collect();
+    let shift = match takes_bias {
+        true => Shift::legible(mean_error(&delta, channels, gram, cross)),
+        false => Shift(vec![0.0; channels]),
+    };
+    let kept = if takes_bias { shift.clone() } else { Shift::default() };
+    rounding.shifts.insert(layer.name.clone(), kept);
+    Ok(Correction { delta, shift: shift.0 })
+}
+
+/// What the layer's output lacks in the mean: what came from upstream, and what rounding adds.
+fn mean_error(delta: &[f32], channels: usize, gram: &Gram, cross: &Cross) -> Vec<f64> {
+    let (n, rows) = (gram.size.max(1), gram.rows.max(1) as f64);
+    let each = (channels / gram.groups.max(1)).max(1);
+    let means: Vec<Vec<f64>> = (0..gram.groups).map(|g| gram.means(g).collect()).collect();
+    let of_channel = |c: usize| {
+        let product = delta[c * n..(c + 1) * n].iter().zip(&means[c / each]).map(|(d, m)| f64::from(*d) * m);
+        cross.sums[c] / rows - product.sum::<f64>()
+    };
+    (0..channels).map(of_channel).collect()
+}
+
+/// Weights and shifts by name, merged into the plan.
+pub fn write_shifts(plan: &mut Plan, shifts: &BTreeMap<String, Shift>) {
+    for layer in &mut plan.layers {
+        if let Some(shift) = shifts.get(&layer.name) {
+            layer.bias_shift.clone_from(shift);
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! The curvature of a layer's squared output error in its weights, prepared for rounding.
+//!
+//! A row w of weights (one output channel) that becomes q errs at the output by (q - w) C (q - w)' per position,
+//! where C is the second moment of the layer's input. A layer with a bias takes the mean error back, so that C is
+//! the covariance there. C is shrunk towards its diagonal, which is what a few samples do not know, and damped.
+
+use crate::stats::Gram;
+use ndarray::linalg::general_mat_mul;
+use ndarray::{ArrayView2, ArrayViewMut2, s};
+
+/// Added to the diagonal, as a share of its mean.
+const DAMPING: f64 = 0.01;
+/// A little is kept of what samples agree on so badly that none of it should be.
+const MOST_SHRINKAGE: f64 = 0.95;
+
+/// Second moment of one group's input, columns in the order in which they are rounded.
+pub struct Curvature {
+    /// Columns.
+    pub size: usize,
+    /// `order[i]` is the column of the weight that is rounded as the i-th: large diagonal first, so that the
+    /// errors of what matters can still be answered by what follows.
+    pub order: Vec<usize>,
+    /// `size` x `size`, symmetric, row-major, in that order.
+    pub matrix: Vec<f32>,
+    /// C = (U + I) D (U + I)' with U strictly upper triangular: column j says how rounding errors of earlier
+    /// columns move the best value of column j.
+    pub feedback: Vec<f32>,
+    /// D: what a squared rounding error of each column costs once later columns have answered it.
+    pub cost: Vec<f32>,
+}
+
+impl Curvature {
+    /// Prepares group `g`; `centred` for a layer whose bias takes the mean error back.
+    pub fn new(gram: &Gram, g: usize, centred: bool) -> Curvature {
+        let n = gram.size;
+        let moment = second_moment(gram, g, centred);
+        let mean = (0..n).map(|i| moment[i * n + i]).sum::<f64>() / n.max(1) as f64;
+        // A column that never sees anything keeps a positive diagonal, so that the factor exists.
+        let extra = DAMPING * mean + f64::from(f32::MIN_POSITIVE).sqrt();
+        let mut order: Vec<usize> = (0..n).collect();
+        order.sort_by(|a, b| moment[b * n + b].total_cmp(&moment[a * n + a]).then(a.cmp(b)));
+        let keep = 1.0 - gram.shrinkage(g, centred).min(MOST_SHRINKAGE);
+        let mut ordered = vec![0f64; n * n];
+        for (i, a) in order.iter().enumerate() {
+            for (j, b) in order.iter().enumerate() {
+                ordered[i * n + j] = if i == j { moment[a * n + a] + extra } else { moment[a * n + b] * keep };
+            }
+        }
+        let matrix = ordered.iter().map(|v| *v as f32).collect();
+        let (feedback, cost) = factor(ordered, n);
+        Curvature { size: n, order, matrix, feedback, cost }
+    }
+}
+
+/// X'X / rows of a group, less the outer product of the means where it is `centred`.
+pub fn second_moment(gram: &Gram, g: usize, centred: bool) -> Vec<f64> {
+    let n = gram.size;
+    let rows = (gram.rows.max(1)) as f64;
+    let mut moment: Vec<f64> = gram.group(g).iter().map(|v| f64::from(*v) / rows).collect();
+    if centred {
+        let means: Vec<f64> = gram.sums[g * n..(g + 1) * n].iter().map(|s| s / rows).collect();
+        for (i, row) in moment.chunks_exact_mut(n.max(1)).enumerate() {
+            row.iter_mut().zip(&means).for_each(|(v, m)| *v -= means[i] * m);
+            row[i] = row[i].max(0.0);
+        }
+    }
+    moment
+}
+
+/// Columns of the panel that one step of the factorization eliminates.
+const PANEL: usize = 48;
+
+/// U (row-major, strictly upper) and D of C = (U + I) D (U + I)': the Cholesky factor of C with both orders reversed.
+fn factor(ordered: Vec<f64>, n: usize) -> (Vec<f32>, Vec<f32>) {
+    let mut lower = ordered;
+    lower.reverse();
+    cholesky(&mut lower, n);
+    let mut upper = vec![0f32; n * n];
+    for i in 1..n {
+        for j in 0..i {
+            upper[(n - 1 - i) * n + (n - 1 - j)] = (lower[i * n + j] / lower[j * n + j]) as f32;
+        }
+    }
+    let cost = (0..n).rev().map(|i| lower[i * n + i].powi(2) as f32).collect();
+    (upper, cost)
+}
+
+/// Replaces the lower triangle of a symmetric positive definite matrix by its Cholesky factor.
+///
+/// A pivot that rounding made non-positive is raised: the matrices here are damped, so it is noise.
+fn cholesky(a: &mut [f64], n: usize) {
+    let floor = (0..n).map(|i| a[i * n + i]).fold(0.0, f64::max) * 1e-12 + f64::MIN_POSITIVE.sqrt();
+    for start in (0..n).step_by(PANEL) {
+        let end = (start + PANEL).min(n);
+        for j in start..end {
+            let pivot = a[j * n + j] - (start..j).map(|k| a[j * n + k].powi(2)).sum::<f64>();
+            let pivot = pivot.max(floor).sqrt();
+            a[j * n + j] = pivot;
+            let (head, tail) = a.split_at_mut((j + 1) * n);
+            let row = &head[j * n + start..j * n + j];
+            for other in tail.chunks_exact_mut(n) {
+                let dot: f64 = other[start..j].iter().zip(row).map(|(x, y)| x * y).sum();
+                other[j] = (other[j] - dot) / pivot;
+            }
+        }
+        subtract_panel(a, n, start, end);
+    }
+}
+
+/// Subtracts the panel's part from what follows it, block column by block column of the lower triangle.
+fn subtract_panel(a: &mut [f64], n: usize, start: usize, end: usize) {
+    let width = end - start;
+    let panel: Vec<f64> = a[end * n..].chunks_exact(n).flat_map(|row| row[start..end].iter().copied()).collect();
+    for block in (end..n).step_by(4 * PANEL) {
+        let stop = (block + 4 * PANEL).min(n);
+        let view = |from: usize, to: usize| {
+            ArrayView2::from_shape((to - from, width), &panel[(from - end) * width..(to - end) * width])
+        };
+        let (Ok(left), Ok(right)) = (view(block, n), view(block, stop)) else { return };
+        let Ok(mut rest) = ArrayViewMut2::from_shape((n - block, n), &mut a[block * n..]) else { return };
+        general_mat_mul(-1.0, &left, &right.t(), 1.0, &mut rest.slice_mut(s![.., block..stop]));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// X'X of a random matrix.
+    pub fn gram(n: usize, rows: usize, seed: u64) -> Gram {
+        let mut state = seed | 1;
+        let mut next = || {
+            state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            ((state >> 33) as f64 / f64::from(1u32 << 31) - 0.4) as f32
+        };
+        let x: Vec<f32> = (0..rows * n).map(|i| next() * (1.0 + (i % n) as f32)).collect();
+        let request = crate::stats::GramRequest { layer: 0, patches: crate::stats::Patches::Last };
+        let mut gram = Gram::default();
+        gram.add(&[rows, n], &x, &request).unwrap();
+        gram
+    }
+
+    proptest! {
+        #[test]
+        fn feedback_factors_the_matrix(n in 1usize..130, extra in 0usize..40, seed: u64) {
+            let gram = gram(n, n + extra, seed);
+            let found = Curvature::new(&gram, 0, true);
+            let c = |i: usize, j: usize| f64::from(found.matrix[i * n + j]);
+            let u = |i: usize, j: usize| if i == j { 1.0 } else { f64::from(found.feedback[i * n + j]) };
+            let largest = (0..n).map(|i| c(i, i)).fold(0.0, f64::max);
+            for i in 0..n {
+                for j in i..n {
+                    let product: f64 = (j..n).map(|k| u(i, k) * f64::from(found.cost[k]) * u(j, k)).sum();
+                    prop_assert!((product - c(i, j)).abs() < 1e-4 * largest, "{i} {j}: {product} {}", c(i, j));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn columns_that_see_nothing_are_harmless() {
+        let mut gram = gram(4, 9, 3);
+        for i in 0..4 {
+            (gram.data[4 + i], gram.data[i * 4 + 1]) = (0.0, 0.0);
+        }
+        gram.sums[1] = 0.0;
+        let found = Curvature::new(&gram, 0, true);
+        assert_eq!(found.order[3], 1);
+        assert!(found.feedback.iter().all(|v| v.is_finite()));
+    }
+}

@@ -1,0 +1,59 @@
+//! Rounding with error feedback: each column is rounded where the errors of the columns before it want it.
+//!
+//! GPTQ (Frantar et al., arXiv 2210.17323) in the form of QuIP's LDLQ (Chee et al., arXiv 2307.13304, section 3):
+//! with C = (U + I) D (U + I)' the error (q - w) C (q - w)' equals the sum of D times the squared rounding errors, if
+//! column j is rounded at `w_j - sum over k < j of (q_k - w_k) U_kj`. No inverse of C is needed.
+
+use super::curvature::Curvature;
+use crate::quant::{IntFormat, round_half_even};
+use ndarray::linalg::general_mat_mul;
+use ndarray::{ArrayView2, ArrayViewMut2, s};
+
+/// Columns that are rounded before their feedback reaches the columns behind them in one product.
+const BLOCK: usize = 32;
+
+/// Rounds `rows` (rows x size, columns in the order of the curvature) with one scale a row; returns the integers in
+/// the same layout, and e C e' of each row.
+pub fn feed_back(rows: &[f32], scales: &[f32], curvature: &Curvature, format: IntFormat) -> (Vec<i8>, Vec<f64>) {
+    let (n, count) = (curvature.size, scales.len());
+    let (low, high) = (format.min() as f32, format.max() as f32);
+    let inverse: Vec<f32> = scales.iter().map(|s| 1.0 / s).collect();
+    // Column-major inside, so that the loop over rows is the one that vectorises.
+    let mut errors = vec![0f32; n * count];
+    let mut values = vec![0i8; n * count];
+    let mut energy = vec![0f64; count];
+    let mut wanted = vec![0f32; BLOCK * count];
+    for start in (0..n).step_by(BLOCK) {
+        let end = (start + BLOCK).min(n);
+        let wanted = &mut wanted[..(end - start) * count];
+        before(curvature, &errors[..start * count], start, end, count, wanted);
+        for j in start..end {
+            let (known, open) = errors.split_at_mut(j * count);
+            let target = &mut wanted[(j - start) * count..][..count];
+            for k in start..j {
+                let u = curvature.feedback[k * n + j];
+                target.iter_mut().zip(&known[k * count..]).for_each(|(t, e)| *t += u * e);
+            }
+            let cost = f64::from(curvature.cost[j]);
+            for r in 0..count {
+                let w = rows[r * n + j];
+                let aim = w - target[r];
+                let q = round_half_even(aim * inverse[r]).clamp(low, high);
+                open[r] = q * scales[r] - w;
+                values[r * n + j] = q as i8;
+                energy[r] += cost * f64::from(q * scales[r] - aim).powi(2);
+            }
+        }
+    }
+    (values, energy)
+}
+
+/// What the errors of the first `start` columns ask of columns `start..end`: columns x rows.
+pub fn before(curvature: &Curvature, errors: &[f32], start: usize, end: usize, count: usize, into: &mut [f32]) {
+    into.fill(0.0);
+    let n = curvature.size;
+    let Ok(upper) = ArrayView2::from_shape((start, n), &curvature.feedback[..start * n]) else { return };
+    let Ok(errors) = ArrayView2::from_shape((start, count), errors) else { return };
+    let Ok(mut into) = ArrayViewMut2::from_shape((end - start, count), into) else { return };
+    general_mat_mul(1.0, &upper.slice(s![.., start..end]).t(), &errors, 0.0, &mut into);
+}

@@ -1,0 +1,350 @@
+//! Rounding weights with regard to what their inputs are: second-order rounding.
+//!
+//! Data flow, per layer and group of channels:
+//!
+//!     Gram matrix ─> curvature (centred, shrunk, damped, factored)
+//!     weights ─> scale by grid ─> error feedback at several scales, best per row ─> refit of the scale
+//!             ─> single steps that still help ─> refit ─> integers and scales
+//!
+//! Everything works on rows of weights (one output channel each) and is deterministic: rows do not influence each
+//! other, except through a scale that they share.
+
+mod curvature;
+mod feedback;
+mod polish;
+mod solve;
+
+pub use curvature::Curvature;
+
+use crate::quant::{IntFormat, QuantizedWeight, round_half_even};
+use crate::stats::{Cross, Gram};
+use feedback::feed_back;
+use polish::{Row, curved};
+use solve::solve;
+use rayon::prelude::*;
+use std::ops::Range;
+
+/// What a rounded weight must look like.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Grid {
+    /// Integers.
+    pub format: IntFormat,
+    /// One scale a row, or one for all.
+    pub per_channel: bool,
+    /// Scales are powers of two.
+    pub power_of_two: bool,
+    /// Least scale of each row, or of all; empty for none (see [`crate::quant::least_weight_scale`]).
+    pub floor: Vec<f32>,
+}
+
+impl Grid {
+    fn floor(&self, row: usize) -> f32 {
+        let least = self.floor.get(if self.floor.len() == 1 { 0 } else { row }).copied().unwrap_or(0.0);
+        least.max(f32::MIN_POSITIVE)
+    }
+
+    fn legal(&self, scale: f32, row: usize) -> f32 {
+        let scale = if scale.is_finite() { scale.max(self.floor(row)) } else { self.floor(row) };
+        if self.power_of_two { scale.log2().ceil().clamp(-126.0, 127.0).exp2() } else { scale }
+    }
+}
+
+/// A layer whose weights can be rounded at any width: the curvature is factored once.
+pub struct Layer {
+    /// Rows of output channels.
+    channels: usize,
+    /// Weights by group, rows x size in the order of the group's curvature.
+    groups: Vec<Group>,
+}
+
+struct Group {
+    curvature: Curvature,
+    /// Rows x size, columns in rounding order.
+    rows: Vec<f32>,
+    /// Product of the rows with the curvature.
+    curved: Vec<f32>,
+    /// Covariance of the float output with the columns: what the final scale is fitted to.
+    aim: Vec<f32>,
+}
+
+/// What the layers before have already done to a layer's output.
+#[derive(Clone, Copy)]
+pub struct Upstream<'a> {
+    /// Moments of the output error that the quantized input causes, float weights kept, with the input itself.
+    pub cross: &'a Cross,
+    /// Share of that error that rounding makes good, 0 to 1: part of it is noise of the few samples.
+    pub share: f64,
+}
+
+/// Integers in rounding order, scales, and of each row what the refit of a shared scale needs (see [`Row::fit`]).
+type Part = (Vec<i8>, Vec<f32>, Vec<(f64, f64)>);
+
+/// Rows that are rounded together; a constant, so that results do not depend on thread count.
+const CHUNK: usize = 32;
+
+/// Factors of the scale of least weighted error at which error feedback is tried.
+const FACTORS: [f32; 5] = [0.8, 0.9, 1.0, 1.1, 1.2];
+
+impl Layer {
+    /// Prepares `rows` (channels x fan-in, row-major) with the moments of the layer's input, and with what happened
+    /// upstream if that input comes from a quantized network; `None` where the moments do not fit the rows.
+    pub fn new(
+        rows: &[f32],
+        channels: usize,
+        gram: &Gram,
+        upstream: Option<Upstream>,
+        centred: bool,
+    ) -> Option<Layer> {
+        let n = gram.size;
+        let fits = n > 0 && gram.groups > 0 && gram.rows > 0 && channels.is_multiple_of(gram.groups.max(1));
+        let crossed = upstream.is_none_or(|u| u.cross.data.len() == rows.len() && u.cross.sums.len() == channels);
+        if !fits || rows.len() != channels * n || !crossed {
+            return None;
+        }
+        let each = channels / gram.groups;
+        let group = |g: usize| {
+            let curvature = Curvature::new(gram, g, centred);
+            let mut ordered = Vec::with_capacity(each * n);
+            for row in rows[g * each * n..(g + 1) * each * n].chunks_exact(n) {
+                ordered.extend(curvature.order.iter().map(|c| row[*c]));
+            }
+            let mut curved = curved(&ordered, &curvature);
+            let mut aim = curved.clone();
+            if let Some(upstream) = upstream {
+                let errors = covariance(upstream.cross, gram, g, each, centred, &curvature.order);
+                aim.iter_mut().zip(&errors).for_each(|(a, e)| *a += e);
+                let share = upstream.share as f32;
+                curved.iter_mut().zip(&errors).for_each(|(c, e)| *c += share * e);
+                let mut moves = errors;
+                moves.par_chunks_mut(CHUNK * n).for_each(|chunk| solve(chunk, &curvature));
+                ordered.iter_mut().zip(&moves).for_each(|(w, m)| *w += share * m);
+            }
+            Group { curvature, rows: ordered, curved, aim }
+        };
+        Some(Layer { channels, groups: (0..gram.groups).into_par_iter().map(group).collect() })
+    }
+
+    /// Integers (channels x fan-in, row-major) and scales.
+    pub fn round(&self, grid: &Grid) -> QuantizedWeight {
+        let each = self.channels / self.groups.len().max(1);
+        let mut scales: Vec<f32> = self.groups.par_iter().enumerate().flat_map(|(g, group)| group.grid_scales(grid, g * each)).collect();
+        if !grid.per_channel {
+            let shared = self.shared_scale(grid);
+            scales = vec![shared; self.channels];
+        }
+        let parts: Vec<Part> = self
+            .groups
+            .par_iter()
+            .enumerate()
+            .map(|(g, group)| group.round(grid, &scales[g * each..(g + 1) * each], g * each))
+            .collect();
+        let mut values = Vec::with_capacity(self.channels * self.groups.first().map_or(0, |g| g.curvature.size));
+        for (group, (integers, _, _)) in self.groups.iter().zip(&parts) {
+            group.restore(integers, &mut values);
+        }
+        let scales = match grid.per_channel {
+            true => parts.iter().flat_map(|p| p.1.iter().copied()).collect(),
+            false => {
+                let fits = parts.iter().flat_map(|p| &p.2).fold((0.0, 0.0), |a, b| (a.0 + b.0, a.1 + b.1));
+                let refit = if fits.1 > 0.0 && !grid.power_of_two { (fits.0 / fits.1) as f32 } else { scales[0] };
+                vec![grid.legal(refit, 0)]
+            }
+        };
+        QuantizedWeight { values, scales }
+    }
+
+    /// Mean over positions of the squared output error, summed over channels, as the curvature sees it.
+    pub fn error(&self, quantized: &QuantizedWeight) -> f64 {
+        let each = self.channels / self.groups.len().max(1);
+        let one = quantized.scales.len() == 1;
+        let of_group = |(g, group): (usize, &Group)| -> f64 {
+            let n = group.curvature.size;
+            let mut errors = vec![0f32; group.rows.len()];
+            for (r, row) in errors.chunks_exact_mut(n).enumerate() {
+                let channel = g * each + r;
+                let scale = quantized.scales[if one { 0 } else { channel }];
+                for (j, c) in group.curvature.order.iter().enumerate() {
+                    row[j] = quantized.values[channel * n + c] as f32 * scale - group.rows[r * n + j];
+                }
+            }
+            let products = curved(&errors, &group.curvature);
+            errors.iter().zip(&products).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>().max(0.0)
+        };
+        self.groups.par_iter().enumerate().map(of_group).collect::<Vec<f64>>().iter().sum()
+    }
+
+    /// w C w' summed over channels: what the output varies by itself.
+    pub fn energy(&self) -> f64 {
+        let of_group =
+            |g: &Group| g.rows.iter().zip(&g.curved).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>();
+        self.groups.iter().map(of_group).sum::<f64>().max(0.0)
+    }
+
+    fn shared_scale(&self, grid: &Grid) -> f32 {
+        let rows = || self.groups.iter().map(|g| &g.rows);
+        let full = full_scale(rows().flatten(), grid.format);
+        let error = |scale: f32| -> f64 { rows().map(|r| plain_error(r, scale, grid.format)).sum() };
+        grid.legal(least(full, &error), 0)
+    }
+}
+
+impl Group {
+    fn grid_scales(&self, grid: &Grid, first: usize) -> Vec<f32> {
+        if !grid.per_channel {
+            return vec![];
+        }
+        let scale = |(r, row): (usize, &[f32])| {
+            let full = full_scale(row.iter(), grid.format);
+            grid.legal(least(full, &|s| plain_error(row, s, grid.format)), first + r)
+        };
+        self.rows.par_chunks_exact(self.curvature.size).enumerate().map(scale).collect()
+    }
+
+    fn round(&self, grid: &Grid, scales: &[f32], first: usize) -> Part {
+        let n = self.curvature.size;
+        let chunks: Vec<Part> = scales
+            .par_chunks(CHUNK)
+            .enumerate()
+            .map(|(c, scales)| {
+                let at = c * CHUNK;
+                let rows = at * n..(at + scales.len()) * n;
+                self.round_chunk(grid, scales, first + at, rows)
+            })
+            .collect();
+        let mut all = (vec![], vec![], vec![]);
+        for (values, scales, fits) in chunks {
+            all.0.extend(values);
+            all.1.extend(scales);
+            all.2.extend(fits);
+        }
+        all
+    }
+
+    fn round_chunk(&self, grid: &Grid, scales: &[f32], first: usize, range: Range<usize>) -> Part {
+        let n = self.curvature.size;
+        let (rows, curved_rows, aims) = (&self.rows[range.clone()], &self.curved[range.clone()], &self.aim[range]);
+        let own_scale = grid.per_channel && !grid.power_of_two;
+        let mut scales = scales.to_vec();
+        let mut values = match own_scale {
+            true => self.best_of_scales(grid, &mut scales, first, rows),
+            false => feed_back(rows, &scales, &self.curvature, grid.format).0,
+        };
+        let floats: Vec<f32> = values.iter().map(|q| f32::from(*q)).collect();
+        let mut products = curved(&floats, &self.curvature);
+        let mut fits = Vec::with_capacity(scales.len());
+        for (r, scale) in scales.iter_mut().enumerate() {
+            let range = r * n..(r + 1) * n;
+            let aim = &aims[range.clone()];
+            let mut row = Row {
+                weight: &rows[range.clone()],
+                curved_weight: &curved_rows[range.clone()],
+                values: &mut values[range.clone()],
+                curved_values: &mut products[range],
+            };
+            if own_scale {
+                refit(&row, scale, grid, first + r);
+            }
+            row.descend(*scale, &self.curvature, grid.format);
+            if own_scale {
+                fit_to(aim, &row, scale, grid, first + r);
+            }
+            fits.push(row.fit());
+        }
+        (values, scales, fits)
+    }
+
+    /// Error feedback at several scales; each row keeps the best.
+    fn best_of_scales(&self, grid: &Grid, scales: &mut [f32], first: usize, rows: &[f32]) -> Vec<i8> {
+        let n = self.curvature.size;
+        let base = scales.to_vec();
+        let mut best = vec![f64::INFINITY; base.len()];
+        let mut kept = vec![0i8; rows.len()];
+        for factor in FACTORS {
+            let tried: Vec<f32> = base.iter().enumerate().map(|(r, s)| grid.legal(s * factor, first + r)).collect();
+            let (values, energy) = feed_back(rows, &tried, &self.curvature, grid.format);
+            for r in 0..base.len() {
+                if energy[r] < best[r] {
+                    (best[r], scales[r]) = (energy[r], tried[r]);
+                    kept[r * n..(r + 1) * n].copy_from_slice(&values[r * n..(r + 1) * n]);
+                }
+            }
+        }
+        kept
+    }
+
+    /// Appends the integers in the order of the weight.
+    fn restore(&self, ordered: &[i8], into: &mut Vec<i32>) {
+        let n = self.curvature.size;
+        for row in ordered.chunks_exact(n) {
+            let start = into.len();
+            into.resize(start + n, 0);
+            for (q, c) in row.iter().zip(&self.curvature.order) {
+                into[start + c] = i32::from(*q);
+            }
+        }
+    }
+}
+
+/// Covariance of the output error of a group's channels with their columns, in rounding order.
+fn covariance(cross: &Cross, gram: &Gram, g: usize, each: usize, centred: bool, order: &[usize]) -> Vec<f32> {
+    let (n, rows) = (gram.size, gram.rows.max(1) as f64);
+    let means = &gram.sums[g * n..(g + 1) * n];
+    let mut found = Vec::with_capacity(each * n);
+    for channel in g * each..(g + 1) * each {
+        let mean = if centred { cross.sums[channel] / rows } else { 0.0 };
+        let row = &cross.data[channel * n..(channel + 1) * n];
+        found.extend(order.iter().map(|c| (f64::from(row[*c]) / rows - mean * means[*c] / rows) as f32));
+    }
+    found
+}
+
+/// The scale of least error for these integers, unless the grid forbids it.
+fn refit(row: &Row, scale: &mut f32, grid: &Grid, channel: usize) {
+    let (cross, squares) = row.fit();
+    if cross > 0.0 && squares > 0.0 {
+        let fitted = grid.legal((cross / squares) as f32, channel);
+        if row.energy(fitted) < row.energy(*scale) {
+            *scale = fitted;
+        }
+    }
+}
+
+/// Share by which a scale fitted to the float output is drawn back to the one it was.
+const CAUTION: f64 = 0.05;
+
+/// The slope of the float output on what the integers make of the quantized input, shrunk towards 1.
+fn fit_to(aim: &[f32], row: &Row, scale: &mut f32, grid: &Grid, channel: usize) {
+    let cross: f64 = aim.iter().zip(&*row.values).map(|(a, q)| f64::from(*a) * f64::from(*q)).sum();
+    let (_, squares) = row.fit();
+    let own = f64::from(*scale) * squares;
+    if own > 0.0 {
+        let slope = ((cross + CAUTION * own) / (own * (1.0 + CAUTION))).clamp(0.5, 2.0);
+        *scale = grid.legal((f64::from(*scale) * slope) as f32, channel);
+    }
+}
+
+/// The scale with which the greatest magnitude just fits; 1 for zeros, which stay exact with any scale.
+fn full_scale<'a>(weights: impl Iterator<Item = &'a f32>, format: IntFormat) -> f32 {
+    let greatest = weights.fold(0f32, |m, w| m.max(w.abs()));
+    if greatest == 0.0 { 1.0 } else { (greatest / format.max().max(1) as f32).max(f32::MIN_POSITIVE) }
+}
+
+/// The best of 24 scales between 0.3 and 1 of `full`.
+fn least(full: f32, error: &dyn Fn(f32) -> f64) -> f32 {
+    let mut best = (f64::INFINITY, full);
+    for step in 0..24 {
+        let scale = (full * (1.0 - step as f32 * 0.03)).max(f32::MIN_POSITIVE);
+        let found = error(scale);
+        if found < best.0 {
+            best = (found, scale);
+        }
+    }
+    best.1
+}
+
+/// Sum of squared rounding errors.
+fn plain_error(row: &[f32], scale: f32, format: IntFormat) -> f64 {
+    let (low, high, inverse) = (format.min() as f32, format.max() as f32, 1.0 / scale);
+    let error = |w: &f32| f64::from(round_half_even(w * inverse).clamp(low, high) * scale - w).powi(2);
+    row.iter().map(error).sum()
+}

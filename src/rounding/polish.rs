@@ -1,0 +1,83 @@
+//! After rounding: the scale that suits the integers best, and single steps of integers that still lower the error.
+
+use super::curvature::Curvature;
+use crate::quant::IntFormat;
+use ndarray::linalg::general_mat_mul;
+use ndarray::{ArrayView2, ArrayViewMut2};
+
+/// Sweeps of single steps at most; nearly all of the gain is in the first two.
+const SWEEPS: usize = 4;
+
+/// One product of `rows` with the symmetric curvature, row by row.
+pub fn curved(rows: &[f32], curvature: &Curvature) -> Vec<f32> {
+    let n = curvature.size;
+    let mut product = vec![0f32; rows.len()];
+    let shape = (rows.len() / n.max(1), n);
+    let matrix = ArrayView2::from_shape((n, n), &curvature.matrix);
+    let views = (ArrayView2::from_shape(shape, rows), matrix, ArrayViewMut2::from_shape(shape, &mut product));
+    if let (Ok(rows), Ok(matrix), Ok(mut into)) = views {
+        general_mat_mul(1.0, &rows, &matrix, 0.0, &mut into);
+    }
+    product
+}
+
+/// One row while it is improved.
+pub struct Row<'a> {
+    /// Float weights.
+    pub weight: &'a [f32],
+    /// Their product with the curvature.
+    pub curved_weight: &'a [f32],
+    /// Integers.
+    pub values: &'a mut [i8],
+    /// Product of the integers with the curvature.
+    pub curved_values: &'a mut [f32],
+}
+
+impl Row<'_> {
+    /// w C q and q C q: their quotient is the scale of least error.
+    pub fn fit(&self) -> (f64, f64) {
+        let dot = |other: &[f32]| -> f64 {
+            self.curved_values.iter().zip(other).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum()
+        };
+        let squares = self.curved_values.iter().zip(&*self.values).map(|(a, q)| f64::from(*a) * f64::from(*q)).sum();
+        (dot(self.weight), squares)
+    }
+
+    /// (s q - w) C (s q - w)'.
+    pub fn energy(&self, scale: f32) -> f64 {
+        let (cross, squares) = self.fit();
+        let scale = f64::from(scale);
+        let own: f64 = self.weight.iter().zip(self.curved_weight).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum();
+        (scale * scale * squares - 2.0 * scale * cross + own).max(0.0)
+    }
+
+    /// Moves single integers by one while that lowers the error.
+    pub fn descend(&mut self, scale: f32, curvature: &Curvature, format: IntFormat) {
+        let n = curvature.size;
+        let (low, high) = (format.min(), format.max());
+        for _ in 0..SWEEPS {
+            let mut moved = false;
+            for j in 0..n {
+                let slope = scale * self.curved_values[j] - self.curved_weight[j];
+                let bend = scale * curvature.matrix[j * n + j];
+                // A step of d lowers the error by -2 s d slope - s^2 d^2 C_jj; the margin keeps noise from cycling.
+                if 2.0 * slope.abs() <= bend * 1.0001 {
+                    continue;
+                }
+                let step = if slope > 0.0 { -1 } else { 1 };
+                let next = i32::from(self.values[j]) + step;
+                if next < low || next > high {
+                    continue;
+                }
+                self.values[j] = next as i8;
+                let column = &curvature.matrix[j * n..(j + 1) * n];
+                let step = step as f32;
+                self.curved_values.iter_mut().zip(column).for_each(|(c, m)| *c += step * m);
+                moved = true;
+            }
+            if !moved {
+                break;
+            }
+        }
+    }
+}

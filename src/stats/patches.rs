@@ -1,0 +1,242 @@
+//! How a layer cuts its input into the rows of X: one row per output position, one column per weight of an output
+//! channel, in the order of the weight tensor.
+//!
+//! X is never materialised whole: [`Patches::each_tile`] shows it a few positions at a time, transposed, so that a
+//! column of X is a run over positions and most of it is copied in runs, too.
+
+use crate::{Code, Error, Result};
+use ndarray::linalg::general_mat_mul;
+use ndarray::{ArrayView2, ArrayViewMut2, s};
+use std::ops::Range;
+
+/// How a layer cuts its input into rows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Patches {
+    /// The last axis holds the features (MatMul, Gemm without transA).
+    Last,
+    /// 2-D convolution patches of an NCHW input; 1-D convolutions have height 1.
+    Conv {
+        /// Kernel height and width.
+        kernel: [usize; 2],
+        /// Strides.
+        stride: [usize; 2],
+        /// Dilations.
+        dilation: [usize; 2],
+        /// Top, left, bottom, right.
+        pads: [usize; 4],
+        /// Groups.
+        groups: usize,
+    },
+}
+
+/// Some positions of X for one group.
+pub struct Tile<'a> {
+    /// The group.
+    pub group: usize,
+    /// Index in the batch.
+    pub image: usize,
+    /// Positions within the image.
+    pub positions: Range<usize>,
+    /// Columns of X by positions: X transposed.
+    pub columns: ArrayView2<'a, f32>,
+}
+
+/// Sizes that follow from an input's shape.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Extent {
+    /// Images in the batch; for a linear layer 1.
+    pub batch: usize,
+    /// Groups.
+    pub groups: usize,
+    /// Columns of X.
+    pub size: usize,
+    /// Output positions of one image.
+    pub positions: usize,
+}
+
+impl Patches {
+    /// What the shape of the input implies.
+    ///
+    /// # Errors
+    /// [`Code::Engine`] for a shape that no such layer reads.
+    pub fn extent(&self, dims: &[usize]) -> Result<Extent> {
+        let Patches::Conv { kernel, groups, .. } = self else {
+            let size = dims.last().copied().unwrap_or(0);
+            let positions = dims[..dims.len().saturating_sub(1)].iter().product();
+            return Ok(Extent { batch: 1, groups: 1, size, positions });
+        };
+        let (batch, channels, height, width) = image(dims)?;
+        let [rows, columns] = self.outputs(height, width);
+        let size = channels / (*groups).max(1) * kernel[0] * kernel[1];
+        Ok(Extent { batch, groups: *groups, size, positions: rows * columns })
+    }
+
+    /// Height and width of the output.
+    fn outputs(&self, height: usize, width: usize) -> [usize; 2] {
+        let Patches::Conv { kernel, stride, dilation, pads, .. } = self else { return [1, 1] };
+        [0, 1].map(|axis| {
+            let reach = dilation[axis] * (kernel[axis] - 1) + 1;
+            let extent = [height, width][axis] + pads[axis] + pads[axis + 2];
+            extent.checked_sub(reach).map_or(0, |r| r / stride[axis] + 1)
+        })
+    }
+
+    /// Shows X of one tensor tile by tile: images outermost, then groups, then positions.
+    pub fn each_tile(
+        &self,
+        dims: &[usize],
+        values: &[f32],
+        see: &mut dyn FnMut(Tile) -> Result<()>,
+    ) -> Result<Extent> {
+        let extent = self.extent(dims)?;
+        if extent.size == 0 || extent.positions == 0 || extent.groups == 0 {
+            return Ok(extent);
+        }
+        let run = (TILE / extent.size).clamp(256, 8192);
+        let Patches::Conv { kernel, stride, dilation, pads, groups } = self else {
+            for from in (0..extent.positions).step_by(run) {
+                let positions = from..(from + run).min(extent.positions);
+                let rows = &values[positions.start * extent.size..positions.end * extent.size];
+                let view = ArrayView2::from_shape((positions.len(), extent.size), rows).map_err(|_| misfit())?;
+                see(Tile { group: 0, image: 0, positions, columns: view.reversed_axes() })?;
+            }
+            return Ok(extent);
+        };
+        let (batch, channels, height, width) = image(dims)?;
+        let [_, columns_out] = self.outputs(height, width);
+        let plane = height * width;
+        let fan = channels / groups;
+        let pointwise = *kernel == [1, 1] && *stride == [1, 1] && *pads == [0; 4];
+        let geometry = Geometry { stride: *stride, pads: *pads, height, width, columns_out };
+        let mut tile = vec![0f32; if pointwise { 0 } else { extent.size * run.min(extent.positions) }];
+        for (image, group) in (0..batch).flat_map(|i| (0..*groups).map(move |g| (i, g))) {
+            let start = (image * channels + group * fan) * plane;
+            let input = &values[start..start + fan * plane];
+            for from in (0..extent.positions).step_by(run) {
+                let positions = from..(from + run).min(extent.positions);
+                let shape = (extent.size, positions.len());
+                if pointwise {
+                    let view = ArrayView2::from_shape((fan, plane), input).map_err(|_| misfit())?;
+                    see(Tile { group, image, columns: view.slice(s![.., positions.clone()]), positions })?;
+                    continue;
+                }
+                let tile = &mut tile[..shape.0 * shape.1];
+                let mut lines = tile.chunks_exact_mut(shape.1);
+                for plane in input.chunks_exact(plane) {
+                    for (i, j) in (0..kernel[0]).flat_map(|i| (0..kernel[1]).map(move |j| (i, j))) {
+                        let Some(line) = lines.next() else { break };
+                        geometry.fill([i * dilation[0], j * dilation[1]], plane, positions.clone(), line);
+                    }
+                }
+                let view = ArrayView2::from_shape(shape, &*tile).map_err(|_| misfit())?;
+                see(Tile { group, image, positions, columns: view })?;
+            }
+        }
+        Ok(extent)
+    }
+
+    /// Adds X `delta`' and `shift` to a tensor in the layout of the layer's output; `delta` holds rows of output
+    /// channels by columns.
+    pub fn add_product(&self, dims: &[usize], values: &[f32], delta: &[f32], shift: &[f32], out: &mut [f32]) -> Result<()> {
+        let extent = self.extent(dims)?;
+        let channels = delta.len() / extent.size.max(1);
+        let each = channels / extent.groups.max(1);
+        let fits = delta.len() == channels * extent.size && channels == each * extent.groups;
+        if !fits || shift.len() != channels || out.len() != extent.batch * channels * extent.positions {
+            return Err(misfit());
+        }
+        let linear = *self == Patches::Last;
+        self.each_tile(dims, values, &mut |tile| {
+            let rows = tile.group * each..(tile.group + 1) * each;
+            let weights = &delta[rows.start * extent.size..rows.end * extent.size];
+            let weights = ArrayView2::from_shape((each, extent.size), weights).map_err(|_| misfit())?;
+            let mut into = match linear {
+                true => {
+                    let part = &mut out[tile.positions.start * channels..tile.positions.end * channels];
+                    ArrayViewMut2::from_shape((tile.positions.len(), channels), part).map_err(|_| misfit())?.reversed_axes()
+                }
+                false => {
+                    let start = (tile.image * channels + rows.start) * extent.positions;
+                    let part = &mut out[start..start + each * extent.positions];
+                    let whole = ArrayViewMut2::from_shape((each, extent.positions), part).map_err(|_| misfit())?;
+                    whole.slice_move(s![.., tile.positions.clone()])
+                }
+            };
+            for (mut line, shift) in into.rows_mut().into_iter().zip(&shift[rows]) {
+                line += *shift;
+            }
+            match each {
+                1 => add_lines(weights, tile.columns, into),
+                _ => general_mat_mul(1.0, &weights, &tile.columns, 1.0, &mut into),
+            }
+            Ok(())
+        })?;
+        Ok(())
+    }
+}
+
+/// One output channel: a sum of a few scaled lines needs no matrix kernel.
+fn add_lines(weights: ArrayView2<f32>, columns: ArrayView2<f32>, mut into: ArrayViewMut2<f32>) {
+    let mut line = into.row_mut(0);
+    for (weight, column) in weights.iter().zip(columns.rows()) {
+        line.scaled_add(*weight, &column);
+    }
+}
+
+/// Elements of a tile, where positions are neither very few nor very many: it stays in the second cache.
+const TILE: usize = 1 << 16;
+
+fn image(dims: &[usize]) -> Result<(usize, usize, usize, usize)> {
+    match *dims {
+        [n, c, l] => Ok((n, c, 1, l)),
+        [n, c, h, w] => Ok((n, c, h, w)),
+        _ => Err(Error::new(Code::Engine, format!("a convolution reads a tensor of shape {dims:?}"))),
+    }
+}
+
+struct Geometry {
+    stride: [usize; 2],
+    pads: [usize; 4],
+    height: usize,
+    width: usize,
+    columns_out: usize,
+}
+
+impl Geometry {
+    /// What the kernel element at `offset` sees at `positions`; 0 in the padding.
+    fn fill(&self, offset: [usize; 2], plane: &[f32], positions: Range<usize>, line: &mut [f32]) {
+        let mut at = positions.start;
+        while at < positions.end {
+            let (row, first) = (at / self.columns_out, at % self.columns_out);
+            let run = (self.columns_out - first).min(positions.end - at);
+            let into = &mut line[at - positions.start..][..run];
+            let y = (row * self.stride[0] + offset[0]).wrapping_sub(self.pads[0]);
+            match y < self.height {
+                true => self.fill_row(offset[1], &plane[y * self.width..(y + 1) * self.width], first, into),
+                false => into.fill(0.0),
+            }
+            at += run;
+        }
+    }
+
+    fn fill_row(&self, offset: usize, source: &[f32], first: usize, into: &mut [f32]) {
+        let start = (first * self.stride[1] + offset) as isize - self.pads[1] as isize;
+        if self.stride[1] == 1 {
+            let lead = ((-start).max(0) as usize).min(into.len());
+            let from = (start + lead as isize).max(0) as usize;
+            let count = (into.len() - lead).min(source.len().saturating_sub(from));
+            into[..lead].fill(0.0);
+            into[lead..lead + count].copy_from_slice(&source[from.min(source.len())..][..count]);
+            into[lead + count..].fill(0.0);
+            return;
+        }
+        for (i, v) in into.iter_mut().enumerate() {
+            let x = start + (i * self.stride[1]) as isize;
+            *v = usize::try_from(x).ok().and_then(|x| source.get(x)).copied().unwrap_or(0.0);
+        }
+    }
+}
+
+pub(super) fn misfit() -> Error {
+    Error::new(Code::Engine, "a layer's output does not have the shape that its input and attributes imply")
+}
