@@ -82,8 +82,29 @@ type Part = (Vec<i8>, Vec<f32>, Vec<(f64, f64)>);
 /// Rows that are rounded together; a constant, so that results do not depend on thread count.
 const CHUNK: usize = 32;
 
-/// Factors of the scale of least weighted error at which error feedback is tried.
-const FACTORS: [f32; 5] = [0.8, 0.9, 1.0, 1.1, 1.2];
+/// How hard the best integers are looked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Care {
+    /// One pass of error feedback at the scale of least weight error: for comparisons of widths.
+    Quick,
+    /// Several scales, each row keeps the best; then rounds of fitting the scale and feeding back again.
+    Thorough,
+}
+
+/// Fan-in up to which every scale is tried and integers are moved singly: a depthwise filter has little to feed
+/// errors back into, and costs nothing.
+const SMALL: usize = 32;
+/// Rounds of fitting the scale and feeding back again.
+const REFITS: usize = 2;
+
+/// Factors of the scale of least weight error at which error feedback is tried.
+fn factors(care: Care, fan_in: usize) -> Vec<f32> {
+    match care {
+        Care::Quick => vec![1.0],
+        Care::Thorough if fan_in <= SMALL => (0..19).map(|i| 0.5 + 0.05 * i as f32).collect(),
+        Care::Thorough => vec![0.8, 0.9, 1.0, 1.1, 1.2],
+    }
+}
 
 impl Layer {
     /// Prepares `rows` (channels x fan-in, row-major) with the moments of the layer's input, and with what happened
@@ -125,7 +146,7 @@ impl Layer {
     }
 
     /// Integers (channels x fan-in, row-major) and scales.
-    pub fn round(&self, grid: &Grid) -> QuantizedWeight {
+    pub fn round(&self, grid: &Grid, care: Care) -> QuantizedWeight {
         let each = self.channels / self.groups.len().max(1);
         let mut scales: Vec<f32> = self.groups.par_iter().enumerate().flat_map(|(g, group)| group.grid_scales(grid, g * each)).collect();
         if !grid.per_channel {
@@ -136,7 +157,7 @@ impl Layer {
             .groups
             .par_iter()
             .enumerate()
-            .map(|(g, group)| group.round(grid, &scales[g * each..(g + 1) * each], g * each))
+            .map(|(g, group)| group.round(grid, care, &scales[g * each..(g + 1) * each], g * each))
             .collect();
         let mut values = Vec::with_capacity(self.channels * self.groups.first().map_or(0, |g| g.curvature.size));
         for (group, (integers, _, _)) in self.groups.iter().zip(&parts) {
@@ -200,7 +221,7 @@ impl Group {
         self.rows.par_chunks_exact(self.curvature.size).enumerate().map(scale).collect()
     }
 
-    fn round(&self, grid: &Grid, scales: &[f32], first: usize) -> Part {
+    fn round(&self, grid: &Grid, care: Care, scales: &[f32], first: usize) -> Part {
         let n = self.curvature.size;
         let chunks: Vec<Part> = scales
             .par_chunks(CHUNK)
@@ -208,7 +229,7 @@ impl Group {
             .map(|(c, scales)| {
                 let at = c * CHUNK;
                 let rows = at * n..(at + scales.len()) * n;
-                self.round_chunk(grid, scales, first + at, rows)
+                self.round_chunk(grid, care, scales, first + at, rows)
             })
             .collect();
         let mut all = (vec![], vec![], vec![]);
@@ -220,17 +241,19 @@ impl Group {
         all
     }
 
-    fn round_chunk(&self, grid: &Grid, scales: &[f32], first: usize, range: Range<usize>) -> Part {
+    fn round_chunk(&self, grid: &Grid, care: Care, scales: &[f32], first: usize, range: Range<usize>) -> Part {
         let n = self.curvature.size;
         let (rows, curved_rows, aims) = (&self.rows[range.clone()], &self.curved[range.clone()], &self.aim[range]);
         let own_scale = grid.per_channel && !grid.power_of_two;
         let mut scales = scales.to_vec();
-        let mut values = match own_scale {
-            true => self.best_of_scales(grid, &mut scales, first, rows),
-            false => feed_back(rows, &scales, &self.curvature, grid.format).0,
+        let (mut values, mut energy) = match own_scale {
+            true => self.best_of_scales(grid, care, &mut scales, first, rows),
+            false => feed_back(rows, &scales, &self.curvature, grid.format),
         };
-        let floats: Vec<f32> = values.iter().map(|q| f32::from(*q)).collect();
-        let mut products = curved(&floats, &self.curvature);
+        let mut products = self.products(&values);
+        for _ in 0..if own_scale && care == Care::Thorough && n > SMALL { REFITS } else { 0 } {
+            self.refit(grid, first, (rows, curved_rows), (&mut values, &mut products), &mut scales, &mut energy);
+        }
         let mut fits = Vec::with_capacity(scales.len());
         for (r, scale) in scales.iter_mut().enumerate() {
             let range = r * n..(r + 1) * n;
@@ -244,7 +267,9 @@ impl Group {
             if own_scale {
                 refit(&row, scale, grid, first + r);
             }
-            row.descend(*scale, &self.curvature, grid.format);
+            if n <= SMALL {
+                row.descend(*scale, &self.curvature, grid.format);
+            }
             if own_scale {
                 fit_to(aim, &row, scale, grid, first + r);
             }
@@ -253,13 +278,64 @@ impl Group {
         (values, scales, fits)
     }
 
+    /// Products of integers with the curvature.
+    fn products(&self, values: &[i8]) -> Vec<f32> {
+        let floats: Vec<f32> = values.iter().map(|q| f32::from(*q)).collect();
+        curved(&floats, &self.curvature)
+    }
+
+    /// Fits the scales to the integers and feeds back again; a row keeps what is better.
+    fn refit(
+        &self,
+        grid: &Grid,
+        first: usize,
+        (rows, curved_rows): (&[f32], &[f32]),
+        (values, products): (&mut [i8], &mut [f32]),
+        scales: &mut [f32],
+        energy: &mut [f64],
+    ) {
+        let n = self.curvature.size;
+        let mut tried = scales.to_vec();
+        for (r, scale) in tried.iter_mut().enumerate() {
+            let range = r * n..(r + 1) * n;
+            let row = Row {
+                weight: &rows[range.clone()],
+                curved_weight: &curved_rows[range.clone()],
+                values: &mut values[range.clone()],
+                curved_values: &mut products[range],
+            };
+            refit(&row, scale, grid, first + r);
+            if *scale != scales[r] {
+                (energy[r], scales[r]) = (row.energy(*scale), *scale);
+            }
+        }
+        let (again, costs) = feed_back(rows, &tried, &self.curvature, grid.format);
+        let found = self.products(&again);
+        for r in 0..tried.len() {
+            if costs[r] >= energy[r] {
+                continue;
+            }
+            let range = r * n..(r + 1) * n;
+            energy[r] = costs[r];
+            values[range.clone()].copy_from_slice(&again[range.clone()]);
+            products[range.clone()].copy_from_slice(&found[range]);
+        }
+    }
+
     /// Error feedback at several scales; each row keeps the best.
-    fn best_of_scales(&self, grid: &Grid, scales: &mut [f32], first: usize, rows: &[f32]) -> Vec<i8> {
+    fn best_of_scales(
+        &self,
+        grid: &Grid,
+        care: Care,
+        scales: &mut [f32],
+        first: usize,
+        rows: &[f32],
+    ) -> (Vec<i8>, Vec<f64>) {
         let n = self.curvature.size;
         let base = scales.to_vec();
         let mut best = vec![f64::INFINITY; base.len()];
         let mut kept = vec![0i8; rows.len()];
-        for factor in FACTORS {
+        for factor in factors(care, n) {
             let tried: Vec<f32> = base.iter().enumerate().map(|(r, s)| grid.legal(s * factor, first + r)).collect();
             let (values, energy) = feed_back(rows, &tried, &self.curvature, grid.format);
             for r in 0..base.len() {
@@ -269,7 +345,7 @@ impl Group {
                 }
             }
         }
-        kept
+        (kept, best)
     }
 
     /// Appends the integers in the order of the weight.

@@ -17,7 +17,7 @@ use tapq::graph::Graph;
 use tapq::onnx;
 use tapq::plan::{Layer, LayerPlan, Plan, Rounding, RoundingMethod, Shift, weight_layers};
 use tapq::quant::IntFormat;
-use tapq::rounding::{Grid, Layer as Prepared, Upstream};
+use tapq::rounding::{Care, Grid, Layer as Prepared, Upstream};
 use tapq::samples::Sample;
 use tapq::stats::{Cross, Gram, Patches};
 use tapq::target::Target;
@@ -247,7 +247,7 @@ fn round_layer(
         let upstream = Upstream { cross, share: SHARE };
         let unfit = || Error::new(Code::Engine, "the layer's input does not fit its weight").at(layer.name.clone());
         let prepared = Prepared::new(&rows, channels, gram, Some(upstream), takes_bias).ok_or_else(unfit)?;
-        rounding.weights.insert(layer.weight.clone(), layer.in_tensor_order(prepared.round(&grid)));
+        rounding.weights.insert(layer.weight.clone(), layer.in_tensor_order(prepared.round(&grid, Care::Thorough)));
     }
     let stored = layer.dequantized_rows(&rounding.weights[&layer.weight], grid.per_channel);
     let delta: Vec<f32> = stored.iter().zip(&rows).map(|(q, w)| q - w).collect();

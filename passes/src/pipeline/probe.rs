@@ -1,0 +1,129 @@
+//! What a change of some layers' weights does to the output of the network.
+//!
+//! Each sample runs once and remembers its values; a change then adds the product of the layer's input with the
+//! change of its weight to the layer's output, and only what follows is run again.
+
+use rayon::prelude::*;
+use tapq::array::Array;
+use tapq::engine::{Engine, Options as EngineOptions, TapView};
+use tapq::graph::Graph;
+use tapq::plan::Layer;
+use tapq::samples::Sample;
+use tapq::stats::Patches;
+use tapq::{Code, Error, Result};
+
+/// Rows of weight to add to one layer, and what to add to its bias.
+#[derive(Clone, Debug)]
+pub struct Delta {
+    /// Position of the layer in the probe.
+    pub layer: usize,
+    /// Channels x fan-in.
+    pub rows: Vec<f32>,
+    /// One number a channel.
+    pub shift: Vec<f32>,
+}
+
+/// A network whose layers can be changed one run at a time.
+pub struct Probe {
+    engine: Engine,
+    stops: Vec<Stop>,
+}
+
+struct Stop {
+    patches: Patches,
+    input: usize,
+    output: usize,
+}
+
+/// Squared error of the outputs and their energy, summed in sample order.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct OutputError {
+    /// Sum of squared differences.
+    pub error: f64,
+    /// Sum of squares of what was wanted.
+    pub energy: f64,
+}
+
+impl OutputError {
+    /// Error over energy.
+    pub fn relative(&self) -> f64 {
+        self.error / self.energy.max(f64::MIN_POSITIVE)
+    }
+
+    fn add(self, other: OutputError) -> OutputError {
+        OutputError { error: self.error + other.error, energy: self.energy + other.energy }
+    }
+}
+
+impl Probe {
+    /// Prepares `graph`, whose nodes of the layers' names are the layers (their weights may be others by now).
+    pub fn new(graph: &Graph, layers: &[(&Layer, Patches)], options: &EngineOptions) -> Result<Probe> {
+        let mut taps: Vec<String> = vec![];
+        let mut tap = |value: &str| {
+            taps.iter().position(|t| t == value).unwrap_or_else(|| {
+                taps.push(value.to_owned());
+                taps.len() - 1
+            })
+        };
+        let mut stops = vec![];
+        for (layer, patches) in layers {
+            let gone = || Error::new(Code::Engine, "the layer is not in the graph").at(layer.name.clone());
+            let node = graph.nodes().iter().find(|n| n.name == layer.name).ok_or_else(gone)?;
+            stops.push(Stop { patches: patches.clone(), input: tap(&node.input[0]), output: tap(&node.output[0]) });
+        }
+        Ok(Probe { engine: Engine::new(graph, &taps, options)?, stops })
+    }
+
+    /// Output error against `wanted` (outputs by sample) of the network as it is, and with each of `changes`.
+    pub fn errors(
+        &self,
+        samples: &[Sample],
+        wanted: &[Vec<Array>],
+        changes: &[Vec<Delta>],
+        done: &(dyn Fn() + Sync),
+    ) -> Result<(OutputError, Vec<OutputError>)> {
+        let one = |(sample, wanted): (&Sample, &Vec<Array>)| {
+            let found = self.of_sample(sample, wanted, changes);
+            done();
+            found
+        };
+        let each: Vec<Vec<OutputError>> = samples.par_iter().zip(wanted).map(one).collect::<Result<_>>()?;
+        let mut total = vec![OutputError::default(); changes.len() + 1];
+        for errors in &each {
+            total.iter_mut().zip(errors).for_each(|(t, e)| *t = t.add(*e));
+        }
+        let base = total.remove(0);
+        Ok((base, total))
+    }
+
+    fn of_sample(&self, sample: &Sample, wanted: &[Array], changes: &[Vec<Delta>]) -> Result<Vec<OutputError>> {
+        let trace = self.engine.trace(sample)?;
+        let mut errors = vec![compare(wanted, &trace.outputs()?)];
+        for change in changes {
+            let taps: Vec<usize> = change.iter().map(|d| self.stops[d.layer].output).collect();
+            let input_of = |tap: usize| {
+                let delta = change.iter().find(|d| self.stops[d.layer].output == tap);
+                delta.map_or(tap, |d| self.stops[d.layer].input)
+            };
+            let mut edit = |tap: usize, input: &TapView, values: &mut [f32]| -> Result<()> {
+                for delta in change.iter().filter(|d| self.stops[d.layer].output == tap) {
+                    let patches = &self.stops[delta.layer].patches;
+                    patches.add_product(input.dims, input.values, &delta.rows, &delta.shift, values)?;
+                }
+                Ok(())
+            };
+            let changed = trace.rerun(&taps, &input_of, &mut edit)?;
+            errors.push(compare(wanted, &changed.outputs()?));
+        }
+        Ok(errors)
+    }
+}
+
+/// Squared error of float outputs.
+fn compare(wanted: &[Array], found: &[Array]) -> OutputError {
+    let pairs = wanted.iter().zip(found).filter_map(|(a, b)| Some((a.as_f32()?, b.as_f32()?)));
+    pairs.flat_map(|(a, b)| a.iter().zip(b)).fold(OutputError::default(), |sum, (a, b)| {
+        let (a, b) = (f64::from(*a), f64::from(*b));
+        sum.add(OutputError { error: (a - b) * (a - b), energy: a * a })
+    })
+}
