@@ -74,7 +74,7 @@ pub struct Calibration {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AllocationRecord {
-    /// `uniform` or `knapsack`.
+    /// `uniform`, `knapsack`, or what measured better.
     pub method: String,
     /// What was asked: budget name and limit.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -87,6 +87,21 @@ pub struct AllocationRecord {
     pub sensitivity: Option<f64>,
     /// What is proven: `optimal`, or the gap.
     pub proof: String,
+    /// What was measured as a whole before the choice was made.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub compared: Vec<Compared>,
+}
+
+/// One configuration of widths that was measured as a whole: weights only, on samples that they were not rounded with.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Compared {
+    /// Where it comes from.
+    pub what: String,
+    /// Average nominal bits over the weights.
+    pub average_bits: f64,
+    /// SQNR in dB of the outputs.
+    pub sqnr_db: f64,
 }
 
 /// The decision about one weight layer.

@@ -16,7 +16,7 @@ fn report(n: usize) -> Report {
         model: "resnet_cifar10.onnx".into(),
         target: "fpga".into(),
         target_title: "FPGA dataflow with FINN, Q-Clip-DQ".into(),
-        proxy: crate::proxy::OUTPUT_ERROR.into(),
+        proxy: "gain".into(),
         calibration: Calibration { source: "cifar10_calib".into(), samples: 16, digest: "9f86d081884c7d65".repeat(4) },
         warnings: vec!["fidelity was measured on the calibration samples: it flatters".into()],
         size: Size {
@@ -54,6 +54,7 @@ fn allocation() -> AllocationRecord {
         used: [("average bits".to_owned(), 5.2)].into(),
         sensitivity: Some(0.012345),
         proof: "optimal".into(),
+        compared: vec![],
     }
 }
 

@@ -10,11 +10,13 @@
 //! other, except through a scale that they share.
 
 mod curvature;
+mod error;
 mod feedback;
 mod polish;
 mod solve;
 
 pub use curvature::Curvature;
+pub use error::{mean_change, output_error};
 
 use crate::quant::{IntFormat, QuantizedWeight, round_half_even};
 use crate::stats::{Cross, Gram};

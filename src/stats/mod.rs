@@ -15,7 +15,7 @@ pub use cpu::Cpu;
 pub use gram::{Cross, Gram, GramRequest};
 pub use histogram::Histogram;
 pub use patches::{Extent, Patches, Tile};
-pub use observe::{Observation, ValueObservation, observe};
+pub use observe::{FOLDS, Observation, ValueObservation, observe};
 
 use crate::Result;
 

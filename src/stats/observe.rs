@@ -21,11 +21,15 @@ pub struct ValueObservation {
 pub struct Observation {
     /// One for each request, in order.
     pub values: Vec<ValueObservation>,
-    /// Gram matrices by the `layer` of their request.
-    pub grams: Vec<Gram>,
+    /// Gram matrices by the `layer` of their request, of the even samples and of the odd ones: what one half says of
+    /// rounding can then be checked on the other.
+    pub grams: Vec<[Gram; FOLDS]>,
     /// Float outputs of each sample.
     pub outputs: Vec<Vec<Array>>,
 }
+
+/// Halves of the samples.
+pub const FOLDS: usize = 2;
 
 /// Samples whose Gram matrices exist at the same time. A constant, so that sums do not depend on thread count.
 const WAVE: usize = 2;
@@ -47,7 +51,7 @@ pub fn observe(
     done: &(dyn Fn() + Sync),
 ) -> Result<Observation> {
     let layers = requests.iter().flat_map(|r| &r.grams).map(|g| g.layer + 1).max().unwrap_or(0);
-    let mut seen = Observation { grams: vec![Gram::default(); layers], ..Default::default() };
+    let mut seen = Observation { grams: vec![Default::default(); layers], ..Default::default() };
     seen.values.resize_with(requests.len(), ValueObservation::default);
     let wave = if layers == 0 { samples.len().max(1) } else { WAVE };
     for (w, batch) in samples.chunks(wave).enumerate() {
@@ -59,15 +63,15 @@ pub fn observe(
         };
         let observed: Vec<SampleObservation> =
             batch.par_iter().enumerate().map(|(i, s)| one((w * wave + i, s))).collect::<Result<_>>()?;
-        for sample in observed {
-            seen.add(sample)?;
+        for (i, sample) in observed.into_iter().enumerate() {
+            seen.add(sample, (w * wave + i) % FOLDS)?;
         }
     }
     Ok(seen)
 }
 
 impl Observation {
-    fn add(&mut self, sample: SampleObservation) -> Result<()> {
+    fn add(&mut self, sample: SampleObservation, fold: usize) -> Result<()> {
         for (value, (dims, stats)) in self.values.iter_mut().zip(sample.values) {
             if value.samples.is_empty() {
                 value.dims = dims;
@@ -75,7 +79,7 @@ impl Observation {
             value.samples.push(stats);
         }
         for (sum, gram) in self.grams.iter_mut().zip(&sample.grams) {
-            sum.merge(gram)?;
+            sum[fold].merge(gram)?;
         }
         self.outputs.push(sample.outputs);
         Ok(())

@@ -9,7 +9,7 @@ use tapq::plan::Plan;
 use tapq::report::{self, Report};
 use tapq::target::Target;
 use tapq::{Code, Error, Result, onnx};
-use tapq_passes::pipeline::{self, Effort, Options, Outcome, Widths};
+use tapq_passes::pipeline::{self, Effort, Options, Outcome, Scorer, Widths};
 
 /// Held-out samples that fidelity is measured on, where the source has more than calibration takes.
 const VERIFY_SAMPLES: usize = 4;
@@ -57,6 +57,34 @@ pub struct Args {
     pub fuel: Option<usize>,
 }
 
+/// What scores a layer's widths.
+#[derive(clap::ValueEnum, Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ScoreArg {
+    /// Relative error of the weights, rounded to the nearest
+    WeightError,
+    /// Relative error of the layer's output, on samples that the rounding has not seen
+    OutputError,
+    /// That error times the measured gain from the layer's output to the network's
+    #[default]
+    Gain,
+    /// Output error of the network with one layer at one width, the others in float (slow)
+    OneAtATime,
+    /// The same with the others at 4 bits (slow)
+    OperatingPoint,
+}
+
+impl ScoreArg {
+    fn scorer(self) -> Scorer {
+        match self {
+            ScoreArg::WeightError => Scorer::WeightError,
+            ScoreArg::OutputError => Scorer::OutputError,
+            ScoreArg::Gain => Scorer::Gain,
+            ScoreArg::OneAtATime => Scorer::OneAtATime,
+            ScoreArg::OperatingPoint => Scorer::OperatingPoint,
+        }
+    }
+}
+
 /// How much time a better file may take.
 #[derive(clap::ValueEnum, Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum EffortArg {
@@ -98,6 +126,9 @@ pub struct ChoiceArgs {
     /// Width of activations [default: the target's]
     #[arg(long, value_name = "B")]
     pub act_bits: Option<u32>,
+    /// What scores a layer's widths when they are chosen
+    #[arg(long, value_enum, default_value_t = ScoreArg::Gain)]
+    pub score: ScoreArg,
     /// How much time a better file may take
     #[arg(long, value_enum, default_value_t = EffortArg::Fast)]
     pub effort: EffortArg,
@@ -151,6 +182,7 @@ impl Job<'_> {
             held_out: held_out.as_ref().map_or(&[], |s| &s.samples),
             widths: self.choice.widths(),
             activation_bits: self.choice.act_bits,
+            scorer: self.choice.score.scorer(),
             effort: self.choice.effort.effort(),
             keep_float: self.choice.keep_float.iter().cloned().collect::<BTreeSet<String>>(),
             dims,

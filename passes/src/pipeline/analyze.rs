@@ -1,20 +1,20 @@
 //! From graph and samples to a plan.
 
-use super::budget::{Unit, problem};
+use super::budget::Unit;
+use super::choose::{self, Chosen, Ground};
 use super::summarize::layer_results;
-use super::{Effort, Options, Progress, sequential};
+use super::{Effort, Options, Progress, candidates, sequential};
 use crate::quantize_weights::stored_weight;
 use rayon::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
-use tapq::allocate;
 use tapq::engine::{Engine, Options as EngineOptions};
 use tapq::graph::Graph;
 use tapq::onnx;
 use tapq::plan::{
-    self, AllocationRecord, Calibration, Layer, LayerPlan, PLAN_SCHEMA, Placement, Plan, Rounding, RoundingMethod, layer_digest, model_digest,
+    self, Calibration, Layer, LayerPlan, PLAN_SCHEMA, Placement, Plan, Rounding, RoundingMethod, layer_digest, model_digest,
     place, plan_activations,
 };
-use tapq::proxy::{self, LayerData, Sensitivity};
+use tapq::proxy::{self, Sensitivity};
 use tapq::quant::IntFormat;
 use tapq::stats::{Cpu, GramRequest, Observation, Request, ValueObservation, observe};
 use tapq::target::Target;
@@ -49,9 +49,6 @@ impl Analysis {
     }
 }
 
-/// The widths of each layer by name, and the record of how they were chosen.
-type Chosen = (BTreeMap<String, Option<u32>>, AllocationRecord);
-
 /// Observes, measures, scores, allocates.
 pub fn analyze(graph: &Graph, options: &Options, progress: &dyn Progress) -> Result<Analysis> {
     let target = options.target;
@@ -67,15 +64,14 @@ pub fn analyze(graph: &Graph, options: &Options, progress: &dyn Progress) -> Res
     let engine = Engine::new(graph, &taps, &EngineOptions { dims: options.dims.clone() })?;
     let samples = &options.calibration.samples;
     progress.stage("observe", samples.len());
-    let seen = observe(&engine, &requests, samples, &Cpu, &|| progress.tick())?;
+    let mut seen = observe(&engine, &requests, samples, &Cpu, &|| progress.tick())?;
     let macs = macs(graph, &placement, &requests, &seen);
-    let units = units(graph, &placement, options, activation_bits, &seen, &macs)?;
-    let (widths, record) = choose(&units, options, activation_bits)?;
+    let mut units = units(&placement, target, activation_bits, &macs);
+    let (widths, record) = choose(graph, &placement, &mut units, options, &seen, activation_bits, progress)?;
     let sensitivities = sensitivities_by_name(&units);
-    if widths.values().all(Option::is_none) {
-        let what = "the budget is so generous that every layer would stay in float";
-        return Err(Error::new(Code::NothingToQuantize, what).help("ask for fewer bits, or use the float model"));
-    }
+    choose::refuse_all_float(&widths)?;
+    drop(units);
+    seen.grams = vec![];
     let (placement, observed) = narrow_placement(graph, options, placement, &widths, &requests, &seen);
     let input = plan::InputFacts { range: options.input_range, samples };
     let activations = plan_activations(graph, target, &placement.sites, &observed, activation_bits, &input);
@@ -87,7 +83,7 @@ pub fn analyze(graph: &Graph, options: &Options, progress: &dyn Progress) -> Res
         target: target.name.clone(),
         target_digest: plan::text_digest(&tapq::yaml::print(target)?),
         model: model_digest(graph)?,
-        proxy: proxy::OUTPUT_ERROR.to_owned(),
+        proxy: options.scorer.name().to_owned(),
         calibration: calibration(options),
         opset,
         ir,
@@ -189,91 +185,59 @@ fn macs(graph: &Graph, placement: &Placement, requests: &[Request], seen: &Obser
     layers.filter_map(|l| Some((l.name.clone(), l.macs(graph, dims_of(&l.input)?)))).collect()
 }
 
-/// Groups layers by stored weight and measures what each width costs them.
+/// Groups layers by stored weight.
 fn units<'a>(
-    graph: &Graph,
     placement: &'a Placement,
-    options: &Options,
+    target: &Target,
     activation_bits: u32,
-    seen: &Observation,
     macs: &BTreeMap<String, u64>,
-) -> Result<Vec<Unit<'a>>> {
-    let target = options.target;
+) -> Vec<Unit<'a>> {
     let mut units: Vec<Unit> = vec![];
-    let mut data = vec![];
-    for (i, layer) in placement.layers.iter().enumerate() {
+    for layer in &placement.layers {
         let cost = macs.get(&layer.name).copied().unwrap_or(0);
         if let Some(unit) = units.iter_mut().find(|u| u.layers[0].weight == layer.weight) {
             unit.layers.push(layer);
             unit.macs += cost;
             continue;
         }
-        let widths = target.weight_choices_at(&layer.op, activation_bits).to_vec();
-        let mut choices: Vec<Option<u32>> = widths.iter().map(|b| Some(*b)).collect();
+        let mut choices: Vec<Option<u32>> =
+            target.weight_choices_at(&layer.op, activation_bits).iter().map(|b| Some(*b)).collect();
+        choices.sort_unstable();
         choices.extend(target.float_fallback.allowed.then_some(None));
         units.push(Unit { layers: vec![layer], macs: cost, options: choices, sensitivity: Sensitivity::default() });
-        if options.widths.is_choice() {
-            data.push((layer_data(graph, layer, target, seen.grams.get(i))?, widths));
-        }
     }
-    if options.widths.is_choice() {
-        let narrow = (target.weights.narrow_range, target.weights.power_of_two);
-        let measured = proxy::output_errors(&data, narrow.0, narrow.1)?;
-        units.iter_mut().zip(measured).for_each(|(unit, s)| unit.sensitivity = s);
-    }
-    Ok(units)
+    units
 }
 
-fn layer_data(graph: &Graph, layer: &Layer, target: &Target, gram: Option<&tapq::stats::Gram>) -> Result<LayerData> {
+/// Measures what each width does to each unit, and chooses.
+fn choose(
+    graph: &Graph,
+    placement: &Placement,
+    units: &mut [Unit],
+    options: &Options,
+    seen: &Observation,
+    activation_bits: u32,
+    progress: &dyn Progress,
+) -> Result<Chosen> {
+    if !options.widths.is_choice() {
+        return choose::uniform(units, options, activation_bits);
+    }
+    let offered = |u: &Unit| u.options.iter().flatten().copied().collect::<Vec<u32>>();
+    let layers: Vec<(&Layer, Vec<u32>)> = units.iter().map(|u| (u.layers[0], offered(u))).collect();
+    let gram = |layer: &Layer| placement.layers.iter().position(|l| l.name == layer.name).and_then(|i| seen.grams.get(i));
+    let grams: Vec<_> = layers.iter().map(|(l, _)| gram(l)).collect();
+    progress.stage("round candidates", layers.len());
+    let candidates = candidates::measure(graph, &layers, &grams, options.target, &|| progress.tick())?;
+    let samples = &options.calibration.samples;
+    let ground = Ground { graph, samples, outputs: &seen.outputs, candidates: &candidates, activation_bits };
+    choose::choose(units, &ground, options, progress)
+}
+
+/// A layer's output channels and its weight as rows of channels by fan-in.
+pub fn weight_rows(graph: &Graph, layer: &Layer) -> Result<(usize, Vec<f32>)> {
     let missing = || Error::new(Code::InvalidGraph, format!("weight '{}' is not a constant", layer.weight));
     let tensor = graph.constant(&layer.weight).ok_or_else(missing)?;
-    let (channels, rows) = layer.rows(&onnx::floats(tensor, graph.external())?);
-    let gram = gram.filter(|g| g.size > 0).cloned();
-    Ok(LayerData { rows, channels, gram, per_channel: target.per_channel(&layer.op) })
-}
-
-fn choose(units: &[Unit], options: &Options, activation_bits: u32) -> Result<Chosen> {
-    if !options.widths.is_choice() {
-        return uniform(units, options, activation_bits);
-    }
-    let problem = problem(units, &options.widths, options.target, activation_bits);
-    let solution = allocate::solve(&problem)?;
-    let mut widths = BTreeMap::new();
-    for (unit, pick) in units.iter().zip(&solution.picks) {
-        widths.extend(unit.layers.iter().map(|l| (l.name.clone(), unit.options[*pick])));
-    }
-    let named = |values: Vec<f64>| problem.budgets.iter().map(|b| b.name.clone()).zip(values).collect();
-    let record = AllocationRecord {
-        method: "knapsack".to_owned(),
-        budgets: named(problem.budgets.iter().map(|b| b.limit).collect()),
-        used: named(solution.used.clone()),
-        sensitivity: Some(solution.cost),
-        proof: solution.proof.to_string(),
-    };
-    Ok((widths, record))
-}
-
-fn uniform(units: &[Unit], options: &Options, activation_bits: u32) -> Result<Chosen> {
-    let mut widths = BTreeMap::new();
-    for layer in units.iter().flat_map(|u| &u.layers) {
-        let bits = match options.widths.uniform {
-            Some(bits) => bits,
-            None => default_width(options.target, &layer.op, activation_bits),
-        };
-        options
-            .target
-            .check_weight_bits_at(&layer.op, bits, activation_bits)
-            .at(|| format!("layer '{}'", layer.name))?;
-        widths.insert(layer.name.clone(), Some(bits));
-    }
-    let proof = "nothing to choose".to_owned();
-    Ok((widths, AllocationRecord { method: "uniform".to_owned(), proof, ..Default::default() }))
-}
-
-/// 8 bits where the target runs them, else its widest.
-fn default_width(target: &Target, op: &str, activation_bits: u32) -> u32 {
-    let choices = target.weight_choices_at(op, activation_bits);
-    choices.iter().copied().find(|b| *b == 8).or(choices.last().copied()).unwrap_or(8)
+    Ok(layer.rows(&onnx::floats(tensor, graph.external())?))
 }
 
 fn sensitivities_by_name(units: &[Unit]) -> BTreeMap<String, Sensitivity> {

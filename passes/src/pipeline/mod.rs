@@ -2,6 +2,9 @@
 
 mod analyze;
 mod budget;
+mod candidates;
+mod choose;
+mod probe;
 mod rewrite;
 mod sequential;
 mod summarize;
@@ -34,6 +37,8 @@ pub struct Options<'a> {
     pub activation_bits: Option<u32>,
     /// Layers that stay in float.
     pub keep_float: BTreeSet<String>,
+    /// What scores a layer's widths.
+    pub scorer: Scorer,
     /// How much time a better file may take.
     pub effort: Effort,
     /// Values of symbolic dimensions.
@@ -58,6 +63,37 @@ pub enum Effort {
     Balanced,
     /// Minutes: a longer search.
     Best,
+}
+
+/// What scores the widths of a layer. L layers, B widths, S samples.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Scorer {
+    /// Relative squared error of the weights, rounded to the nearest. No run of the network.
+    WeightError,
+    /// Relative squared error of the layer's output through its Gram matrix, on samples that the rounding has not
+    /// seen. No run beyond calibration.
+    OutputError,
+    /// That error times the gain from the layer's output to the network's: L partial runs of 2 samples (`fast`), 8
+    /// (`balanced`), or 3 L of 16 (`best`).
+    #[default]
+    Gain,
+    /// Output error of the network with one layer at one width, the others in float: L B partial runs of S samples.
+    OneAtATime,
+    /// The same with the others at 4 bits: L B runs of S samples.
+    OperatingPoint,
+}
+
+impl Scorer {
+    /// What plans and metadata call it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Scorer::WeightError => "weight-error",
+            Scorer::OutputError => "output-error",
+            Scorer::Gain => "gain",
+            Scorer::OneAtATime => "one-at-a-time",
+            Scorer::OperatingPoint => "operating-point",
+        }
+    }
 }
 
 /// What a caller hears while the pipeline runs; ticks come from several threads.

@@ -50,7 +50,8 @@ impl OutputError {
         self.error / self.energy.max(f64::MIN_POSITIVE)
     }
 
-    fn add(self, other: OutputError) -> OutputError {
+    /// Both together.
+    pub fn add(self, other: OutputError) -> OutputError {
         OutputError { error: self.error + other.error, energy: self.energy + other.energy }
     }
 }
