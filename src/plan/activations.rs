@@ -29,11 +29,10 @@ pub fn plan_activations(
     bits: u32,
     input: &InputFacts,
 ) -> Vec<ActivationPlan> {
-    let format = IntFormat { bits, signed: target.activations.signed, narrow: false };
     let leaders: Vec<usize> = (0..sites.len()).filter(|i| sites[*i].group == *i).collect();
     let chosen: Vec<(usize, (Affine, String))> = leaders
         .par_iter()
-        .map(|leader| (*leader, plan_group(graph, target, sites, seen, *leader, format, input)))
+        .map(|leader| (*leader, plan_group(graph, target, sites, seen, *leader, bits, input)))
         .collect();
     let of_group = |group: usize| chosen.iter().find(|(leader, _)| *leader == group).map(|(_, c)| c.clone());
     let plan = |site: &Site| of_group(site.group).map(|(affine, because)| activation(graph, site, affine, because));
@@ -58,7 +57,7 @@ fn plan_group(
     sites: &[Site],
     seen: &[&ValueObservation],
     leader: usize,
-    format: IntFormat,
+    bits: u32,
     input: &InputFacts,
 ) -> (Affine, String) {
     let members: Vec<usize> = (0..sites.len()).filter(|i| sites[*i].group == leader).collect();
@@ -67,18 +66,27 @@ fn plan_group(
     let pooled: Vec<Vec<&TensorStats>> = (0..samples).map(of_sample).collect();
     let bounds = members.iter().map(|m| known_bound(graph, &sites[*m].value, input.range));
     let bound = bounds.reduce(Bound::hull).unwrap_or_default();
+    let format = IntFormat { bits, signed: signed(target, bound), narrow: false };
+    // Unsigned integers with zero point 0 are as symmetric as a value that is never negative can have them.
+    let symmetric = target.activations.symmetric && format.signed == target.activations.signed;
     let to_affine = |lo: f32, hi: f32| {
-        affine_for_range(lo, hi, format, target.activations.symmetric, target.activations.power_of_two)
+        affine_for_range(lo, hi, format, symmetric, target.activations.power_of_two)
     };
     let inputs: Vec<&[f32]> = members.iter().flat_map(|m| input_values(input.samples, &sites[*m].value)).collect();
     let may_be_lattice = !bound.attained && !target.activations.power_of_two;
-    let lattice = may_be_lattice.then(|| lattice_range(&inputs, format, target.activations.symmetric));
+    let lattice = may_be_lattice.then(|| lattice_range(&inputs, format, symmetric));
     let range = match lattice.flatten() {
         Some((lo, hi)) => ChosenRange { lo, hi, because: "the input holds multiples of one step".to_owned() },
-        _ => choose_range(&pooled, bound, target.activations.symmetric, &to_affine),
+        _ => choose_range(&pooled, bound, symmetric, &to_affine),
     };
     let shared = if members.len() > 1 { format!("; shared by {} values", members.len()) } else { String::new() };
     (to_affine(range.lo, range.hi), format!("{}{shared}", range.because))
+}
+
+/// Whether the target's integers are signed for a value within `bound`.
+pub(super) fn signed(target: &Target, bound: Bound) -> bool {
+    let positive = bound.lo.is_some_and(|lo| lo >= 0.0);
+    target.activations.signed && !(target.activations.unsigned_where_positive && positive)
 }
 
 /// The values of a graph input in each sample; none for any other value.

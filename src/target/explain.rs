@@ -117,6 +117,9 @@ impl ActivationFormat {
         if self.bits.len() > 1 {
             words.insert(1, format!("{} on request", bits_of(self.bits.get(1..).unwrap_or(&[]), "ones")));
         }
+        if self.unsigned_where_positive {
+            words.push("unsigned behind Relu and Clip".to_string());
+        }
         if self.power_of_two {
             words.push("power-of-two scales".to_string());
         }

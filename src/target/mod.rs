@@ -72,6 +72,9 @@ pub struct ActivationFormat {
     pub bits: Vec<u32>,
     /// Whether the integers are signed.
     pub signed: bool,
+    /// Whether a value that a Relu or Clip keeps from being negative has unsigned integers, whatever `signed` says.
+    #[serde(default)]
+    pub unsigned_where_positive: bool,
     /// Whether the zero point must be 0.
     pub symmetric: bool,
     /// Whether scales must be powers of two.
