@@ -68,11 +68,12 @@ impl Walk {
     }
 
     /// Replaces the elements of the value where the walk stands, for everything that reads it later.
-    pub fn replace(&mut self, elements: &[f32]) -> Result<()> {
+    pub fn replace(&mut self, elements: Vec<f32>) -> Result<()> {
         let Some((id, tap)) = self.at else { return Ok(()) };
         let dims = self.view(tap)?.dims.to_vec();
         let explain = |e: TractError| failure::explain(&e, &self.plan.names.places);
-        let tensor = Tensor::from_shape(&dims, elements).map_err(explain)?;
+        let array = tract_ndarray::ArrayD::from_shape_vec(dims, elements);
+        let tensor = array.map_err(|e| explain(e.into()))?.into_tensor();
         self.state.turn_state.values[id] = Some(tvec!(tensor.into_tvalue()));
         Ok(())
     }

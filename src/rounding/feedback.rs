@@ -5,7 +5,8 @@
 //! column j is rounded at `w_j - sum over k < j of (q_k - w_k) U_kj`. No inverse of C is needed.
 
 use super::curvature::Curvature;
-use crate::quant::{IntFormat, round_half_even};
+use super::round_within;
+use crate::quant::IntFormat;
 use ndarray::linalg::general_mat_mul;
 use ndarray::{ArrayView2, ArrayViewMut2, s};
 
@@ -18,9 +19,12 @@ pub fn feed_back(rows: &[f32], scales: &[f32], curvature: &Curvature, format: In
     let (n, count) = (curvature.size, scales.len());
     let (low, high) = (format.min() as f32, format.max() as f32);
     let inverse: Vec<f32> = scales.iter().map(|s| 1.0 / s).collect();
-    // Column-major inside, so that the loop over rows is the one that vectorises.
+    // Column-major inside, so that the loops over rows are the ones that vectorise.
+    let mut weights = vec![0f32; n * count];
+    for (r, row) in rows.chunks_exact(n.max(1)).enumerate() {
+        row.iter().enumerate().for_each(|(j, w)| weights[j * count + r] = *w);
+    }
     let mut errors = vec![0f32; n * count];
-    let mut values = vec![0i8; n * count];
     let mut energy = vec![0f64; count];
     let mut wanted = vec![0f32; BLOCK * count];
     for start in (0..n).step_by(BLOCK) {
@@ -34,16 +38,22 @@ pub fn feed_back(rows: &[f32], scales: &[f32], curvature: &Curvature, format: In
                 let u = curvature.feedback[k * n + j];
                 target.iter_mut().zip(&known[k * count..]).for_each(|(t, e)| *t += u * e);
             }
-            let cost = f64::from(curvature.cost[j]);
+            let cost = curvature.cost[j];
+            let weights = &weights[j * count..][..count];
             for r in 0..count {
-                let w = rows[r * n + j];
-                let aim = w - target[r];
-                let q = round_half_even(aim * inverse[r]).clamp(low, high);
-                open[r] = q * scales[r] - w;
-                values[r * n + j] = q as i8;
-                energy[r] += cost * f64::from(q * scales[r] - aim).powi(2);
+                let aim = weights[r] - target[r];
+                let stored = round_within(aim * inverse[r], low, high) * scales[r];
+                open[r] = stored - weights[r];
+                target[r] = cost * (stored - aim) * (stored - aim);
             }
+            energy.iter_mut().zip(target.iter()).for_each(|(sum, e)| *sum += f64::from(*e));
         }
+    }
+    // The integers follow from the errors: q = (w + e) / s, within rounding of an integer.
+    let mut values = vec![0i8; n * count];
+    for (r, row) in values.chunks_exact_mut(n.max(1)).enumerate() {
+        let integer = |j: usize| (weights[j * count + r] + errors[j * count + r]) * inverse[r];
+        row.iter_mut().enumerate().for_each(|(j, q)| *q = round_within(integer(j), low, high) as i8);
     }
     (values, energy)
 }

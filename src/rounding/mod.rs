@@ -18,7 +18,7 @@ mod solve;
 pub use curvature::Curvature;
 pub use error::{mean_change, output_error};
 
-use crate::quant::{IntFormat, QuantizedWeight, round_half_even};
+use crate::quant::{IntFormat, QuantizedWeight};
 use crate::stats::{Cross, Gram};
 use feedback::feed_back;
 use polish::{Row, curved};
@@ -82,28 +82,40 @@ pub struct Upstream<'a> {
 type Part = (Vec<i8>, Vec<f32>, Vec<(f64, f64)>);
 
 /// Rows that are rounded together; a constant, so that results do not depend on thread count.
-const CHUNK: usize = 32;
+const CHUNK: usize = 128;
 
 /// How hard the best integers are looked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Care {
     /// One pass of error feedback at the scale of least weight error: for comparisons of widths.
     Quick,
-    /// Several scales, each row keeps the best; then rounds of fitting the scale and feeding back again.
+    /// Three scales, each row keeps the best; one round of fitting the scale and feeding back again.
+    Fair,
+    /// Five scales and two rounds.
     Thorough,
+}
+
+impl Care {
+    /// Rounds of fitting the scale and feeding back again.
+    fn refits(self) -> usize {
+        match self {
+            Care::Quick => 0,
+            Care::Fair => 1,
+            Care::Thorough => 2,
+        }
+    }
 }
 
 /// Fan-in up to which every scale is tried and integers are moved singly: a depthwise filter has little to feed
 /// errors back into, and costs nothing.
 const SMALL: usize = 32;
-/// Rounds of fitting the scale and feeding back again.
-const REFITS: usize = 2;
 
 /// Factors of the scale of least weight error at which error feedback is tried.
 fn factors(care: Care, fan_in: usize) -> Vec<f32> {
     match care {
         Care::Quick => vec![1.0],
-        Care::Thorough if fan_in <= SMALL => (0..19).map(|i| 0.5 + 0.05 * i as f32).collect(),
+        _ if fan_in <= SMALL => (0..19).map(|i| 0.5 + 0.05 * i as f32).collect(),
+        Care::Fair => vec![0.88, 1.0, 1.12],
         Care::Thorough => vec![0.8, 0.9, 1.0, 1.1, 1.2],
     }
 }
@@ -135,8 +147,10 @@ impl Layer {
             let mut aim = curved.clone();
             if let Some(upstream) = upstream {
                 let errors = covariance(upstream.cross, gram, g, each, centred, &curvature.order);
-                aim.iter_mut().zip(&errors).for_each(|(a, e)| *a += e);
-                let share = upstream.share as f32;
+                // What few samples say about the error is as little trusted as what they say about the input.
+                let trust = 1.0 - gram.shrinkage(g, centred);
+                aim.iter_mut().zip(&errors).for_each(|(a, e)| *a += trust as f32 * e);
+                let share = (upstream.share * trust) as f32;
                 curved.iter_mut().zip(&errors).for_each(|(c, e)| *c += share * e);
                 let mut moves = errors;
                 moves.par_chunks_mut(CHUNK * n).for_each(|chunk| solve(chunk, &curvature));
@@ -252,8 +266,11 @@ impl Group {
             true => self.best_of_scales(grid, care, &mut scales, first, rows),
             false => feed_back(rows, &scales, &self.curvature, grid.format),
         };
+        if own_scale && care == Care::Quick {
+            return (values, scales, vec![]);
+        }
         let mut products = self.products(&values);
-        for _ in 0..if own_scale && care == Care::Thorough && n > SMALL { REFITS } else { 0 } {
+        for _ in 0..if own_scale && n > SMALL { care.refits() } else { 0 } {
             self.refit(grid, first, (rows, curved_rows), (&mut values, &mut products), &mut scales, &mut energy);
         }
         let mut fits = Vec::with_capacity(scales.len());
@@ -420,9 +437,28 @@ fn least(full: f32, error: &dyn Fn(f32) -> f64) -> f32 {
     best.1
 }
 
+/// The nearest integer within bounds that are integers of at most 8 bits: clamping first leaves nothing to round that
+/// adding 1.5 x 2^23 would not round half to even, and both vectorise.
+#[inline]
+fn round_within(x: f32, low: f32, high: f32) -> f32 {
+    const MAGIC: f32 = 12_582_912.0;
+    let x = if x < low { low } else { x };
+    let x = if x > high { high } else { x };
+    (x + MAGIC) - MAGIC
+}
+
 /// Sum of squared rounding errors.
 fn plain_error(row: &[f32], scale: f32, format: IntFormat) -> f64 {
+    const LANES: usize = 16;
     let (low, high, inverse) = (format.min() as f32, format.max() as f32, 1.0 / scale);
-    let error = |w: &f32| f64::from(round_half_even(w * inverse).clamp(low, high) * scale - w).powi(2);
-    row.iter().map(error).sum()
+    let square = |w: f32| {
+        let error = round_within(w * inverse, low, high) * scale - w;
+        error * error
+    };
+    let mut lanes = [0f32; LANES];
+    let mut chunks = row.chunks_exact(LANES);
+    for chunk in &mut chunks {
+        lanes.iter_mut().zip(chunk).for_each(|(sum, w)| *sum += square(*w));
+    }
+    lanes.iter().map(|v| f64::from(*v)).sum::<f64>() + chunks.remainder().iter().map(|w| f64::from(square(*w))).sum::<f64>()
 }

@@ -26,21 +26,25 @@ pub struct Gram {
     pub groups: usize,
     /// Rows seen.
     pub rows: u64,
-    /// `groups` row-major `size` x `size` matrices.
+    /// `groups` row-major `size` x `size` matrices, complete after [`Gram::finish`].
     pub data: Vec<f32>,
     /// `groups` x `size` column sums.
     pub sums: Vec<f64>,
     /// Moments of some columns of each sample that was merged: what says how far the sum can be trusted.
     pub samples: Vec<SampleMoments>,
+    /// Whether the upper halves are filled in.
+    mirrored: bool,
 }
 
-/// Second moments and means of a few columns of one sample.
+/// Sums of products and sums of a few columns of one sample.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct SampleMoments {
+    /// Rows seen, of one group.
+    rows: u64,
     /// By group: as many rows as columns are kept, row-major.
-    moments: Vec<f32>,
+    products: Vec<f32>,
     /// By group: one a column.
-    means: Vec<f64>,
+    sums: Vec<f64>,
 }
 
 /// Columns of each group whose moments are kept sample by sample.
@@ -71,11 +75,13 @@ impl Gram {
     /// Adds the rows of one tensor.
     pub fn add(&mut self, dims: &[usize], values: &[f32], request: &GramRequest) -> Result<()> {
         self.prepare(dims, &request.patches)?;
-        let extent = request.patches.each_tile(dims, values, &mut |tile| {
-            self.add_tile(&tile);
+        let mut sample = self.no_moments();
+        request.patches.each_tile(dims, values, request.patches.sparse_step(dims), &mut |tile| {
+            self.add_tile(&tile, &mut sample);
             Ok(())
         })?;
-        self.rows += (extent.batch * extent.positions) as u64;
+        self.samples.push(sample);
+        self.mirrored = false;
         Ok(())
     }
 
@@ -99,24 +105,12 @@ impl Gram {
             *cross = Cross { data: vec![0.0; channels * extent.size], sums: vec![0.0; channels] };
         }
         let each = channels / extent.groups.max(1);
-        patches.each_tile(dims, values, &mut |tile| {
-            self.add_tile(&tile);
+        let mut sample = self.no_moments();
+        patches.each_tile(dims, values, patches.sparse_step(dims), &mut |tile| {
+            self.add_tile(&tile, &mut sample);
             let rows = tile.group * each..(tile.group + 1) * each;
-            let part = match patches {
-                Patches::Last => {
-                    let part = &residual[tile.positions.start * channels..tile.positions.end * channels];
-                    ArrayView2::from_shape((tile.positions.len(), channels), part).map(ArrayView2::reversed_axes)
-                }
-                Patches::Conv { .. } => {
-                    let start = (tile.image * channels + rows.start) * extent.positions;
-                    let whole = ArrayView2::from_shape(
-                        (each, extent.positions),
-                        &residual[start..start + each * extent.positions],
-                    );
-                    whole.map(|w| w.slice_move(s![.., tile.positions.clone()]))
-                }
-            };
-            let part = part.map_err(|_| misfit())?;
+            let part = gather(residual, patches, &tile, extent.positions, channels, rows.clone());
+            let part = ArrayView2::from_shape((each, tile.columns.ncols()), &part).map_err(|_| misfit())?;
             let data = &mut cross.data[rows.start * extent.size..rows.end * extent.size];
             let mut into = ArrayViewMut2::from_shape((each, extent.size), data).map_err(|_| misfit())?;
             general_mat_mul(1.0, &part, &tile.columns.t(), 1.0, &mut into);
@@ -125,8 +119,18 @@ impl Gram {
             }
             Ok(())
         })?;
-        self.rows += (extent.batch * extent.positions) as u64;
+        self.samples.push(sample);
+        self.mirrored = false;
         Ok(())
+    }
+
+    /// Completes the matrices once everything is added: until then only their lower half is kept up.
+    pub fn finish(&mut self) {
+        let n = self.size;
+        if !self.mirrored {
+            self.data.chunks_exact_mut((n * n).max(1)).for_each(|matrix| mirror(matrix, n));
+            self.mirrored = true;
+        }
     }
 
     /// Adds another sum of the same layer.
@@ -135,11 +139,9 @@ impl Gram {
             return Ok(());
         }
         self.allocate(other.size, other.groups)?;
-        match other.samples.is_empty() {
-            true => self.samples.push(other.moments()),
-            false => self.samples.extend(other.samples.iter().cloned()),
-        }
+        self.samples.extend(other.samples.iter().cloned());
         self.rows += other.rows;
+        self.mirrored = self.mirrored && other.mirrored;
         self.data.iter_mut().zip(&other.data).for_each(|(a, b)| *a += b);
         self.sums.iter_mut().zip(&other.sums).for_each(|(a, b)| *a += b);
         Ok(())
@@ -169,8 +171,9 @@ impl Gram {
         let (mut spread, mut squares) = (0.0, 0.0);
         for (i, j) in (0..kept).flat_map(|i| (0..i).map(move |j| (i, j))) {
             let of_sample = |s: &SampleMoments| {
-                let (a, b) = (s.means[g * kept + i], s.means[g * kept + j]);
-                let moment = f64::from(s.moments[(g * kept + i) * kept + j]);
+                let rows = s.rows.max(1) as f64;
+                let (a, b) = (s.sums[g * kept + i] / rows, s.sums[g * kept + j] / rows);
+                let moment = f64::from(s.products[(g * kept + i) * kept + j]) / rows;
                 moment - mean(i) * b - a * mean(j) + mean(i) * mean(j)
             };
             let (sum, square) = self.samples.iter().map(of_sample).fold((0.0, 0.0), |a, v| (a.0 + v, a.1 + v * v));
@@ -190,16 +193,9 @@ impl Gram {
         self.size / self.kept().max(1)
     }
 
-    /// What is kept of a sample.
-    fn moments(&self) -> SampleMoments {
-        let (kept, step, n) = (self.kept(), self.step(), self.size);
-        let rows = self.rows.max(1) as f64;
-        let columns = || (0..self.groups).flat_map(move |g| (0..kept).map(move |i| (g, i * step)));
-        let row = |(g, i): (usize, usize)| (0..kept).map(move |j| (f64::from(self.group(g)[i * n + j * step]) / rows) as f32);
-        SampleMoments {
-            moments: columns().flat_map(row).collect(),
-            means: columns().map(|(g, i)| self.sums[g * n + i] / rows).collect(),
-        }
+    fn no_moments(&self) -> SampleMoments {
+        let kept = self.kept();
+        SampleMoments { rows: 0, products: vec![0.0; self.groups * kept * kept], sums: vec![0.0; self.groups * kept] }
     }
 
     fn prepare(&mut self, dims: &[usize], patches: &Patches) -> Result<()> {
@@ -220,20 +216,105 @@ impl Gram {
         }
     }
 
-    fn add_tile(&mut self, tile: &Tile) {
-        let (n, g) = (self.size, tile.group);
-        let into = &mut self.data[g * n * n..(g + 1) * n * n];
-        if let Ok(mut into) = ArrayViewMut2::from_shape((n, n), into) {
-            general_mat_mul(1.0, &tile.columns, &tile.columns.t(), 1.0, &mut into);
+    fn add_tile(&mut self, tile: &Tile, sample: &mut SampleMoments) {
+        let (n, g, kept, step) = (self.size, tile.group, self.kept(), self.step());
+        if g == 0 {
+            self.rows += tile.columns.ncols() as u64;
+            sample.rows += tile.columns.ncols() as u64;
+        }
+        let few = tile.columns.slice(s![..kept * step;step, ..]);
+        let own = &mut sample.products[g * kept * kept..(g + 1) * kept * kept];
+        let whole = &mut self.data[g * n * n..(g + 1) * n * n];
+        if n <= SMALL {
+            add_dots(&few, own, whole, n);
+        } else {
+            multiply(&few, own, kept);
+            multiply(&tile.columns, whole, n);
         }
         let sums = &mut self.sums[g * n..(g + 1) * n];
-        match tile.columns.is_standard_layout() || tile.columns.strides()[1] == 1 {
-            true => sums.iter_mut().zip(tile.columns.rows()).for_each(|(s, line)| *s += total(line.to_slice().unwrap_or(&[]))),
-            false => {
-                for row in tile.columns.columns() {
-                    sums.iter_mut().zip(row).for_each(|(s, v)| *s += f64::from(*v));
+        for (i, line) in tile.columns.rows().into_iter().enumerate() {
+            let sum = line.to_slice().map_or_else(|| line.iter().map(|v| f64::from(*v)).sum(), total);
+            sums[i] += sum;
+            if i % step == 0 && i / step < kept {
+                sample.sums[g * kept + i / step] += sum;
+            }
+        }
+    }
+}
+
+/// The residual of some channels at the positions of a tile: channels x positions.
+fn gather(
+    residual: &[f32],
+    patches: &Patches,
+    tile: &Tile,
+    positions: usize,
+    channels: usize,
+    rows: std::ops::Range<usize>,
+) -> Vec<f32> {
+    let mut part = Vec::with_capacity(rows.len() * tile.columns.ncols());
+    for row in rows {
+        for run in tile.runs {
+            match patches {
+                Patches::Last => part.extend(run.clone().map(|p| residual[p * channels + row])),
+                Patches::Conv { .. } => {
+                    let start = (tile.image * channels + row) * positions;
+                    part.extend_from_slice(&residual[start + run.start..start + run.end]);
                 }
             }
+        }
+    }
+    part
+}
+
+/// Columns up to which a matrix kernel costs more than it saves: depthwise filters.
+const SMALL: usize = 32;
+
+/// The products of all pairs of columns, added to two lower triangles.
+fn add_dots(columns: &ArrayView2<f32>, sample: &mut [f32], whole: &mut [f32], n: usize) {
+    for i in 0..n {
+        for j in 0..=i {
+            let dot = match (columns.row(i).to_slice(), columns.row(j).to_slice()) {
+                (Some(a), Some(b)) => dot(a, b),
+                _ => columns.row(i).dot(&columns.row(j)),
+            };
+            sample[i * n + j] += dot;
+            whole[i * n + j] += dot;
+        }
+    }
+}
+
+/// Scalar product in parallel lanes.
+fn dot(a: &[f32], b: &[f32]) -> f32 {
+    const LANES: usize = 16;
+    let mut lanes = [0f32; LANES];
+    let (mut left, mut right) = (a.chunks_exact(LANES), b.chunks_exact(LANES));
+    for (x, y) in (&mut left).zip(&mut right) {
+        for i in 0..LANES {
+            lanes[i] += x[i] * y[i];
+        }
+    }
+    let rest: f32 = left.remainder().iter().zip(right.remainder()).map(|(x, y)| x * y).sum();
+    lanes.iter().sum::<f32>() + rest
+}
+
+/// Columns of the product that are computed together; the blocks above the diagonal follow by symmetry.
+const BLOCK: usize = 192;
+
+/// `into += columns columns'`, of which only the blocks on and below the diagonal are touched.
+fn multiply(columns: &ArrayView2<f32>, into: &mut [f32], n: usize) {
+    let Ok(mut into) = ArrayViewMut2::from_shape((n, n), into) else { return };
+    for start in (0..n).step_by(BLOCK) {
+        let end = (start + BLOCK).min(n);
+        let (rows, block) = (columns.slice(s![start.., ..]), columns.slice(s![start..end, ..]));
+        general_mat_mul(1.0, &rows, &block.t(), 1.0, &mut into.slice_mut(s![start.., start..end]));
+    }
+}
+
+/// Fills in what lies above the diagonal.
+fn mirror(matrix: &mut [f32], n: usize) {
+    for i in 0..n {
+        for j in i + 1..n {
+            matrix[i * n + j] = matrix[j * n + i];
         }
     }
 }

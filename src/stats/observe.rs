@@ -31,12 +31,8 @@ pub struct Observation {
 /// Halves of the samples.
 pub const FOLDS: usize = 2;
 
-/// Samples whose Gram matrices exist at the same time. A constant, so that sums do not depend on thread count.
-const WAVE: usize = 2;
-
 struct SampleObservation {
     values: Vec<(Vec<usize>, TensorStats)>,
-    grams: Vec<Gram>,
     outputs: Vec<Array>,
 }
 
@@ -53,52 +49,61 @@ pub fn observe(
     let layers = requests.iter().flat_map(|r| &r.grams).map(|g| g.layer + 1).max().unwrap_or(0);
     let mut seen = Observation { grams: vec![Default::default(); layers], ..Default::default() };
     seen.values.resize_with(requests.len(), ValueObservation::default);
-    let wave = if layers == 0 { samples.len().max(1) } else { WAVE };
-    for (w, batch) in samples.chunks(wave).enumerate() {
-        let one = |(i, sample)| {
-            let result =
-                observe_one(engine, requests, layers, sample, backend).map_err(|e| e.at(format!("sample {i}")));
-            done();
-            result
-        };
-        let observed: Vec<SampleObservation> =
-            batch.par_iter().enumerate().map(|(i, s)| one((w * wave + i, s))).collect::<Result<_>>()?;
-        for (i, sample) in observed.into_iter().enumerate() {
-            seen.add(sample, (w * wave + i) % FOLDS)?;
-        }
+    let one = |(i, sample): (usize, &Sample), grams: &mut [Gram]| {
+        let result = observe_one(engine, requests, grams, sample, backend).map_err(|e| e.at(format!("sample {i}")));
+        done();
+        result
+    };
+    if layers == 0 {
+        let found = samples.par_iter().enumerate().map(|s| one(s, &mut [])).collect::<Result<Vec<_>>>()?;
+        found.into_iter().for_each(|sample| seen.add(sample));
+        return Ok(seen);
+    }
+    // Each half is summed in its order, so that no more than two sets of matrices exist, whatever the thread count.
+    let half = |fold: usize| {
+        let mut grams = vec![Gram::default(); layers];
+        let own = samples.iter().enumerate().filter(|(i, _)| i % FOLDS == fold);
+        let found = own.map(|s| one(s, &mut grams)).collect::<Result<Vec<_>>>()?;
+        grams.iter_mut().for_each(Gram::finish);
+        Ok((grams, found))
+    };
+    let halves: Vec<(Vec<Gram>, Vec<SampleObservation>)> =
+        (0..FOLDS).into_par_iter().map(half).collect::<Result<_>>()?;
+    let mut found: Vec<std::vec::IntoIter<SampleObservation>> = vec![];
+    for (fold, (grams, samples)) in halves.into_iter().enumerate() {
+        seen.grams.iter_mut().zip(grams).for_each(|(all, gram)| all[fold] = gram);
+        found.push(samples.into_iter());
+    }
+    for i in 0..samples.len() {
+        found[i % FOLDS].next().into_iter().for_each(|sample| seen.add(sample));
     }
     Ok(seen)
 }
 
 impl Observation {
-    fn add(&mut self, sample: SampleObservation, fold: usize) -> Result<()> {
+    fn add(&mut self, sample: SampleObservation) {
         for (value, (dims, stats)) in self.values.iter_mut().zip(sample.values) {
             if value.samples.is_empty() {
                 value.dims = dims;
             }
             value.samples.push(stats);
         }
-        for (sum, gram) in self.grams.iter_mut().zip(&sample.grams) {
-            sum[fold].merge(gram)?;
-        }
         self.outputs.push(sample.outputs);
-        Ok(())
     }
 }
 
 fn observe_one(
     engine: &Engine,
     requests: &[Request],
-    layers: usize,
+    grams: &mut [Gram],
     sample: &Sample,
     backend: &dyn Backend,
 ) -> Result<SampleObservation> {
     let mut values = vec![(vec![], TensorStats::default()); requests.len()];
-    let mut grams = vec![Gram::default(); layers];
     let mut failure = None;
     let mut on_tap = |tap: usize, view: &TapView| {
         let request = &requests[tap];
-        let measured = measure(request, view, backend, &mut grams);
+        let measured = measure(request, view, backend, grams);
         match measured {
             Ok(stats) => values[tap] = (view.dims.to_vec(), stats),
             Err(e) => drop(failure.get_or_insert(e)),
@@ -107,7 +112,7 @@ fn observe_one(
     let outputs = engine.run(sample, &mut on_tap)?;
     match failure {
         Some(e) => Err(e),
-        None => Ok(SampleObservation { values, grams, outputs }),
+        None => Ok(SampleObservation { values, outputs }),
     }
 }
 

@@ -35,8 +35,8 @@ pub struct Tile<'a> {
     pub group: usize,
     /// Index in the batch.
     pub image: usize,
-    /// Positions within the image.
-    pub positions: Range<usize>,
+    /// Runs of positions within the image, in the order of the columns below; one run where nothing is left out.
+    pub runs: &'a [Range<usize>],
     /// Columns of X by positions: X transposed.
     pub columns: ArrayView2<'a, f32>,
 }
@@ -71,6 +71,25 @@ impl Patches {
         Ok(Extent { batch, groups: *groups, size, positions: rows * columns })
     }
 
+    /// Positions that lie side by side.
+    fn row(&self, dims: &[usize]) -> usize {
+        match (self, image(dims)) {
+            (Patches::Conv { .. }, Ok((_, _, height, width))) => match self.outputs(height, width) {
+                [1, columns] => columns.min(RUN),
+                [_, columns] => columns,
+            },
+            _ => RUN,
+        }
+    }
+
+    /// The step at which enough positions of an image are shown: eight times as many as the moments have columns,
+    /// since neighbouring ones say nearly the same.
+    pub fn sparse_step(&self, dims: &[usize]) -> usize {
+        let Ok(extent) = self.extent(dims) else { return 1 };
+        let rows = extent.positions.div_ceil(self.row(dims).max(1));
+        extent.positions.div_ceil((8 * extent.size).clamp(128, ENOUGH)).clamp(1, rows.max(1))
+    }
+
     /// Height and width of the output.
     fn outputs(&self, height: usize, width: usize) -> [usize; 2] {
         let Patches::Conv { kernel, stride, dilation, pads, .. } = self else { return [1, 1] };
@@ -81,24 +100,27 @@ impl Patches {
         })
     }
 
-    /// Shows X of one tensor tile by tile: images outermost, then groups, then positions.
+    /// Shows X of one tensor tile by tile: images outermost, then groups, then positions. Of a large image every
+    /// `step`-th row of positions is shown (every `step`-th run of [`RUN`] positions of a linear layer).
     pub fn each_tile(
         &self,
         dims: &[usize],
         values: &[f32],
+        step: usize,
         see: &mut dyn FnMut(Tile) -> Result<()>,
     ) -> Result<Extent> {
         let extent = self.extent(dims)?;
         if extent.size == 0 || extent.positions == 0 || extent.groups == 0 {
             return Ok(extent);
         }
-        let run = (TILE / extent.size).clamp(256, 8192);
+        let tiles = self.tiles(dims, extent, step);
         let Patches::Conv { kernel, stride, dilation, pads, groups } = self else {
-            for from in (0..extent.positions).step_by(run) {
-                let positions = from..(from + run).min(extent.positions);
-                let rows = &values[positions.start * extent.size..positions.end * extent.size];
-                let view = ArrayView2::from_shape((positions.len(), extent.size), rows).map_err(|_| misfit())?;
-                see(Tile { group: 0, image: 0, positions, columns: view.reversed_axes() })?;
+            let rows = ArrayView2::from_shape((extent.positions, extent.size), values).map_err(|_| misfit())?;
+            for runs in &tiles {
+                for run in runs {
+                    let columns = rows.slice(s![run.clone(), ..]).reversed_axes();
+                    see(Tile { group: 0, image: 0, runs: std::slice::from_ref(run), columns })?;
+                }
             }
             return Ok(extent);
         };
@@ -108,31 +130,52 @@ impl Patches {
         let fan = channels / groups;
         let pointwise = *kernel == [1, 1] && *stride == [1, 1] && *pads == [0; 4];
         let geometry = Geometry { stride: *stride, pads: *pads, height, width, columns_out };
-        let mut tile = vec![0f32; if pointwise { 0 } else { extent.size * run.min(extent.positions) }];
+        let mut tile: Vec<f32> = vec![];
         for (image, group) in (0..batch).flat_map(|i| (0..*groups).map(move |g| (i, g))) {
             let start = (image * channels + group * fan) * plane;
             let input = &values[start..start + fan * plane];
-            for from in (0..extent.positions).step_by(run) {
-                let positions = from..(from + run).min(extent.positions);
-                let shape = (extent.size, positions.len());
-                if pointwise {
+            for runs in &tiles {
+                if let (true, [run]) = (pointwise, runs.as_slice()) {
                     let view = ArrayView2::from_shape((fan, plane), input).map_err(|_| misfit())?;
-                    see(Tile { group, image, columns: view.slice(s![.., positions.clone()]), positions })?;
+                    see(Tile { group, image, runs, columns: view.slice(s![.., run.clone()]) })?;
                     continue;
                 }
-                let tile = &mut tile[..shape.0 * shape.1];
+                let shape = (extent.size, runs.iter().map(Range::len).sum::<usize>());
+                tile.resize(shape.0 * shape.1, 0.0);
                 let mut lines = tile.chunks_exact_mut(shape.1);
                 for plane in input.chunks_exact(plane) {
                     for (i, j) in (0..kernel[0]).flat_map(|i| (0..kernel[1]).map(move |j| (i, j))) {
-                        let Some(line) = lines.next() else { break };
-                        geometry.fill([i * dilation[0], j * dilation[1]], plane, positions.clone(), line);
+                        let Some(mut line) = lines.next() else { break };
+                        for run in runs {
+                            let (head, rest) = line.split_at_mut(run.len());
+                            geometry.fill([i * dilation[0], j * dilation[1]], plane, run.clone(), head);
+                            line = rest;
+                        }
                     }
                 }
-                let view = ArrayView2::from_shape(shape, &*tile).map_err(|_| misfit())?;
-                see(Tile { group, image, positions, columns: view })?;
+                let view = ArrayView2::from_shape(shape, &tile[..]).map_err(|_| misfit())?;
+                see(Tile { group, image, runs, columns: view })?;
             }
         }
         Ok(extent)
+    }
+
+    /// The runs of positions of each tile.
+    fn tiles(&self, dims: &[usize], extent: Extent, step: usize) -> Vec<Vec<Range<usize>>> {
+        let most = (TILE / extent.size).clamp(256, 8192);
+        let row = if step > 1 { self.row(dims).clamp(1, extent.positions) } else { most };
+        let mut tiles: Vec<Vec<Range<usize>>> = vec![];
+        let mut filled = most;
+        for from in (step / 2 * row..extent.positions).step_by(row * step.max(1)) {
+            let run = from..(from + row).min(extent.positions);
+            if filled + run.len() > most {
+                tiles.push(vec![]);
+                filled = 0;
+            }
+            filled += run.len();
+            tiles.last_mut().into_iter().for_each(|tile| tile.push(run.clone()));
+        }
+        tiles
     }
 
     /// Adds X `delta`' and `shift` to a tensor in the layout of the layer's output; `delta` holds rows of output
@@ -146,20 +189,22 @@ impl Patches {
             return Err(misfit());
         }
         let linear = *self == Patches::Last;
-        self.each_tile(dims, values, &mut |tile| {
+        self.each_tile(dims, values, 1, &mut |tile| {
+            // Nothing is left out, so a tile is one run.
+            let Some(run) = tile.runs.first().cloned() else { return Ok(()) };
             let rows = tile.group * each..(tile.group + 1) * each;
             let weights = &delta[rows.start * extent.size..rows.end * extent.size];
             let weights = ArrayView2::from_shape((each, extent.size), weights).map_err(|_| misfit())?;
             let mut into = match linear {
                 true => {
-                    let part = &mut out[tile.positions.start * channels..tile.positions.end * channels];
-                    ArrayViewMut2::from_shape((tile.positions.len(), channels), part).map_err(|_| misfit())?.reversed_axes()
+                    let part = &mut out[run.start * channels..run.end * channels];
+                    ArrayViewMut2::from_shape((run.len(), channels), part).map_err(|_| misfit())?.reversed_axes()
                 }
                 false => {
                     let start = (tile.image * channels + rows.start) * extent.positions;
                     let part = &mut out[start..start + each * extent.positions];
                     let whole = ArrayViewMut2::from_shape((each, extent.positions), part).map_err(|_| misfit())?;
-                    whole.slice_move(s![.., tile.positions.clone()])
+                    whole.slice_move(s![.., run])
                 }
             };
             for (mut line, shift) in into.rows_mut().into_iter().zip(&shift[rows]) {
@@ -183,6 +228,11 @@ fn add_lines(weights: ArrayView2<f32>, columns: ArrayView2<f32>, mut into: Array
     }
 }
 
+/// Positions of one image that moments are taken from at most, about.
+const ENOUGH: usize = 1024;
+/// Positions of a linear layer, or of a 1-D convolution, that are taken or left together.
+pub const RUN: usize = 16;
+
 /// Elements of a tile, where positions are neither very few nor very many: it stays in the second cache.
 const TILE: usize = 1 << 16;
 
@@ -205,17 +255,17 @@ struct Geometry {
 impl Geometry {
     /// What the kernel element at `offset` sees at `positions`; 0 in the padding.
     fn fill(&self, offset: [usize; 2], plane: &[f32], positions: Range<usize>, line: &mut [f32]) {
-        let mut at = positions.start;
-        while at < positions.end {
-            let (row, first) = (at / self.columns_out, at % self.columns_out);
-            let run = (self.columns_out - first).min(positions.end - at);
-            let into = &mut line[at - positions.start..][..run];
+        let (mut row, mut first) = (positions.start / self.columns_out, positions.start % self.columns_out);
+        let mut rest = line;
+        while !rest.is_empty() {
+            let run = (self.columns_out - first).min(rest.len());
+            let (into, tail) = rest.split_at_mut(run);
             let y = (row * self.stride[0] + offset[0]).wrapping_sub(self.pads[0]);
             match y < self.height {
                 true => self.fill_row(offset[1], &plane[y * self.width..(y + 1) * self.width], first, into),
                 false => into.fill(0.0),
             }
-            at += run;
+            (row, first, rest) = (row + 1, 0, tail);
         }
     }
 

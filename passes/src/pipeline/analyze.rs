@@ -67,11 +67,10 @@ pub fn analyze(graph: &Graph, options: &Options, progress: &dyn Progress) -> Res
     let mut seen = observe(&engine, &requests, samples, &Cpu, &|| progress.tick())?;
     let macs = macs(graph, &placement, &requests, &seen);
     let mut units = units(&placement, target, activation_bits, &macs);
-    let (widths, record) = choose(graph, &placement, &mut units, options, &seen, activation_bits, progress)?;
+    let (widths, record) = choose(graph, &placement, &mut units, options, &mut seen, activation_bits, progress)?;
     let sensitivities = sensitivities_by_name(&units);
     choose::refuse_all_float(&widths)?;
     drop(units);
-    seen.grams = vec![];
     let (placement, observed) = narrow_placement(graph, options, placement, &widths, &requests, &seen);
     let input = plan::InputFacts { range: options.input_range, samples };
     let activations = plan_activations(graph, target, &placement.sites, &observed, activation_bits, &input);
@@ -215,7 +214,7 @@ fn choose(
     placement: &Placement,
     units: &mut [Unit],
     options: &Options,
-    seen: &Observation,
+    seen: &mut Observation,
     activation_bits: u32,
     progress: &dyn Progress,
 ) -> Result<Chosen> {
@@ -226,10 +225,12 @@ fn choose(
     let layers: Vec<(&Layer, Vec<u32>)> = units.iter().map(|u| (u.layers[0], offered(u))).collect();
     let gram = |layer: &Layer| placement.layers.iter().position(|l| l.name == layer.name).and_then(|i| seen.grams.get(i));
     let grams: Vec<_> = layers.iter().map(|(l, _)| gram(l)).collect();
+    let halves = choose::halves(options.effort, options.calibration.samples.len());
     progress.stage("round candidates", layers.len());
-    let candidates = candidates::measure(graph, &layers, &grams, options.target, &|| progress.tick())?;
+    let candidates = candidates::measure(graph, &layers, &grams, options.target, halves, &|| progress.tick())?;
+    seen.grams = vec![];
     let samples = &options.calibration.samples;
-    let ground = Ground { graph, samples, outputs: &seen.outputs, candidates: &candidates, activation_bits };
+    let ground = Ground { graph, samples, outputs: &seen.outputs, candidates: &candidates, target: options.target, halves, activation_bits };
     choose::choose(units, &ground, options, progress)
 }
 

@@ -1,15 +1,15 @@
 //! What each width would do to each layer: rounded weights, and the noise that they add to the layer's output.
 //!
 //! Sixteen samples do not determine the curvature of a wide layer, so rounding that is judged on the samples it was
-//! made with looks far better than it is, most of all where the layer is large. Every candidate is therefore rounded
-//! twice, on each half of the samples, and its noise is what each does on the other half.
+//! made with looks far better than it is, most of all where the layer is large. Candidates are therefore rounded on
+//! one half of the samples, and their noise is what they do on the other half; both ways round, where time allows.
 
 use super::analyze::{MOST_GRAM_COLUMNS, weight_rows};
 use rayon::prelude::*;
 use tapq::Result;
 use tapq::graph::Graph;
 use tapq::plan::Layer;
-use tapq::quant::{IntFormat, QuantizedWeight, dequantize_weight, quantize_weight};
+use tapq::quant::{IntFormat, QuantizedWeight, quantize_weight};
 use tapq::rounding::{Care, Grid, Layer as Prepared, mean_change, output_error};
 use tapq::stats::{FOLDS, Gram};
 use tapq::target::Target;
@@ -23,9 +23,8 @@ pub struct Candidates {
     pub noise: Vec<f64>,
     /// Mean squared output, summed over channels; without the mean where a bias takes it.
     power: f64,
-    /// At each width: squared error of weights rounded to the nearest over their squares.
-    pub weight_error: Vec<f64>,
-    /// By half of the samples, at each width: weights rounded on that half. Empty for a layer without Gram matrix.
+    /// By half of the samples, at each width: weights rounded on that half. Empty for a layer without Gram matrix, and
+    /// for a half that nothing was rounded on.
     rounded: [Vec<Rounded>; FOLDS],
 }
 
@@ -37,6 +36,11 @@ struct Rounded {
 }
 
 impl Rounded {
+    fn new(found: QuantizedWeight, channels: usize) -> Self {
+        let values = found.values.iter().map(|v| *v as i8).collect();
+        Rounded { values, scales: found.scales, shift: vec![0.0; channels] }
+    }
+
     /// W' - W.
     fn delta(&self, rows: &[f32]) -> Vec<f32> {
         let fan = rows.len() / self.shift.len().max(1);
@@ -46,16 +50,21 @@ impl Rounded {
     }
 }
 
-/// Measures every layer at every width that is offered to it.
+/// Widest width at which candidates are rounded with regard to their input; above it rounding to the nearest is as good,
+/// and noise falls by four with each bit.
+const WIDEST_SECOND_ORDER: u32 = 6;
+
+/// Measures every layer at every width that is offered to it, rounded on each of `halves`.
 pub fn measure(
     graph: &Graph,
     layers: &[(&Layer, Vec<u32>)],
     grams: &[Option<&[Gram; FOLDS]>],
     target: &Target,
+    halves: &[usize],
     done: &(dyn Fn() + Sync),
 ) -> Result<Vec<Candidates>> {
     let one = |((layer, bits), grams): (&(&Layer, Vec<u32>), &Option<&[Gram; FOLDS]>)| {
-        let found = Candidates::new(graph, layer, bits, *grams, target);
+        let found = Candidates::new(graph, layer, bits, *grams, target, halves);
         done();
         found
     };
@@ -63,7 +72,14 @@ pub fn measure(
 }
 
 impl Candidates {
-    fn new(graph: &Graph, layer: &Layer, bits: &[u32], grams: Option<&[Gram; FOLDS]>, target: &Target) -> Result<Self> {
+    fn new(
+        graph: &Graph,
+        layer: &Layer,
+        bits: &[u32],
+        grams: Option<&[Gram; FOLDS]>,
+        target: &Target,
+        halves: &[usize],
+    ) -> Result<Self> {
         let (channels, rows) = weight_rows(graph, layer)?;
         let usable = |g: &&[Gram; FOLDS]| {
             let fits = g.iter().all(|g| g.size * channels == rows.len() && g.rows > 0);
@@ -76,21 +92,31 @@ impl Candidates {
             floor: vec![],
         };
         let Some(grams) = grams.filter(usable) else {
-            let (noise, power) = by_weights(channels, &rows, bits, &grid);
-            let weight_error = noise.clone();
-            return Ok(Candidates { bits: bits.to_vec(), noise, power, weight_error, rounded: Default::default() });
+            let noise = weight_errors(channels, &rows, bits, &grid);
+            return Ok(Candidates { bits: bits.to_vec(), noise, power: 1.0, rounded: Default::default() });
         };
         let centred = layer.takes_bias(graph);
         let corrected = |g: usize| centred.then_some(&grams[g]);
         let mut rounded: [Vec<Rounded>; FOLDS] = Default::default();
         let mut noise = vec![0.0; bits.len()];
-        for own in 0..FOLDS {
+        for own in halves.iter().copied() {
             let other = FOLDS - 1 - own;
             let Some(prepared) = Prepared::new(&rows, channels, &grams[own], None, centred) else { continue };
+            let mut last: Option<(u32, f64)> = None;
             for (i, b) in bits.iter().enumerate() {
-                let found = compact(&prepared, &grid(*b), channels);
+                let known = last.filter(|_| *b > WIDEST_SECOND_ORDER);
+                let found = match known {
+                    None => prepared.round(&grid(*b), Care::Quick),
+                    Some(_) => nearest(&rows, channels, &grid(*b)),
+                };
+                let found = Rounded::new(found, channels);
                 let delta = found.delta(&rows);
-                noise[i] += output_error(&delta, &grams[other], corrected(own)) / FOLDS as f64;
+                let error = match known {
+                    None => output_error(&delta, &grams[other], corrected(own)),
+                    Some((narrower, error)) => error * 0.25f64.powi((*b - narrower) as i32),
+                };
+                last = Some((*b, error));
+                noise[i] += error / halves.len() as f64;
                 let shift = match centred {
                     true => mean_change(&delta, &grams[own]).into_iter().map(|m| -m as f32).collect(),
                     false => vec![0.0; channels],
@@ -98,9 +124,8 @@ impl Candidates {
                 rounded[own].push(Rounded { shift, ..found });
             }
         }
-        let (weight_error, _) = by_weights(channels, &rows, bits, &grid);
         let power = (0..FOLDS).map(|g| output_error(&rows, &grams[g], corrected(g))).sum::<f64>() / FOLDS as f64;
-        Ok(Candidates { bits: bits.to_vec(), noise, power, weight_error, rounded })
+        Ok(Candidates { bits: bits.to_vec(), noise, power, rounded })
     }
 
     /// Mean squared output, never zero.
@@ -115,7 +140,7 @@ impl Candidates {
 
     /// Whether the network can be run with these candidates.
     pub fn can_change(&self) -> bool {
-        self.rounded.iter().all(|r| !r.is_empty())
+        self.rounded.iter().any(|r| !r.is_empty())
     }
 
     /// Change of the weight at a width, rounded on the half that a sample does not belong to, and of the bias.
@@ -126,22 +151,30 @@ impl Candidates {
     }
 }
 
-fn compact(prepared: &Prepared, grid: &Grid, channels: usize) -> Rounded {
-    let QuantizedWeight { values, scales } = prepared.round(grid, Care::Quick);
-    Rounded { values: values.iter().map(|v| *v as i8).collect(), scales, shift: vec![0.0; channels] }
+/// Without moments of the input all directions count the same: relative error of rounding to the nearest.
+fn weight_errors(channels: usize, rows: &[f32], bits: &[u32], grid: &dyn Fn(u32) -> Grid) -> Vec<f64> {
+    let energy = rows.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>().max(f64::MIN_POSITIVE);
+    let error = |b: &u32| {
+        let found = Rounded::new(nearest(rows, channels, &grid(*b)), channels);
+        found.delta(rows).iter().map(|d| f64::from(*d).powi(2)).sum::<f64>() / energy
+    };
+    bits.iter().map(error).collect()
 }
 
-/// Without moments of the input all directions count the same: relative error of rounding to the nearest, and 1.
-fn by_weights(channels: usize, rows: &[f32], bits: &[u32], grid: &dyn Fn(u32) -> Grid) -> (Vec<f64>, f64) {
-    let dims = [channels, rows.len() / channels.max(1)];
-    let power = rows.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>().max(f64::MIN_POSITIVE);
-    let noise = |b: &u32| {
-        let grid = grid(*b);
-        let axis = grid.per_channel.then_some(0);
-        let found =
-            quantize_weight(rows, &dims, axis, grid.format, tapq::proxy::range_rule(*b), grid.power_of_two, &[]);
-        let floats = dequantize_weight(&found, &dims, axis);
-        floats.iter().zip(rows).map(|(a, b)| f64::from(a - b).powi(2)).sum::<f64>() / power
+/// The same for a layer of the graph.
+pub fn layer_weight_errors(graph: &Graph, layer: &Layer, bits: &[u32], target: &Target) -> Result<Vec<f64>> {
+    let (channels, rows) = weight_rows(graph, layer)?;
+    let grid = |b: u32| Grid {
+        format: IntFormat { bits: b, signed: true, narrow: target.weights.narrow_range },
+        per_channel: target.per_channel(&layer.op),
+        power_of_two: target.weights.power_of_two,
+        floor: vec![],
     };
-    (bits.iter().map(noise).collect(), 1.0)
+    Ok(weight_errors(channels, &rows, bits, &grid))
+}
+
+fn nearest(rows: &[f32], channels: usize, grid: &Grid) -> QuantizedWeight {
+    let dims = [channels, rows.len() / channels.max(1)];
+    let rule = tapq::proxy::range_rule(grid.format.bits);
+    quantize_weight(rows, &dims, grid.per_channel.then_some(0), grid.format, rule, grid.power_of_two, &[])
 }

@@ -5,7 +5,7 @@
 //! that is the uniform width, or where time allows, single bits are exchanged between layers as long as it helps.
 
 use super::budget::{Unit, Widths, problem};
-use super::candidates::Candidates;
+use super::candidates::{self, Candidates};
 use super::probe::{Delta, OutputError, Probe};
 use super::{Effort, Options, Progress, Scorer};
 use crate::pipeline::analyze::weight_rows;
@@ -17,6 +17,7 @@ use tapq::graph::Graph;
 use tapq::plan::{AllocationRecord, Compared, Layer};
 use tapq::samples::Sample;
 use tapq::stats::FOLDS;
+use tapq::target::Target;
 use tapq::{Code, Context, Error, Result};
 
 /// The widths of each layer by name, and the record of how they were chosen.
@@ -32,8 +33,21 @@ pub struct Ground<'a> {
     pub outputs: &'a [Vec<Array>],
     /// Measured candidates, one for each unit.
     pub candidates: &'a [Candidates],
+    /// The device.
+    pub target: &'a Target,
+    /// Halves of the samples that candidates were rounded on.
+    pub halves: &'a [usize],
     /// Nominal bits of activations.
     pub activation_bits: u32,
+}
+
+/// Halves of the samples that candidates are rounded on, by effort: one is half the work and half as sure.
+pub fn halves(effort: Effort, samples: usize) -> &'static [usize] {
+    match effort {
+        _ if samples < 2 => &[],
+        Effort::Fast => &[0],
+        Effort::Balanced | Effort::Best => &[0, 1],
+    }
 }
 
 /// How many samples and widths the measurements take, by effort.
@@ -51,7 +65,7 @@ struct Depth {
 impl Depth {
     fn of(effort: Effort) -> Depth {
         match effort {
-            Effort::Fast => Depth { gain_samples: 2, gain_bits: &[4], compare_samples: 4, exchanges: 0 },
+            Effort::Fast => Depth { gain_samples: 2, gain_bits: &[4], compare_samples: 3, exchanges: 0 },
             Effort::Balanced => Depth { gain_samples: 8, gain_bits: &[4], compare_samples: 16, exchanges: 24 },
             Effort::Best => Depth { gain_samples: 16, gain_bits: &[3, 4, 5], compare_samples: 16, exchanges: 200 },
         }
@@ -186,7 +200,10 @@ impl<'a> Chooser<'a> {
             rows.push(weight_rows(ground.graph, unit.layers[0])?.1);
         }
         let probe = Probe::new(ground.graph, &layers, &EngineOptions { dims: options.dims.clone() })?;
-        let by_half = [0, 1].map(|half| (0..ground.samples.len()).filter(|i| i % FOLDS == half).collect());
+        // Samples of a half are run with weights that were rounded on the other one.
+        let rounded_on = |half: usize| ground.halves.contains(&(FOLDS - 1 - half));
+        let all = || 0..ground.samples.len();
+        let by_half = [0, 1].map(|half| all().filter(|i| rounded_on(half) && i % FOLDS == half).collect());
         Ok(Chooser { ground, probe, stops, rows, by_half })
     }
 
@@ -194,8 +211,8 @@ impl<'a> Chooser<'a> {
     fn change(&self, configuration: &[(usize, u32)], half: usize) -> Vec<Delta> {
         let mut deltas = vec![];
         for (unit, bits) in configuration {
-            let other = if self.by_half[FOLDS - 1 - half].is_empty() { half } else { FOLDS - 1 - half };
-            let Some((rows, shift)) = self.ground.candidates[*unit].change(*bits, other, &self.rows[*unit]) else { continue };
+            let change = self.ground.candidates[*unit].change(*bits, FOLDS - 1 - half, &self.rows[*unit]);
+            let Some((rows, shift)) = change else { continue };
             for layer in &self.stops[*unit] {
                 deltas.push(Delta { layer: *layer, rows: rows.clone(), shift: shift.clone() });
             }
@@ -212,7 +229,8 @@ impl<'a> Chooser<'a> {
     ) -> Result<Vec<OutputError>> {
         let mut total = vec![OutputError::default(); configurations.len()];
         for half in 0..FOLDS {
-            let own: Vec<usize> = self.by_half[half].iter().copied().filter(|i| *i < samples).collect();
+            let share = samples.div_ceil(self.ground.halves.len().max(1));
+            let own: Vec<usize> = self.by_half[half].iter().copied().take(share).collect();
             let inputs: Vec<Sample> = own.iter().map(|i| self.ground.samples[*i].clone()).collect();
             let wanted: Vec<Vec<Array>> = own.iter().map(|i| self.ground.outputs[*i].clone()).collect();
             let changes: Vec<Vec<Delta>> = configurations.iter().map(|c| self.change(c, half)).collect();
@@ -245,7 +263,12 @@ impl<'a> Chooser<'a> {
     fn score(&self, units: &mut [Unit], scorer: Scorer, depth: &Depth, progress: &dyn Progress) -> Result<()> {
         let candidates = self.ground.candidates;
         let costs: Vec<Vec<f64>> = match scorer {
-            Scorer::WeightError => candidates.iter().map(|c| c.weight_error.clone()).collect(),
+            Scorer::WeightError => {
+                let error = |u: &Unit, c: &Candidates| {
+                    candidates::layer_weight_errors(self.ground.graph, u.layers[0], &c.bits, self.ground.target)
+                };
+                units.iter().zip(candidates).map(|(u, c)| error(u, c)).collect::<Result<_>>()?
+            }
             Scorer::OutputError => candidates.iter().map(|c| scaled(&c.noise, 1.0 / c.power())).collect(),
             Scorer::Gain => {
                 let gains = self.gains(depth, progress)?;

@@ -6,7 +6,7 @@
 //! takes the place of the float weight's, and the walk goes on. So every layer answers for what those before it did.
 
 use super::rewrite::prepare;
-use super::{Options, Progress};
+use super::{Effort, Options, Progress};
 use crate::driver::Driver;
 use crate::insert_qdq::insert_qdq;
 use crate::quantize_weights::{weight_floor, quantize_weights};
@@ -25,10 +25,10 @@ use tapq::{Code, Error, Result};
 
 /// Samples that walk at most: each keeps its live activations in memory.
 const MOST_WALKS: usize = 32;
-/// Samples whose moments exist at the same time. A constant, so that sums do not depend on thread count.
-const WAVE: usize = 4;
+/// Parts that the samples are summed in, each in its order. A constant, so that sums do not depend on thread count.
+const PARTS: usize = 4;
 /// Share of the upstream error that a layer makes good.
-const SHARE: f64 = 0.5;
+const SHARE: f64 = 0.4;
 
 /// Whether this layer's weight can be rounded with regard to its input.
 pub fn takes_second_order(graph: &Graph, layer: &Layer, bits: u32) -> bool {
@@ -61,6 +61,7 @@ pub fn round_sequentially(
     progress: &dyn Progress,
 ) -> Result<Rounding> {
     let target = options.target;
+    let care = if options.effort == Effort::Fast { Care::Fair } else { Care::Thorough };
     let active = quantize_activations(graph, plan, target)?;
     let mut taps = Taps::default();
     let stops = stops(graph, &active, plan, &mut taps)?;
@@ -83,7 +84,7 @@ pub fn round_sequentially(
         let stop = &stops[next];
         left.remove(&next);
         let (gram, cross) = moments(&mut pairs, stop)?;
-        let correction = round_layer(graph, plan, target, stop, &gram, &cross, &mut rounding)?;
+        let correction = round_layer(graph, plan, target, stop, &gram, &cross, care, &mut rounding)?;
         let needed = left.iter().any(|l| stops[*l].input == stop.input);
         pairs.par_iter_mut().try_for_each(|pair| pair.settle(stop, &correction, needed))?;
         progress.tick();
@@ -180,15 +181,13 @@ impl Pair {
         Ok(())
     }
 
-    /// The moments of one sample at a layer.
-    fn moments(&mut self, stop: &Stop) -> Result<(Gram, Cross)> {
+    /// Adds the moments of one sample at a layer.
+    fn add_moments(&mut self, stop: &Stop, gram: &mut Gram, cross: &mut Cross) -> Result<()> {
         let (wanted, found) = (self.float.view(stop.float)?, self.active.view(stop.output)?);
         let residual: Vec<f32> = wanted.values.iter().zip(found.values).map(|(a, b)| a - b).collect();
         let input = self.active.view(stop.input)?;
-        let (mut gram, mut cross) = (Gram::default(), Cross::default());
         let channels = stop.layer.dims[stop.layer.axis];
-        gram.add_with(input.dims, input.values, &stop.patches, (&residual, channels), &mut cross)?;
-        Ok((gram, cross))
+        gram.add_with(input.dims, input.values, &stop.patches, (&residual, channels), cross)
     }
 
     /// Puts the rounded layer's output in the place of the float weight's.
@@ -196,7 +195,7 @@ impl Pair {
         let mut output = self.active.view(stop.output)?.values.to_vec();
         let input = self.active.view(stop.input)?;
         stop.patches.add_product(input.dims, input.values, &correction.delta, &correction.shift, &mut output)?;
-        self.active.replace(&output)?;
+        self.active.replace(output)?;
         self.float.release(stop.float);
         if !needed {
             self.active.release(stop.input);
@@ -206,14 +205,20 @@ impl Pair {
 }
 
 fn moments(pairs: &mut [Pair], stop: &Stop) -> Result<(Gram, Cross)> {
-    let (mut gram, mut cross) = (Gram::default(), Cross::default());
-    for wave in pairs.chunks_mut(WAVE) {
-        let parts: Vec<(Gram, Cross)> = wave.par_iter_mut().map(|p| p.moments(stop)).collect::<Result<_>>()?;
-        for (g, c) in &parts {
-            gram.merge(g)?;
-            cross.merge(c);
-        }
+    let part = |pairs: &mut [Pair]| {
+        let (mut gram, mut cross) = (Gram::default(), Cross::default());
+        pairs.iter_mut().try_for_each(|pair| pair.add_moments(stop, &mut gram, &mut cross))?;
+        Ok((gram, cross))
+    };
+    let size = pairs.len().div_ceil(PARTS).max(1);
+    let parts: Vec<(Gram, Cross)> = pairs.par_chunks_mut(size).map(part).collect::<Result<_>>()?;
+    let mut parts = parts.into_iter();
+    let (mut gram, mut cross) = parts.next().unwrap_or_default();
+    for (g, c) in parts {
+        gram.merge(&g)?;
+        cross.merge(&c);
     }
+    gram.finish();
     Ok((gram, cross))
 }
 
@@ -230,6 +235,7 @@ fn round_layer(
     stop: &Stop,
     gram: &Gram,
     cross: &Cross,
+    care: Care,
     rounding: &mut Rounding,
 ) -> Result<Correction> {
     let layer = &stop.layer;
@@ -247,7 +253,7 @@ fn round_layer(
         let upstream = Upstream { cross, share: SHARE };
         let unfit = || Error::new(Code::Engine, "the layer's input does not fit its weight").at(layer.name.clone());
         let prepared = Prepared::new(&rows, channels, gram, Some(upstream), takes_bias).ok_or_else(unfit)?;
-        rounding.weights.insert(layer.weight.clone(), layer.in_tensor_order(prepared.round(&grid, Care::Thorough)));
+        rounding.weights.insert(layer.weight.clone(), layer.in_tensor_order(prepared.round(&grid, care)));
     }
     let stored = layer.dequantized_rows(&rounding.weights[&layer.weight], grid.per_channel);
     let delta: Vec<f32> = stored.iter().zip(&rows).map(|(q, w)| q - w).collect();
