@@ -20,7 +20,7 @@ pub use html::html;
 pub use measure::measure;
 pub use text::text;
 
-use crate::plan::{AllocationRecord, Calibration};
+use crate::plan::{AllocationRecord, Calibration, RoundingError};
 use crate::proxy::Sensitivity;
 use serde::{Deserialize, Serialize};
 
@@ -100,6 +100,8 @@ pub struct LayerReport {
     pub stored: String,
     /// Relative output error at each width, where it was measured.
     pub sensitivity: Option<Sensitivity>,
+    /// What rounding its weight costs its output; absent where weights were rounded to the nearest.
+    pub rounding: Option<RoundingError>,
     /// SQNR in dB of the layer's output in the quantized network; absent where no value was tapped.
     pub output_sqnr_db: Option<f64>,
     /// Why it got its bits.

@@ -90,6 +90,7 @@ fn layer(i: usize, n: usize) -> LayerReport {
             Some(_) => "int8",
         }
         .into(),
+        rounding: None,
         sensitivity: bits.map(|_| Sensitivity { error: widths.iter().map(|b| error(*b)).collect(), bits: widths }),
         output_sqnr_db: (i % 7 != 5).then(|| 38.0 - 17.0 * i as f64 / n as f64 - jitter * 0.9),
         because: because.into(),

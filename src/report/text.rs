@@ -6,6 +6,7 @@ use super::format::{
 };
 use super::tally::{Spending, Tally, refused_groups, spending, tallies};
 use super::{Fidelity, LayerReport, Report};
+use crate::plan::Compared;
 use std::collections::BTreeSet;
 
 /// Networks up to this many layers are listed whole.
@@ -115,6 +116,9 @@ impl Page {
         self.item("weights", &weights, Ink::Plain);
         self.item("widths", &widths(&report.layers), Ink::Plain);
         self.item("chosen by", &chosen(report), Ink::Plain);
+        if !report.allocation.compared.is_empty() {
+            self.item("compared", &compared(report), Ink::Plain);
+        }
         let source = &report.calibration;
         self.item("calibrated", &format!("on {} from {}", plural(source.samples, "sample"), source.source), Ink::Plain);
     }
@@ -221,6 +225,18 @@ fn chosen(report: &Report) -> String {
     dotted(parts.filter(|p| !p.is_empty()))
 }
 
+/// Whole configurations that were measured before one was taken.
+fn compared(report: &Report) -> String {
+    let one = |c: &Compared| format!("{}: {} dB at {:.2} bits", c.what, db(Some(c.sqnr_db)), c.average_bits);
+    let list = dotted(report.allocation.compared.iter().map(one));
+    format!("{list} (weights alone, on samples that they were not rounded with)")
+}
+
+/// SQNR in dB of a relative squared error.
+fn sqnr(error: f64) -> f64 {
+    -10.0 * error.max(1e-20).log10()
+}
+
 /// Short parts with dots between them, each kept on one line.
 fn dotted(parts: impl Iterator<Item = String>) -> String {
     parts.map(|p| together(&p)).collect::<Vec<_>>().join("\u{a0}· ")
@@ -261,6 +277,11 @@ fn layer_columns(rows: &[(usize, &LayerReport)], reasons: &[&str], wide: bool) -
         column("stored", Align::Left, &|l| l.stored.clone()),
         column("SQNR dB", Align::Right, &|l| db(l.output_sqnr_db)),
     ];
+    if rows.iter().any(|(_, l)| l.rounding.is_some()) {
+        columns.push(column("nearest", Align::Right, &|l| db(l.rounding.map(|r| sqnr(r.nearest)))));
+        columns.push(column("rounded", Align::Right, &|l| db(l.rounding.map(|r| sqnr(r.rounded)))));
+        columns.push(column("corrected", Align::Right, &|l| db(l.rounding.map(|r| sqnr(r.corrected)))));
+    }
     if wide {
         columns.insert(3, column("weight", Align::Left, &|l| shape(&l.shape)));
         columns.insert(5, column("MACs", Align::Right, &|l| si(l.macs)));

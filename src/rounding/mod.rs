@@ -16,7 +16,7 @@ mod polish;
 mod solve;
 
 pub use curvature::Curvature;
-pub use error::{mean_change, output_error};
+pub use error::{mean_change, output_error, output_errors};
 
 use crate::quant::{IntFormat, QuantizedWeight};
 use crate::stats::{Cross, Gram};

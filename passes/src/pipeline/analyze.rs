@@ -2,6 +2,7 @@
 
 use super::budget::Unit;
 use super::choose::{self, Chosen, Ground};
+use super::probe::OutputError;
 use super::summarize::layer_results;
 use super::{Effort, Options, Progress, candidates, sequential};
 use crate::quantize_weights::stored_weight;
@@ -11,12 +12,12 @@ use tapq::engine::{Engine, Options as EngineOptions};
 use tapq::graph::Graph;
 use tapq::onnx;
 use tapq::plan::{
-    self, Calibration, Layer, LayerPlan, PLAN_SCHEMA, Placement, Plan, Rounding, RoundingMethod, layer_digest, model_digest,
+    self, AllocationRecord, Calibration, Compared, Layer, LayerPlan, PLAN_SCHEMA, Placement, Plan, Rounding, RoundingMethod, layer_digest, model_digest,
     place, plan_activations,
 };
 use tapq::proxy::{self, Sensitivity};
 use tapq::quant::IntFormat;
-use tapq::stats::{Cpu, GramRequest, Observation, Request, ValueObservation, observe};
+use tapq::stats::{Cpu, FOLDS, GramRequest, Observation, Request, ValueObservation, observe};
 use tapq::target::Target;
 use tapq::{Code, Context, Error, Result};
 
@@ -49,8 +50,28 @@ impl Analysis {
     }
 }
 
-/// Observes, measures, scores, allocates.
-pub fn analyze(graph: &Graph, options: &Options, progress: &dyn Progress) -> Result<Analysis> {
+/// What one run of the samples through the float network says, before anything is decided.
+pub struct Observed {
+    /// Nominal bits of activations.
+    pub activation_bits: u32,
+    /// What can be quantized.
+    pub placement: Placement,
+    requests: Vec<Request>,
+    taps: Vec<String>,
+    engine: Engine,
+    /// Statistics and float outputs.
+    pub seen: Observation,
+    /// Multiply-accumulates of each layer by name.
+    pub macs: BTreeMap<String, u64>,
+}
+
+/// Places and observes; with Gram matrices if widths are to be chosen.
+pub fn observe_network(
+    graph: &Graph,
+    options: &Options,
+    choice: bool,
+    progress: &dyn Progress,
+) -> Result<Observed> {
     let target = options.target;
     options.widths.check()?;
     let activation_bits = options.activation_bits.unwrap_or(target.default_activation_bits());
@@ -59,23 +80,52 @@ pub fn analyze(graph: &Graph, options: &Options, progress: &dyn Progress) -> Res
     let placement = place(graph, target, &options.keep_float);
     refuse_empty(graph, &placement, target)?;
     check_weights(graph, &placement)?;
-    let requests = requests(graph, &placement, options.widths.is_choice());
+    let requests = requests(graph, &placement, choice);
     let taps: Vec<String> = requests.iter().map(|r| r.value.clone()).collect();
     let engine = Engine::new(graph, &taps, &EngineOptions { dims: options.dims.clone() })?;
     let samples = &options.calibration.samples;
     progress.stage("observe", samples.len());
-    let mut seen = observe(&engine, &requests, samples, &Cpu, &|| progress.tick())?;
+    let seen = observe(&engine, &requests, samples, &Cpu, &|| progress.tick())?;
     let macs = macs(graph, &placement, &requests, &seen);
-    let mut units = units(&placement, target, activation_bits, &macs);
-    let (widths, record) = choose(graph, &placement, &mut units, options, &mut seen, activation_bits, progress)?;
+    Ok(Observed { activation_bits, placement, requests, taps, engine, seen, macs })
+}
+
+/// Observes, measures, scores, allocates.
+pub fn analyze(graph: &Graph, options: &Options, progress: &dyn Progress) -> Result<Analysis> {
+    let mut observed = observe_network(graph, options, options.widths.is_choice(), progress)?;
+    let mut units = units(&observed.placement, options.target, observed.activation_bits, &observed.macs);
+    let chosen = choose(graph, &observed.placement, &mut units, options, &mut observed.seen, observed.activation_bits, progress)?;
     let sensitivities = sensitivities_by_name(&units);
-    choose::refuse_all_float(&widths)?;
+    choose::refuse_all_float(&chosen.widths)?;
     drop(units);
-    let (placement, observed) = narrow_placement(graph, options, placement, &widths, &requests, &seen);
-    let input = plan::InputFacts { range: options.input_range, samples };
-    let activations = plan_activations(graph, target, &placement.sites, &observed, activation_bits, &input);
-    let layers = layer_plans(graph, &widths, options)?;
-    let (opset, ir) = versions(graph, target, &layers, activation_bits)?;
+    let Chosen { widths, record, uniform } = chosen;
+    let mut plan = build_plan(graph, options, &observed, &widths, record)?;
+    if let Some(uniform) = uniform.filter(|u| options.effort > Effort::Fast && *u != widths) {
+        let other = build_plan(graph, options, &observed, &uniform, plan.allocation.clone())?;
+        plan = settle(graph, options, &observed.seen, plan, other, progress)?;
+    }
+    correct_biases(graph, options.target, &mut plan, &observed.requests, &observed.seen)?;
+    let measured = observed.requests.iter().zip(&observed.seen.values).filter(|(r, _)| !r.only_tap);
+    let extremes = measured.map(|(r, v)| (r.value.clone(), extremes(v))).collect();
+    let Observed { macs, engine, taps, .. } = observed;
+    Ok(Analysis { plan, sensitivities, macs, seen: extremes, observed: Some((engine, taps)) })
+}
+
+/// The plan that these widths make.
+fn build_plan(
+    graph: &Graph,
+    options: &Options,
+    observed: &Observed,
+    widths: &BTreeMap<String, Option<u32>>,
+    record: AllocationRecord,
+) -> Result<Plan> {
+    let target = options.target;
+    let (placement, values) = narrow_placement(graph, options, &observed.placement, widths, &observed.requests, &observed.seen);
+    let input = plan::InputFacts { range: options.input_range, samples: &options.calibration.samples };
+    let bits = observed.activation_bits;
+    let activations = plan_activations(graph, target, &placement.sites, &values, bits, &input);
+    let layers = layer_plans(graph, widths, options)?;
+    let (opset, ir) = versions(graph, target, &layers, bits)?;
     let mut plan = Plan {
         schema: PLAN_SCHEMA,
         tapq: env!("CARGO_PKG_VERSION").to_owned(),
@@ -91,10 +141,52 @@ pub fn analyze(graph: &Graph, options: &Options, progress: &dyn Progress) -> Res
         activations,
     };
     ask_for_second_order(graph, &mut plan, options);
-    correct_biases(graph, target, &mut plan, &requests, &seen)?;
-    let measured = requests.iter().zip(&seen.values).filter(|(r, _)| !r.only_tap);
-    let extremes = measured.map(|(r, v)| (r.value.clone(), extremes(v))).collect();
-    Ok(Analysis { plan, sensitivities, macs, seen: extremes, observed: Some((engine, taps)) })
+    Ok(plan)
+}
+
+/// The last word between a choice and the uniform width: both are rounded in sequence on the even samples, as the
+/// file will be, and run with quantized activations on the odd ones.
+fn settle(
+    graph: &Graph,
+    options: &Options,
+    seen: &Observation,
+    mut chosen: Plan,
+    mut uniform: Plan,
+    progress: &dyn Progress,
+) -> Result<Plan> {
+    let samples = &options.calibration.samples;
+    let half = |fold: usize| samples.iter().enumerate().filter(move |(i, _)| i % FOLDS == fold);
+    let even: Vec<_> = half(0).map(|(_, s)| s.clone()).collect();
+    let error = |plan: &Plan| -> Result<f64> {
+        let rounding = sequential::round_sequentially(graph, plan, options, &even, progress)?;
+        let mut trial = plan.clone();
+        sequential::write_shifts(&mut trial, &rounding.shifts);
+        let quantized = super::rewrite(graph.clone(), &trial, &rounding, options.target, &mut crate::driver::Driver::new(None))?;
+        let engine = Engine::new(&quantized, &[], &EngineOptions { dims: options.dims.clone() })?;
+        let odd: Vec<usize> = half(1).map(|(i, _)| i).collect();
+        let of_sample = |i: &usize| {
+            let found = engine.run(&samples[*i], &mut |_, _| {})?;
+            Ok(super::probe::compare(&seen.outputs[*i], &found))
+        };
+        let errors: Vec<OutputError> = odd.par_iter().map(of_sample).collect::<Result<_>>()?;
+        Ok(errors.into_iter().fold(OutputError::default(), OutputError::add).relative())
+    };
+    let (ours, theirs) = (error(&chosen)?, error(&uniform)?);
+    let as_db = |error: f64| -10.0 * error.max(1e-20).log10();
+    let compared = |what: &str, plan: &Plan, error: f64| Compared {
+        what: what.to_owned(),
+        average_bits: plan.average_weight_bits(),
+        sqnr_db: as_db(error),
+    };
+    let both = [compared("chosen, as a file", &chosen, ours), compared("uniform, as a file", &uniform, theirs)];
+    chosen.allocation.compared.extend(both.iter().cloned());
+    uniform.allocation.compared.extend(both);
+    if ours <= theirs * choose::UNIFORM_MARGIN {
+        return Ok(chosen);
+    }
+    "uniform".clone_into(&mut uniform.allocation.method);
+    "taken by measurement: the choice was not better as a file".clone_into(&mut uniform.allocation.proof);
+    Ok(uniform)
 }
 
 fn check_names(graph: &Graph, keep_float: &BTreeSet<String>) -> Result<()> {
@@ -185,7 +277,7 @@ fn macs(graph: &Graph, placement: &Placement, requests: &[Request], seen: &Obser
 }
 
 /// Groups layers by stored weight.
-fn units<'a>(
+pub fn units<'a>(
     placement: &'a Placement,
     target: &Target,
     activation_bits: u32,
@@ -208,7 +300,38 @@ fn units<'a>(
     units
 }
 
-/// Measures what each width does to each unit, and chooses.
+/// Measures what each width does to each unit, and hands that to `then`; the Gram matrices are gone after it.
+pub fn with_ground<T>(
+    graph: &Graph,
+    placement: &Placement,
+    units: &mut [Unit],
+    options: &Options,
+    seen: &mut Observation,
+    activation_bits: u32,
+    progress: &dyn Progress,
+    then: impl FnOnce(&mut [Unit], &Ground) -> Result<T>,
+) -> Result<T> {
+    let offered = |u: &Unit| u.options.iter().flatten().copied().collect::<Vec<u32>>();
+    let layers: Vec<(&Layer, Vec<u32>)> = units.iter().map(|u| (u.layers[0], offered(u))).collect();
+    let gram = |layer: &Layer| placement.layers.iter().position(|l| l.name == layer.name).and_then(|i| seen.grams.get(i));
+    let grams: Vec<_> = layers.iter().map(|(l, _)| gram(l)).collect();
+    let halves = choose::halves(options.effort, options.calibration.samples.len());
+    progress.stage("round candidates", layers.len());
+    let candidates = candidates::measure(graph, &layers, &grams, options.target, halves, &|| progress.tick())?;
+    seen.grams = vec![];
+    let ground = Ground {
+        graph,
+        samples: &options.calibration.samples,
+        outputs: &seen.outputs,
+        candidates: &candidates,
+        target: options.target,
+        halves,
+        activation_bits,
+    };
+    then(units, &ground)
+}
+
+/// Chooses widths, or takes the one asked for.
 fn choose(
     graph: &Graph,
     placement: &Placement,
@@ -221,17 +344,9 @@ fn choose(
     if !options.widths.is_choice() {
         return choose::uniform(units, options, activation_bits);
     }
-    let offered = |u: &Unit| u.options.iter().flatten().copied().collect::<Vec<u32>>();
-    let layers: Vec<(&Layer, Vec<u32>)> = units.iter().map(|u| (u.layers[0], offered(u))).collect();
-    let gram = |layer: &Layer| placement.layers.iter().position(|l| l.name == layer.name).and_then(|i| seen.grams.get(i));
-    let grams: Vec<_> = layers.iter().map(|(l, _)| gram(l)).collect();
-    let halves = choose::halves(options.effort, options.calibration.samples.len());
-    progress.stage("round candidates", layers.len());
-    let candidates = candidates::measure(graph, &layers, &grams, options.target, halves, &|| progress.tick())?;
-    seen.grams = vec![];
-    let samples = &options.calibration.samples;
-    let ground = Ground { graph, samples, outputs: &seen.outputs, candidates: &candidates, target: options.target, halves, activation_bits };
-    choose::choose(units, &ground, options, progress)
+    with_ground(graph, placement, units, options, seen, activation_bits, progress, |units, ground| {
+        choose::choose(units, ground, options, progress)
+    })
 }
 
 /// A layer's output channels and its weight as rows of channels by fan-in.
@@ -250,7 +365,7 @@ fn sensitivities_by_name(units: &[Unit]) -> BTreeMap<String, Sensitivity> {
 fn narrow_placement<'s>(
     graph: &Graph,
     options: &Options,
-    placement: Placement,
+    placement: &Placement,
     widths: &BTreeMap<String, Option<u32>>,
     requests: &[Request],
     seen: &'s Observation,
@@ -258,7 +373,7 @@ fn narrow_placement<'s>(
     let mut keep_float = options.keep_float.clone();
     keep_float.extend(widths.iter().filter(|(_, bits)| bits.is_none()).map(|(name, _)| name.clone()));
     let mut placement = match keep_float.len() == options.keep_float.len() {
-        true => placement,
+        true => placement.clone(),
         false => place(graph, options.target, &keep_float),
     };
     // A smaller integer domain reads no value that the larger one did not; a value that it newly had to

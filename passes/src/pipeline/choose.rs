@@ -20,8 +20,15 @@ use tapq::stats::FOLDS;
 use tapq::target::Target;
 use tapq::{Code, Context, Error, Result};
 
-/// The widths of each layer by name, and the record of how they were chosen.
-pub type Chosen = (BTreeMap<String, Option<u32>>, AllocationRecord);
+/// What was chosen.
+pub struct Chosen {
+    /// Width of each layer by name; `None` is float.
+    pub widths: BTreeMap<String, Option<u32>>,
+    /// How.
+    pub record: AllocationRecord,
+    /// The widest uniform width within the budgets, if there is one.
+    pub uniform: Option<BTreeMap<String, Option<u32>>>,
+}
 
 /// What a choice rests on.
 pub struct Ground<'a> {
@@ -75,6 +82,9 @@ impl Depth {
 /// Errors of whole networks closer than this are taken for equal: half a percent of the error is 0.02 dB.
 const MARGIN: f64 = 0.995;
 
+/// What replaces the uniform width must be better by more than chance: 0.3 dB on so few samples.
+pub const UNIFORM_MARGIN: f64 = 0.93;
+
 /// One width a unit; `None` is float.
 type Configuration = Vec<Option<u32>>;
 
@@ -99,11 +109,12 @@ pub fn choose(units: &mut [Unit], ground: &Ground, options: &Options, progress: 
         add(&name, other);
     }
     let errors = chooser.compare(&tried.iter().map(|(_, c)| c).collect::<Vec<_>>(), depth.compare_samples, progress)?;
-    let mut best = 0;
-    for (i, error) in errors.iter().enumerate() {
-        if error.relative() < errors[best].relative() * MARGIN {
-            best = i;
-        }
+    let least = |a: &usize, b: &usize| errors[*a].relative().total_cmp(&errors[*b].relative());
+    let mut best = (0..tried.len()).min_by(least).unwrap_or(0);
+    let uniform = tried.iter().position(|(name, _)| name == "uniform");
+    let bar = uniform.map_or(f64::INFINITY, |u| errors[u].relative() * UNIFORM_MARGIN);
+    if let Some(uniform) = uniform.filter(|u| best != *u && errors[best].relative() > bar) {
+        best = uniform;
     }
     let mut compared: Vec<Compared> =
         tried.iter().zip(&errors).map(|((name, c), e)| chooser.compared(name, c, *e, units)).collect();
@@ -113,17 +124,19 @@ pub fn choose(units: &mut [Unit], ground: &Ground, options: &Options, progress: 
     if searched && depth.exchanges > 0 {
         let limits = problem_of(units).budgets;
         let mut search = Search { chooser: &chooser, units, options, ground, limits: &limits, depth: &depth };
-        if let Some((better, error, measured)) = search.run(&configuration, errors[best], progress)? {
+        let found = search.run(&configuration, errors[best], progress)?;
+        if let Some((better, error, measured)) = found.filter(|(_, error, _)| error.relative() <= bar) {
             compared.push(chooser.compared(&format!("{measured} exchanges"), &better, error, units));
             (configuration, method) = (better, format!("{method}, then exchanges"));
         }
     }
-    let mut widths = BTreeMap::new();
-    for (unit, bits) in units.iter().zip(&configuration) {
-        widths.extend(unit.layers.iter().map(|l| (l.name.clone(), *bits)));
-    }
+    let by_name = |configuration: &Configuration| {
+        let layers = units.iter().zip(configuration).flat_map(|(u, b)| u.layers.iter().map(|l| (l.name.clone(), *b)));
+        layers.collect::<BTreeMap<String, Option<u32>>>()
+    };
+    let (widths, uniform) = (by_name(&configuration), uniform.map(|u| by_name(&tried[u].1)));
     let record = record(units, &configuration, options, ground, method, compared, &solution);
-    Ok((widths, record))
+    Ok(Chosen { widths, record, uniform })
 }
 
 fn record(
@@ -481,7 +494,8 @@ pub fn uniform(units: &[Unit], options: &Options, activation_bits: u32) -> Resul
         widths.insert(layer.name.clone(), Some(bits));
     }
     let proof = "nothing to choose".to_owned();
-    Ok((widths, AllocationRecord { method: "uniform".to_owned(), proof, ..Default::default() }))
+    let record = AllocationRecord { method: "uniform".to_owned(), proof, ..Default::default() };
+    Ok(Chosen { widths, record, uniform: None })
 }
 
 /// 8 bits where the target runs them, else its widest.

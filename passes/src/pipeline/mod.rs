@@ -144,7 +144,7 @@ pub fn quantize(mut graph: Graph, options: &Options, progress: &dyn Progress) ->
         Some(observed) => Some(verify(observed, &quantized, options, progress)?),
         None => None,
     };
-    let report = summarize::report(&layers, &analysis, options, fidelity, driver.applied);
+    let report = summarize::report(&layers, &analysis, &rounding, options, fidelity, driver.applied);
     Ok(Outcome { graph: quantized, plan: analysis.plan, report })
 }
 

@@ -121,7 +121,7 @@ impl Probe {
 }
 
 /// Squared error of float outputs.
-fn compare(wanted: &[Array], found: &[Array]) -> OutputError {
+pub fn compare(wanted: &[Array], found: &[Array]) -> OutputError {
     let pairs = wanted.iter().zip(found).filter_map(|(a, b)| Some((a.as_f32()?, b.as_f32()?)));
     pairs.flat_map(|(a, b)| a.iter().zip(b)).fold(OutputError::default(), |sum, (a, b)| {
         let (a, b) = (f64::from(*a), f64::from(*b));

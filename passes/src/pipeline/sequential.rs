@@ -15,9 +15,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use tapq::engine::{Engine, Options as EngineOptions, Walk};
 use tapq::graph::Graph;
 use tapq::onnx;
-use tapq::plan::{Layer, LayerPlan, Plan, Rounding, RoundingMethod, Shift, weight_layers};
-use tapq::quant::IntFormat;
-use tapq::rounding::{Care, Grid, Layer as Prepared, Upstream};
+use tapq::plan::{Layer, LayerPlan, Plan, Rounding, RoundingError, RoundingMethod, Shift, weight_layers};
+use tapq::quant::{IntFormat, dequantize_weight, quantize_weight};
+use tapq::rounding::{Care, Grid, Layer as Prepared, Upstream, output_error, output_errors};
 use tapq::samples::Sample;
 use tapq::stats::{Cross, Gram, Patches};
 use tapq::target::Target;
@@ -261,9 +261,31 @@ fn round_layer(
         true => Shift::legible(mean_error(&delta, channels, gram, cross)),
         false => Shift(vec![0.0; channels]),
     };
+    rounding.errors.insert(layer.name.clone(), rounding_error(&rows, channels, &delta, &grid, gram, takes_bias));
     let kept = if takes_bias { shift.clone() } else { Shift::default() };
     rounding.shifts.insert(layer.name.clone(), kept);
     Ok(Correction { delta, shift: shift.0 })
+}
+
+/// What rounding costs the layer's output on the input that it has in the quantized network.
+fn rounding_error(
+    rows: &[f32],
+    channels: usize,
+    delta: &[f32],
+    grid: &Grid,
+    gram: &Gram,
+    takes_bias: bool,
+) -> RoundingError {
+    let dims = [channels, rows.len() / channels.max(1)];
+    let axis = grid.per_channel.then_some(0);
+    let rule = tapq::proxy::range_rule(grid.format.bits);
+    let plain = quantize_weight(rows, &dims, axis, grid.format, rule, grid.power_of_two, &grid.floor);
+    let mut nearest = dequantize_weight(&plain, &dims, axis);
+    nearest.iter_mut().zip(rows).for_each(|(q, w)| *q -= w);
+    let energy = output_error(rows, gram, None).max(f64::MIN_POSITIVE);
+    let (rounded, corrected) = output_errors(delta, gram, takes_bias.then_some(gram));
+    let nearest = output_error(&nearest, gram, None);
+    RoundingError { nearest: nearest / energy, rounded: rounded / energy, corrected: corrected / energy }
 }
 
 /// What the layer's output lacks in the mean: what came from upstream, and what rounding adds.

@@ -6,7 +6,7 @@ use super::budget::stored_bytes;
 use crate::driver::AppliedPatch;
 use std::collections::BTreeMap;
 use tapq::graph::Graph;
-use tapq::plan::{ActivationPlan, Layer, LayerPlan, weight_layers};
+use tapq::plan::{ActivationPlan, Layer, LayerPlan, Rounding, weight_layers};
 use tapq::quant::IntFormat;
 use tapq::report::{ActivationReport, Fidelity, LayerReport, PassReport, REPORT_SCHEMA, Refused, Report, Size};
 
@@ -37,6 +37,7 @@ pub fn layer_results(graph: &Graph, layer: &Layer) -> Vec<String> {
 pub fn report(
     layers: &[LayerFacts],
     analysis: &Analysis,
+    rounding: &Rounding,
     options: &Options,
     fidelity: Option<Fidelity>,
     applied: Vec<AppliedPatch>,
@@ -57,7 +58,7 @@ pub fn report(
         warnings: warnings(options, fidelity.as_ref()),
         size: size(&pairs, analysis, options),
         allocation: plan.allocation.clone(),
-        layers: pairs.iter().map(|(p, l)| layer_report(p, l, analysis, &sqnr)).collect(),
+        layers: pairs.iter().map(|(p, l)| layer_report(p, l, analysis, rounding, &sqnr)).collect(),
         activations: plan.activations.iter().map(|a| activation_report(a, analysis, &sqnr)).collect(),
         refused: refused(&pairs),
         passes: applied.into_iter().map(|a| PassReport { pass: a.pass.to_owned(), reasons: a.reasons }).collect(),
@@ -93,7 +94,13 @@ fn size(pairs: &[(&LayerPlan, &LayerFacts)], analysis: &Analysis, options: &Opti
     }
 }
 
-fn layer_report(plan: &LayerPlan, facts: &LayerFacts, analysis: &Analysis, sqnr: &BTreeMap<&str, f64>) -> LayerReport {
+fn layer_report(
+    plan: &LayerPlan,
+    facts: &LayerFacts,
+    analysis: &Analysis,
+    rounding: &Rounding,
+    sqnr: &BTreeMap<&str, f64>,
+) -> LayerReport {
     let stored = match plan.bits {
         Some(bits) => format!("{:?}", IntFormat::signed(bits).data_type()).to_lowercase(),
         None => "float32".to_owned(),
@@ -106,6 +113,7 @@ fn layer_report(plan: &LayerPlan, facts: &LayerFacts, analysis: &Analysis, sqnr:
         macs: analysis.macs.get(&plan.name).copied().unwrap_or(0),
         bits: plan.bits,
         stored,
+        rounding: rounding.errors.get(&plan.name).copied(),
         sensitivity: analysis.sensitivities.get(&plan.name).cloned(),
         output_sqnr_db: facts.results.iter().find_map(|value| sqnr.get(value.as_str()).copied()),
         because: plan.because.clone(),
