@@ -5,6 +5,7 @@
 mod columns;
 mod fidelity;
 mod format;
+mod front;
 mod html;
 mod measure;
 mod plots;
@@ -16,6 +17,7 @@ mod text;
 mod tests;
 
 pub use fidelity::{Compare, Fidelity, ValueFidelity, top1_agreement};
+pub use front::{Front, FrontPoint, front_svg, front_text};
 pub use html::html;
 pub use measure::measure;
 pub use text::text;

@@ -81,6 +81,15 @@ impl Svg {
         self.push(format_args!(r#"<text class="{class}" x="{x:.1}" y="{y:.1}" text-anchor="{anchor}">{text}</text>"#));
     }
 
+    /// A file of its own, with its style.
+    pub fn file(self, style: &str) -> String {
+        let Svg { body, width, height, label } = self;
+        format!(
+            "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width:.0} {height:.0}\" role=\"img\" \
+             aria-label=\"{label}\">\n<style>{style}</style>\n<rect width=\"100%\" height=\"100%\" fill=\"#fff\"/>\n{body}</svg>\n"
+        )
+    }
+
     /// The element, for inclusion in a page.
     pub fn finish(self) -> String {
         let Svg { body, width, height, label } = self;

@@ -7,6 +7,7 @@ mod check;
 mod files;
 mod inputs;
 mod inspect;
+mod pareto;
 mod progress;
 mod quantize;
 mod targets;
@@ -30,6 +31,8 @@ enum Command {
     Quantize(Box<quantize::Args>),
     /// List a model's layers: shapes, parameters, MACs, what is quantizable for a target
     Inspect(inspect::Args),
+    /// Show the whole size/fidelity front of a model on a target: a table, JSON and a plot
+    Pareto(Box<pareto::Args>),
     /// Compare two models on samples: SQNR, cosine, top-1 agreement
     Verify(verify::Args),
     /// Regression check: compare plan, graph and fidelity with a committed snapshot
@@ -54,6 +57,7 @@ fn main() -> ExitCode {
     let result = match cli.command {
         Command::Quantize(args) => quantize::run(&args),
         Command::Inspect(args) => inspect::run(&args),
+        Command::Pareto(args) => pareto::run(&args),
         Command::Verify(args) => verify::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Targets(args) => targets::run(&args),

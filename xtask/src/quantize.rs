@@ -5,6 +5,7 @@ use crate::progress::Bars;
 use crate::{Verdict, files};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use tapq::graph::Graph;
 use tapq::plan::Plan;
 use tapq::report::{self, Report};
 use tapq::target::Target;
@@ -138,6 +139,11 @@ pub struct ChoiceArgs {
 }
 
 impl ChoiceArgs {
+    /// Whether a width or a budget is asked for.
+    pub fn asks_for_widths(&self) -> bool {
+        self.weight_bits.is_some() || self.widths().is_choice()
+    }
+
     fn widths(&self) -> Widths {
         Widths {
             uniform: self.weight_bits,
@@ -171,11 +177,21 @@ pub struct Job<'a> {
 impl Job<'_> {
     /// Quantizes; the report lacks only the size of the file that is not written yet.
     pub fn run(self) -> Result<Outcome> {
-        let place = || self.model.display().to_string();
         let graph = read_graph(self.model)?;
+        let bars = Bars::new(self.quiet);
+        let (model, place) = (self.model, self.model.display().to_string());
+        let outcome = self.with_options(graph, |graph, options| pipeline::quantize(graph, options, &bars));
+        bars.finish();
+        let mut outcome = outcome.map_err(|e| e.at(place))?;
+        outcome.report.model = files::name(model);
+        outcome.report.size.float_file = files::size(model);
+        Ok(outcome)
+    }
+
+    /// Loads the samples and hands what the caller asked for to `then`.
+    pub fn with_options<T>(self, graph: Graph, then: impl FnOnce(Graph, &Options) -> Result<T>) -> Result<T> {
         let Inputs { graph, calibration, held_out, input_range, dims } =
             self.samples.load(self.model, graph, self.verify_samples)?;
-        let bars = Bars::new(self.quiet);
         let options = Options {
             target: self.target,
             calibration: &calibration,
@@ -191,12 +207,7 @@ impl Job<'_> {
             verify: self.verify_samples > 0,
             fuel: self.fuel,
         };
-        let outcome = pipeline::quantize(graph, &options, &bars);
-        bars.finish();
-        let mut outcome = outcome.map_err(|e| e.at(place()))?;
-        outcome.report.model = files::name(self.model);
-        outcome.report.size.float_file = files::size(self.model);
-        Ok(outcome)
+        then(graph, &options)
     }
 }
 

@@ -58,19 +58,20 @@ pub fn halves(effort: Effort, samples: usize) -> &'static [usize] {
 }
 
 /// How many samples and widths the measurements take, by effort.
-struct Depth {
+pub struct Depth {
     /// Samples that gains are measured on.
     gain_samples: usize,
     /// Widths that gains are measured at.
     gain_bits: &'static [u32],
     /// Samples that whole configurations are compared on.
-    compare_samples: usize,
+    pub compare_samples: usize,
     /// Exchanges that are measured at most.
     exchanges: usize,
 }
 
 impl Depth {
-    fn of(effort: Effort) -> Depth {
+    /// What an effort means.
+    pub fn of(effort: Effort) -> Depth {
         match effort {
             Effort::Fast => Depth { gain_samples: 2, gain_bits: &[4], compare_samples: 3, exchanges: 0 },
             Effort::Balanced => Depth { gain_samples: 8, gain_bits: &[4], compare_samples: 16, exchanges: 24 },
@@ -86,7 +87,7 @@ const MARGIN: f64 = 0.995;
 pub const UNIFORM_MARGIN: f64 = 0.93;
 
 /// One width a unit; `None` is float.
-type Configuration = Vec<Option<u32>>;
+pub type Configuration = Vec<Option<u32>>;
 
 /// Chooses a width for each unit within the budgets.
 pub fn choose(units: &mut [Unit], ground: &Ground, options: &Options, progress: &dyn Progress) -> Result<Chosen> {
@@ -186,7 +187,7 @@ fn uniform_within(units: &[Unit], widths: &Widths, options: &Options, activation
 }
 
 /// Runs the network with candidates in place of its weights.
-struct Chooser<'a> {
+pub struct Chooser<'a> {
     ground: &'a Ground<'a>,
     probe: Probe,
     /// Position in the probe of each layer of each unit; units that cannot be changed have none.
@@ -196,7 +197,8 @@ struct Chooser<'a> {
 }
 
 impl<'a> Chooser<'a> {
-    fn new(units: &[Unit], ground: &'a Ground<'a>, options: &Options) -> Result<Self> {
+    /// Prepares the network; what a unit may be is read from its candidates.
+    pub fn new(units: &[Unit], ground: &'a Ground<'a>, options: &Options) -> Result<Self> {
         let mut layers: Vec<(&Layer, _)> = vec![];
         let mut stops = vec![];
         let mut rows = vec![];
@@ -234,7 +236,7 @@ impl<'a> Chooser<'a> {
     }
 
     /// Output errors of partial configurations, each on the first `samples` samples.
-    fn errors(
+    pub fn errors(
         &self,
         configurations: &[Vec<(usize, u32)>],
         samples: usize,
@@ -273,7 +275,7 @@ impl<'a> Chooser<'a> {
     }
 
     /// Fills in the sensitivity of every unit: what each width is expected to cost the network's output.
-    fn score(&self, units: &mut [Unit], scorer: Scorer, depth: &Depth, progress: &dyn Progress) -> Result<()> {
+    pub fn score(&self, units: &mut [Unit], scorer: Scorer, depth: &Depth, progress: &dyn Progress) -> Result<()> {
         let candidates = self.ground.candidates;
         let costs: Vec<Vec<f64>> = match scorer {
             Scorer::WeightError => {
@@ -384,7 +386,8 @@ impl<'a> Chooser<'a> {
     }
 }
 
-fn quantized(configuration: &Configuration) -> Vec<(usize, u32)> {
+/// The widths of the units that are not in float.
+pub fn quantized(configuration: &Configuration) -> Vec<(usize, u32)> {
     configuration.iter().enumerate().filter_map(|(u, b)| Some((u, (*b)?))).collect()
 }
 

@@ -4,12 +4,14 @@ mod analyze;
 mod budget;
 mod candidates;
 mod choose;
+mod pareto;
 mod probe;
 mod rewrite;
 mod sequential;
 mod summarize;
 
 pub use budget::Widths;
+pub use pareto::pareto;
 pub use rewrite::rewrite;
 
 use crate::driver::Driver;
