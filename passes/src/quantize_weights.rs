@@ -52,7 +52,8 @@ pub fn quantize_weights(graph: &Graph, plan: &Plan, target: &Target, rounding: &
         }
     }
     let groups: Vec<_> = by_weight.into_values().collect();
-    let stored: Vec<Stored> = groups.par_iter().map(|g| store(graph, plan, target, g, rounding)).collect::<Result<_>>()?;
+    let stored: Vec<Stored> =
+        groups.par_iter().map(|g| store(graph, plan, target, g, rounding)).collect::<Result<_>>()?;
     let mut patch = Patch::new();
     for weight in &stored {
         add_weight(graph, weight, target, &mut patch);
@@ -127,7 +128,11 @@ fn bias_floor(graph: &Graph, plan: &Plan, layer: &Layer, target: &Target) -> Res
 pub fn weight_floor(graph: &Graph, plan: &Plan, layer: &Layer, target: &Target) -> Result<Vec<f32>> {
     let mut floor = vec![];
     if target.bias == BiasFormat::Int32 {
-        raise_floor(&mut floor, bias_floor(graph, plan, layer, target)?, target.per_channel(&layer.op) && layer.channelwise);
+        raise_floor(
+            &mut floor,
+            bias_floor(graph, plan, layer, target)?,
+            target.per_channel(&layer.op) && layer.channelwise,
+        );
     }
     Ok(floor)
 }

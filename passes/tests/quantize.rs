@@ -9,7 +9,7 @@ use tapq::plan::Plan;
 use tapq::samples::{Preprocess, SampleSet, input_specs, synthetic};
 use tapq::target::{self, Target};
 use tapq::{Code, Result};
-use tapq_passes::pipeline::{Effort, Options, Scorer, Outcome, Silent, Widths, quantize};
+use tapq_passes::pipeline::{Effort, Options, Outcome, Scorer, Silent, Widths, quantize};
 
 fn cases() -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures/quantize");

@@ -19,7 +19,7 @@ mod tests;
 mod values;
 mod walk;
 
-pub use walk::{Trace, Walk};
+pub use walk::{Change, Trace, Walk};
 
 use crate::array::Array;
 use crate::graph::Graph;

@@ -365,3 +365,73 @@ fn threads_do_not_change_results() {
     let together: Vec<_> = samples.par_iter().map(one).collect();
     assert_eq!(alone, together);
 }
+
+/// x -> MatMul a -> Relu -> MatMul b -> y, and the taps that layers are changed at.
+fn two_layers(a: &[f32]) -> (Graph, Vec<String>) {
+    let nodes = vec![
+        node("MatMul", &["x", "a"], &["p"]),
+        node("Relu", &["p"], &["r"]),
+        node("MatMul", &["r", "b"], &["q"]),
+        node("Add", &["q", "r"], &["y"]),
+    ];
+    let constants = vec![from_floats("a", &[2, 2], a), from_floats("b", &[2, 2], &[1.0, -2.0, 0.5, 3.0])];
+    let graph = Model::new(&["1", "2"], nodes, constants, &["y"]).graph();
+    (graph, ["x", "p", "r", "q"].map(str::to_owned).to_vec())
+}
+
+const A: [f32; 4] = [1.0, 2.0, -1.0, 0.5];
+
+#[test]
+fn a_walk_stops_at_every_tap_and_ends_like_a_run() {
+    let (graph, taps) = two_layers(&A);
+    let engine = Engine::new(&graph, &taps, &Options::default()).unwrap();
+    let x = sample(&[1, 2], &[3.0, 1.0]);
+    let mut walk = engine.walk(&x, &[0]).unwrap();
+    let mut seen = vec![];
+    while let Some(tap) = walk.advance().unwrap() {
+        seen.push((tap, walk.view(tap).unwrap().values.to_vec()));
+    }
+    assert_eq!(seen.iter().map(|s| s.0).collect::<Vec<_>>(), [0, 1, 2, 3]);
+    assert_eq!(seen[1].1, [2.0, 6.5]);
+    assert_eq!(walk.view(0).unwrap().values, [3.0, 1.0], "held");
+    assert!(walk.view(1).is_err(), "not held");
+    walk.release(0);
+    assert!(walk.view(0).is_err());
+    assert_eq!(walk.outputs().unwrap(), engine.run(&x, &mut |_, _| {}).unwrap());
+}
+
+#[test]
+fn what_a_walk_replaces_is_what_follows_sees() {
+    let (graph, taps) = two_layers(&A);
+    let engine = Engine::new(&graph, &taps, &Options::default()).unwrap();
+    let mut walk = engine.walk(&sample(&[1, 2], &[3.0, 1.0]), &[]).unwrap();
+    while let Some(tap) = walk.advance().unwrap() {
+        if tap == 1 {
+            walk.replace(vec![1.0, -1.0]).unwrap();
+        }
+    }
+    // r = [1, 0], q = [1, -2], y = q + r.
+    assert_eq!(walk.outputs().unwrap()[0].as_f32().unwrap(), [2.0, -2.0]);
+}
+
+/// Changing the output of a layer through a trace is the same as running the network with the other weight.
+#[test]
+fn a_rerun_equals_a_run_with_the_change() {
+    let (graph, taps) = two_layers(&A);
+    let x = sample(&[1, 2], &[3.0, 1.0]);
+    let trace = Engine::new(&graph, &taps, &Options::default()).unwrap().trace(&x).unwrap();
+    let other = [1.5, 2.0, -1.0, 1.0];
+    let mut edits = vec![];
+    let mut edit = |tap: usize, input: &TapView, values: &mut [f32]| -> Result<()> {
+        edits.push((tap, input.values.to_vec()));
+        for (j, v) in values.iter_mut().enumerate() {
+            *v += (0..2).map(|i| input.values[i] * (other[i * 2 + j] - A[i * 2 + j])).sum::<f32>();
+        }
+        Ok(())
+    };
+    let changed = trace.rerun(&[1], &|_| 0, &mut edit).unwrap();
+    let wanted = Engine::new(&two_layers(&other).0, &[], &Options::default()).unwrap().run(&x, &mut |_, _| {}).unwrap();
+    assert_eq!(changed.outputs().unwrap(), wanted);
+    assert_eq!(edits, [(1, vec![3.0, 1.0])]);
+    assert_eq!(trace.view(1).unwrap().values, [2.0, 6.5], "the trace itself stays as it was");
+}

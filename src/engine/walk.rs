@@ -90,6 +90,9 @@ pub struct Trace {
     values: Vec<Option<TVec<TValue>>>,
 }
 
+/// Changes the elements of a tap in place, given the tap and the current value of its layer's input.
+pub type Change<'c> = dyn FnMut(usize, &TapView, &mut [f32]) -> Result<()> + 'c;
+
 impl Trace {
     pub(super) fn new(plan: Arc<Plan>, arrays: &[&Array]) -> Result<Trace> {
         let mut state = start(&plan, plan.inputs(arrays)?)?;
@@ -111,12 +114,7 @@ impl Trace {
 
     /// Runs again what depends on the taps in `changed`; `change` gets such a tap, its elements to change in place
     /// (computed from what was changed before it), and the current value of the tap that `input_of` names for it.
-    pub fn rerun(
-        &self,
-        changed: &[usize],
-        input_of: &dyn Fn(usize) -> usize,
-        change: &mut dyn FnMut(usize, &TapView, &mut [f32]) -> Result<()>,
-    ) -> Result<Trace> {
+    pub fn rerun(&self, changed: &[usize], input_of: &dyn Fn(usize) -> usize, change: &mut Change) -> Result<Trace> {
         let plan = &self.plan;
         let mut state = plan.spawn()?;
         state.turn_state.values = self.values.clone();
@@ -130,7 +128,8 @@ impl Trace {
             }
             let Some(tap) = node.op_as::<ops::Tap>().map(|t| t.index).filter(|t| changed.contains(t)) else { continue };
             let explain = |e: TractError| failure::explain(&e, &plan.names.places);
-            let input = plan.tap_nodes[input_of(tap)].and_then(|n| state.turn_state.values[n].as_ref()?.first().cloned());
+            let input =
+                plan.tap_nodes[input_of(tap)].and_then(|n| state.turn_state.values[n].as_ref()?.first().cloned());
             let mut tensor = match state.turn_state.values[id].take().and_then(|v| v.into_iter().next()) {
                 Some(value) => value.into_tensor(),
                 None => return Err(unknown(plan, tap)),

@@ -69,9 +69,7 @@ fn plan_group(
     let format = IntFormat { bits, signed: signed(target, bound), narrow: false };
     // Unsigned integers with zero point 0 are as symmetric as a value that is never negative can have them.
     let symmetric = target.activations.symmetric && format.signed == target.activations.signed;
-    let to_affine = |lo: f32, hi: f32| {
-        affine_for_range(lo, hi, format, symmetric, target.activations.power_of_two)
-    };
+    let to_affine = |lo: f32, hi: f32| affine_for_range(lo, hi, format, symmetric, target.activations.power_of_two);
     let inputs: Vec<&[f32]> = members.iter().flat_map(|m| input_values(input.samples, &sites[*m].value)).collect();
     let may_be_lattice = !bound.attained && !target.activations.power_of_two;
     let lattice = may_be_lattice.then(|| lattice_range(&inputs, format, symmetric));

@@ -71,8 +71,9 @@ fn check_activation(activation: &ActivationPlan, target: &Target) -> Result<()> 
     let format = &target.activations;
     target.check_activation_bits(activation.bits)?;
     let refused = |what: &str| Err(Error::new(Code::Refused, format!("{} {what}", target.name)));
+    let wrong_sign = activation.signed != format.signed && (activation.signed || !format.unsigned_where_positive);
     match () {
-        () if activation.signed != format.signed && !(format.unsigned_where_positive && !activation.signed) => refused("wants the other sign"),
+        () if wrong_sign => refused("wants the other sign"),
         () if format.symmetric && activation.zero_point != 0 => refused("wants zero point 0"),
         () if format.power_of_two && activation.scale.log2().fract() != 0.0 => refused("wants power-of-two scales"),
         () => Ok(()),

@@ -119,7 +119,10 @@ pub fn front_svg(front: &Front) -> String {
             Some(b) => ("uniform", format!("every layer at {b} bits")),
             None => ("chosen", "chosen".to_owned()),
         };
-        let title = format!("{name}: {:.2} bits, {measured:.1} dB measured, {:.1} dB predicted", point.average_bits, point.predicted_db);
+        let title = format!(
+            "{name}: {:.2} bits, {measured:.1} dB measured, {:.1} dB predicted",
+            point.average_bits, point.predicted_db
+        );
         svg.dot((x(point.average_bits), y(measured)), 4.5, class, &title);
     }
     svg.dot((WIDTH - 300.0, 14.0), 4.5, "chosen", "");

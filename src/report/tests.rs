@@ -1,6 +1,7 @@
 //! The renderings of made-up reports.
 
 use super::*;
+use crate::plan::Compared;
 use crate::proxy::Sensitivity;
 use std::collections::BTreeSet;
 
@@ -54,7 +55,7 @@ fn allocation() -> AllocationRecord {
         used: [("average bits".to_owned(), 5.2)].into(),
         sensitivity: Some(0.012345),
         proof: "optimal".into(),
-        compared: vec![],
+        compared: vec![Compared { what: "uniform".into(), average_bits: 5.0, sqnr_db: 12.5 }],
     }
 }
 
@@ -90,7 +91,7 @@ fn layer(i: usize, n: usize) -> LayerReport {
             Some(_) => "int8",
         }
         .into(),
-        rounding: None,
+        rounding: bits.map(|_| RoundingError { nearest: 0.02, rounded: 0.01, corrected: 0.008 }),
         sensitivity: bits.map(|_| Sensitivity { error: widths.iter().map(|b| error(*b)).collect(), bits: widths }),
         output_sqnr_db: (i % 7 != 5).then(|| 38.0 - 17.0 * i as f64 / n as f64 - jitter * 0.9),
         because: because.into(),

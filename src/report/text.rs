@@ -18,6 +18,8 @@ const RARE: usize = 4;
 const LABEL: usize = 11;
 /// From this many columns on, shapes and operations are shown too.
 const WIDE: usize = 120;
+/// From this many columns on, what rounding did to each layer is shown.
+const ROOMY: usize = 96;
 /// Below this SQNR a layer's figure is coloured.
 const POOR_DB: f64 = 10.0;
 
@@ -137,7 +139,7 @@ impl Page {
             }
         }
         self.out.push('\n');
-        let lines = table(&layer_columns(&rows, &reasons, self.columns >= WIDE), self.columns);
+        let lines = table(&layer_columns(&rows, &reasons, self.columns), self.columns);
         for (i, line) in lines.iter().enumerate() {
             // Two lines of head come before the rows.
             let poor = i.checked_sub(2).and_then(|r| rows.get(r)).is_some_and(|(_, l)| is_poor(l));
@@ -260,7 +262,8 @@ fn selection(layers: &[LayerReport], all: bool) -> Vec<usize> {
     chosen.into_iter().collect()
 }
 
-fn layer_columns(rows: &[(usize, &LayerReport)], reasons: &[&str], wide: bool) -> Vec<Column> {
+fn layer_columns(rows: &[(usize, &LayerReport)], reasons: &[&str], columns_wide: usize) -> Vec<Column> {
+    let wide = columns_wide >= WIDE;
     let column = |head, align, cell: &dyn Fn(&LayerReport) -> String| Column {
         head,
         align,
@@ -277,7 +280,7 @@ fn layer_columns(rows: &[(usize, &LayerReport)], reasons: &[&str], wide: bool) -
         column("stored", Align::Left, &|l| l.stored.clone()),
         column("SQNR dB", Align::Right, &|l| db(l.output_sqnr_db)),
     ];
-    if rows.iter().any(|(_, l)| l.rounding.is_some()) {
+    if columns_wide >= ROOMY && rows.iter().any(|(_, l)| l.rounding.is_some()) {
         columns.push(column("nearest", Align::Right, &|l| db(l.rounding.map(|r| sqnr(r.nearest)))));
         columns.push(column("rounded", Align::Right, &|l| db(l.rounding.map(|r| sqnr(r.rounded)))));
         columns.push(column("corrected", Align::Right, &|l| db(l.rounding.map(|r| sqnr(r.corrected)))));

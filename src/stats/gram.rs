@@ -97,7 +97,8 @@ impl Gram {
     ) -> Result<()> {
         self.prepare(dims, patches)?;
         let extent = patches.extent(dims)?;
-        let fits = residual.len() == extent.batch * channels * extent.positions && channels.is_multiple_of(extent.groups.max(1));
+        let fits = residual.len() == extent.batch * channels * extent.positions
+            && channels.is_multiple_of(extent.groups.max(1));
         if !fits {
             return Err(misfit());
         }

@@ -14,8 +14,8 @@ mod tests;
 pub use cpu::Cpu;
 pub use gram::{Cross, Gram, GramRequest};
 pub use histogram::Histogram;
-pub use patches::{Extent, Patches, Tile};
 pub use observe::{FOLDS, Observation, ValueObservation, observe};
+pub use patches::{Extent, Patches, Tile};
 
 use crate::Result;
 

@@ -180,7 +180,14 @@ impl Patches {
 
     /// Adds X `delta`' and `shift` to a tensor in the layout of the layer's output; `delta` holds rows of output
     /// channels by columns.
-    pub fn add_product(&self, dims: &[usize], values: &[f32], delta: &[f32], shift: &[f32], out: &mut [f32]) -> Result<()> {
+    pub fn add_product(
+        &self,
+        dims: &[usize],
+        values: &[f32],
+        delta: &[f32],
+        shift: &[f32],
+        out: &mut [f32],
+    ) -> Result<()> {
         let extent = self.extent(dims)?;
         let channels = delta.len() / extent.size.max(1);
         let each = channels / extent.groups.max(1);

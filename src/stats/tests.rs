@@ -42,6 +42,7 @@ proptest! {
         let mut gram = Gram::default();
         let request = GramRequest { layer: 0, patches };
         Cpu.gram(&[1, channels, height, width], &values, &request, &mut gram).unwrap();
+        gram.finish();
         let at = |c: usize, y: isize, x: usize| {
             let inside = y >= 0 && (y as usize) < height && x < width;
             if inside { f64::from(values[(c * height + y as usize) * width + x]) } else { 0.0 }
@@ -60,6 +61,92 @@ proptest! {
             }
         }
     }
+}
+
+/// An input and a layer's product with it, position by position, in float64.
+fn product(patches: &Patches, dims: &[usize], x: &[f32], weights: &[f32], channels: usize) -> Vec<f64> {
+    let Patches::Conv { kernel, stride, dilation, pads, groups } = patches else { panic!("a convolution") };
+    let (c, h, w) = (dims[1], dims[2], dims[3]);
+    let extent = patches.extent(dims).unwrap();
+    let columns_out = (w + pads[1] + pads[3] - dilation[1] * (kernel[1] - 1) - 1) / stride[1] + 1;
+    let (fan, each) = (c / groups, channels / groups);
+    let mut out = vec![0f64; channels * extent.positions];
+    for (o, p) in (0..channels).flat_map(|o| (0..extent.positions).map(move |p| (o, p))) {
+        for i in 0..extent.size {
+            let (ic, ky, kx) = (i / (kernel[0] * kernel[1]), i / kernel[1] % kernel[0], i % kernel[1]);
+            let y = (p / columns_out * stride[0] + ky * dilation[0]) as isize - pads[0] as isize;
+            let xx = (p % columns_out * stride[1] + kx * dilation[1]) as isize - pads[1] as isize;
+            if (0..h as isize).contains(&y) && (0..w as isize).contains(&xx) {
+                let at = ((o / each * fan + ic) * h + y as usize) * w + xx as usize;
+                out[o * extent.positions + p] += f64::from(x[at]) * f64::from(weights[o * extent.size + i]);
+            }
+        }
+    }
+    out
+}
+
+proptest! {
+    #[test]
+    fn products_and_cross_moments_match_the_definition(
+        seed in 0u64..1000, groups in 1usize..4, fan in 1usize..3, kernel in 1usize..4, stride in 1usize..3, pad in 0usize..3,
+    ) {
+        let mut state = seed | 1;
+        let mut random = |n: usize| -> Vec<f32> {
+            (0..n).map(|_| { state = state.wrapping_mul(6364136223846793005).wrapping_add(7); ((state >> 40) as f32 / 8388608.0) - 1.0 }).collect()
+        };
+        let dims = [1, groups * fan, 9, 7];
+        let channels = 2 * groups;
+        let patches = Patches::Conv { kernel: [kernel, 2], stride: [stride, 1], dilation: [1, 2], pads: [pad, 1, 0, 0], groups };
+        let extent = patches.extent(&dims).unwrap();
+        let (x, weights, shift) = (random(groups * fan * 63), random(channels * extent.size), random(channels));
+        let before = random(channels * extent.positions);
+        let wanted = product(&patches, &dims, &x, &weights, channels);
+        let mut found = before.clone();
+        patches.add_product(&dims, &x, &weights, &shift, &mut found).unwrap();
+        for (i, (f, w)) in found.iter().zip(&wanted).enumerate() {
+            let w = w + f64::from(before[i]) + f64::from(shift[i / extent.positions]);
+            prop_assert!((f64::from(*f) - w).abs() < 1e-4, "{i}: {f} {w}");
+        }
+        // R'X against weights is the sum over positions of residual times product.
+        let (mut gram, mut cross) = (Gram::default(), Cross::default());
+        gram.add_with(&dims, &x, &patches, (&before, channels), &mut cross).unwrap();
+        for c in 0..channels {
+            let dot: f64 = (0..extent.size).map(|i| f64::from(cross.data[c * extent.size + i]) * f64::from(weights[c * extent.size + i])).sum();
+            let own = c * extent.positions..(c + 1) * extent.positions;
+            let w: f64 = own.clone().map(|p| f64::from(before[p]) * wanted[p]).sum();
+            prop_assert!((dot - w).abs() < 1e-3 * w.abs().max(1.0), "{dot} {w}");
+            prop_assert!((cross.sums[c] - own.map(|p| f64::from(before[p])).sum::<f64>()).abs() < 1e-3);
+        }
+    }
+}
+
+/// Of a large image some rows are enough; they are taken whole, spread over it, and counted.
+#[test]
+fn large_images_are_seen_row_by_row() {
+    let patches = Patches::Conv { kernel: [1, 1], stride: [1, 1], dilation: [1, 1], pads: [0; 4], groups: 1 };
+    let dims = [1, 2, 64, 32];
+    let values: Vec<f32> = (0..2 * 64 * 32).map(|i| (i % (64 * 32) / 32) as f32).collect();
+    let step = patches.sparse_step(&dims);
+    assert_eq!(step, 16, "2048 positions, 128 are enough for two columns");
+    let mut gram = Gram::default();
+    gram.add(&dims, &values, &GramRequest { layer: 0, patches }).unwrap();
+    assert_eq!(gram.rows, 128);
+    assert_eq!(gram.sums[0], [8, 24, 40, 56].iter().map(|row| f64::from(row * 32)).sum::<f64>());
+}
+
+/// Samples that agree leave nothing to shrink, samples that contradict each other everything.
+#[test]
+fn shrinkage_follows_the_spread_of_samples() {
+    let request = GramRequest { layer: 0, patches: Patches::Last };
+    let of = |samples: &[[f32; 4]]| {
+        let mut gram = Gram::default();
+        samples.iter().for_each(|s| gram.add(&[2, 2], s, &request).unwrap());
+        gram.shrinkage(0, false)
+    };
+    assert_eq!(of(&[[1.0, 1.0, 2.0, 2.0]; 3]), 0.0);
+    assert_eq!(of(&[[1.0, 1.0, 2.0, 2.0], [1.0, -1.0, 2.0, -2.0]]), 0.0, "nothing is left to drop");
+    assert!(of(&[[1.0, 1.0, 2.0, 2.0], [1.0, -1.0, 2.0, -1.5]]) > 0.9);
+    assert_eq!(of(&[[1.0, 1.0, 2.0, 2.0]]), 1.0, "one sample says nothing about its spread");
 }
 
 #[test]

@@ -98,6 +98,53 @@ fn a_plan_replays_to_the_same_bytes() {
     assert!(!other.exists());
 }
 
+/// Rounding that regards its input is part of the file: it must not depend on threads, and needs its samples again.
+#[test]
+fn narrow_weights_are_the_same_for_any_thread_count_and_need_their_samples() {
+    let folder = TempDir::new().unwrap();
+    let write = |name: &str, threads: &str| {
+        let output = folder.path().join(name);
+        let args = ["--avg-weight-bits", "4", "--effort", "balanced"];
+        quantize("dwcnn_digits", "fpga", &output).args(args).env("RAYON_NUM_THREADS", threads).assert().success();
+        output
+    };
+    let (one, three) = (write("one.onnx", "1"), write("three.onnx", "3"));
+    assert!(bytes(&one) == bytes(&three));
+    assert!(bytes(&one.with_extension("plan.yaml")) == bytes(&three.with_extension("plan.yaml")));
+    let other = folder.path().join("other.onnx");
+    quantize("dwcnn_digits", "fpga", &other)
+        .args(["--samples", "5"])
+        .arg("--plan")
+        .arg(one.with_extension("plan.yaml"))
+        .assert()
+        .code(2)
+        .stderr(contains("TQ403").and(contains("samples")));
+    assert!(!other.exists());
+}
+
+#[test]
+fn the_front_is_a_table_json_and_a_plot() {
+    let folder = TempDir::new().unwrap();
+    let model = fixtures().join("resnet_digits.onnx");
+    let mut command = xtask();
+    command.arg("pareto").arg(&model).args(["--target", "fpga", "-q", "--report"]).arg(folder.path());
+    command.assert().success().stdout(contains("every layer at 4 bits"));
+    let text = std::fs::read_to_string(folder.path().join("pareto.json")).unwrap();
+    let front: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let points = front["points"].as_array().unwrap();
+    let chosen: Vec<_> = points.iter().filter(|p| p["uniform"].is_null()).collect();
+    assert!(chosen.len() > 20);
+    for pair in chosen.windows(2) {
+        assert!(pair[0]["average_bits"].as_f64() < pair[1]["average_bits"].as_f64(), "more bits");
+        assert!(pair[0]["predicted_db"].as_f64() < pair[1]["predicted_db"].as_f64(), "cost less");
+    }
+    let plot = std::fs::read_to_string(folder.path().join("pareto.svg")).unwrap();
+    assert!(plot.starts_with("<svg xmlns") && plot.trim_end().ends_with("</svg>"));
+    let mut refused = xtask();
+    refused.arg("pareto").arg(&model).args(["--target", "fpga", "--weight-bits", "4"]);
+    refused.assert().code(2).stderr(contains("every size"));
+}
+
 #[test]
 fn json_is_json_and_progress_stays_off_stdout() {
     let folder = TempDir::new().unwrap();

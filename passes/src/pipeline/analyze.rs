@@ -12,8 +12,8 @@ use tapq::engine::{Engine, Options as EngineOptions};
 use tapq::graph::Graph;
 use tapq::onnx;
 use tapq::plan::{
-    self, AllocationRecord, Calibration, Compared, Layer, LayerPlan, PLAN_SCHEMA, Placement, Plan, Rounding, RoundingMethod, layer_digest, model_digest,
-    place, plan_activations,
+    self, AllocationRecord, Calibration, Compared, Layer, LayerPlan, PLAN_SCHEMA, Placement, Plan, Rounding,
+    RoundingMethod, layer_digest, model_digest, place, plan_activations,
 };
 use tapq::proxy::{self, Sensitivity};
 use tapq::quant::IntFormat;
@@ -66,12 +66,7 @@ pub struct Observed {
 }
 
 /// Places and observes; with Gram matrices if widths are to be chosen.
-pub fn observe_network(
-    graph: &Graph,
-    options: &Options,
-    choice: bool,
-    progress: &dyn Progress,
-) -> Result<Observed> {
+pub fn observe_network(graph: &Graph, options: &Options, choice: bool, progress: &dyn Progress) -> Result<Observed> {
     let target = options.target;
     options.widths.check()?;
     let activation_bits = options.activation_bits.unwrap_or(target.default_activation_bits());
@@ -94,7 +89,15 @@ pub fn observe_network(
 pub fn analyze(graph: &Graph, options: &Options, progress: &dyn Progress) -> Result<Analysis> {
     let mut observed = observe_network(graph, options, options.widths.is_choice(), progress)?;
     let mut units = units(&observed.placement, options.target, observed.activation_bits, &observed.macs);
-    let chosen = choose(graph, &observed.placement, &mut units, options, &mut observed.seen, observed.activation_bits, progress)?;
+    let chosen = choose(
+        graph,
+        &observed.placement,
+        &mut units,
+        options,
+        &mut observed.seen,
+        observed.activation_bits,
+        progress,
+    )?;
     let sensitivities = sensitivities_by_name(&units);
     choose::refuse_all_float(&chosen.widths)?;
     drop(units);
@@ -120,7 +123,8 @@ fn build_plan(
     record: AllocationRecord,
 ) -> Result<Plan> {
     let target = options.target;
-    let (placement, values) = narrow_placement(graph, options, &observed.placement, widths, &observed.requests, &observed.seen);
+    let (placement, values) =
+        narrow_placement(graph, options, &observed.placement, widths, &observed.requests, &observed.seen);
     let input = plan::InputFacts { range: options.input_range, samples: &options.calibration.samples };
     let bits = observed.activation_bits;
     let activations = plan_activations(graph, target, &placement.sites, &values, bits, &input);
@@ -161,7 +165,8 @@ fn settle(
         let rounding = sequential::round_sequentially(graph, plan, options, &even, progress)?;
         let mut trial = plan.clone();
         sequential::write_shifts(&mut trial, &rounding.shifts);
-        let quantized = super::rewrite(graph.clone(), &trial, &rounding, options.target, &mut crate::driver::Driver::new(None))?;
+        let quantized =
+            super::rewrite(graph.clone(), &trial, &rounding, options.target, &mut crate::driver::Driver::new(None))?;
         let engine = Engine::new(&quantized, &[], &EngineOptions { dims: options.dims.clone() })?;
         let odd: Vec<usize> = half(1).map(|(i, _)| i).collect();
         let of_sample = |i: &usize| {
@@ -303,17 +308,17 @@ pub fn units<'a>(
 /// Measures what each width does to each unit, and hands that to `then`; the Gram matrices are gone after it.
 pub fn with_ground<T>(
     graph: &Graph,
-    placement: &Placement,
+    (placement, activation_bits): (&Placement, u32),
     units: &mut [Unit],
     options: &Options,
     seen: &mut Observation,
-    activation_bits: u32,
     progress: &dyn Progress,
     then: impl FnOnce(&mut [Unit], &Ground) -> Result<T>,
 ) -> Result<T> {
     let offered = |u: &Unit| u.options.iter().flatten().copied().collect::<Vec<u32>>();
     let layers: Vec<(&Layer, Vec<u32>)> = units.iter().map(|u| (u.layers[0], offered(u))).collect();
-    let gram = |layer: &Layer| placement.layers.iter().position(|l| l.name == layer.name).and_then(|i| seen.grams.get(i));
+    let gram =
+        |layer: &Layer| placement.layers.iter().position(|l| l.name == layer.name).and_then(|i| seen.grams.get(i));
     let grams: Vec<_> = layers.iter().map(|(l, _)| gram(l)).collect();
     let halves = choose::halves(options.effort, options.calibration.samples.len());
     progress.stage("round candidates", layers.len());
@@ -344,7 +349,7 @@ fn choose(
     if !options.widths.is_choice() {
         return choose::uniform(units, options, activation_bits);
     }
-    with_ground(graph, placement, units, options, seen, activation_bits, progress, |units, ground| {
+    with_ground(graph, (placement, activation_bits), units, options, seen, progress, |units, ground| {
         choose::choose(units, ground, options, progress)
     })
 }

@@ -333,20 +333,21 @@ impl<'a> Chooser<'a> {
         let candidates = self.ground.candidates;
         let samples = depth.compare_samples.min(self.ground.samples.len());
         let others = |u: usize| -> Vec<(usize, u32)> {
-            let at = |b: u32| (0..candidates.len()).filter(|o| *o != u).map(move |o| (o, nearest(&candidates[o].bits, b)));
+            let at =
+                |b: u32| (0..candidates.len()).filter(|o| *o != u).map(move |o| (o, nearest(&candidates[o].bits, b)));
             point.into_iter().flat_map(at).collect()
         };
         let changeable = |u: &usize| !self.stops[*u].is_empty();
         let mut found = vec![];
         progress.stage("measure widths", candidates.len() * samples);
-        for u in 0..candidates.len() {
+        for (u, own) in candidates.iter().enumerate() {
             if !changeable(&u) {
-                found.push(scaled(&candidates[u].noise, 1.0 / candidates[u].power()));
+                found.push(scaled(&own.noise, 1.0 / own.power()));
                 (0..samples).for_each(|_| progress.tick());
                 continue;
             }
             let with = |b: &u32| others(u).into_iter().chain([(u, *b)]).collect::<Vec<_>>();
-            let tried: Vec<Vec<(usize, u32)>> = candidates[u].bits.iter().map(with).collect();
+            let tried: Vec<Vec<(usize, u32)>> = own.bits.iter().map(with).collect();
             found.push(self.errors(&tried, samples, &|| progress.tick())?.iter().map(OutputError::relative).collect());
         }
         Ok(found)

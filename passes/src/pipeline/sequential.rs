@@ -9,7 +9,7 @@ use super::rewrite::prepare;
 use super::{Effort, Options, Progress};
 use crate::driver::Driver;
 use crate::insert_qdq::insert_qdq;
-use crate::quantize_weights::{weight_floor, quantize_weights};
+use crate::quantize_weights::{quantize_weights, weight_floor};
 use rayon::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 use tapq::engine::{Engine, Options as EngineOptions, Walk};
@@ -32,7 +32,10 @@ const SHARE: f64 = 0.4;
 
 /// Whether this layer's weight can be rounded with regard to its input.
 pub fn takes_second_order(graph: &Graph, layer: &Layer, bits: u32) -> bool {
-    bits <= 8 && layer.channelwise && layer.patches(graph).is_some() && layer.fan_in() <= super::analyze::MOST_GRAM_COLUMNS
+    bits <= 8
+        && layer.channelwise
+        && layer.patches(graph).is_some()
+        && layer.fan_in() <= super::analyze::MOST_GRAM_COLUMNS
 }
 
 /// A layer on its way.
@@ -73,9 +76,8 @@ pub fn round_sequentially(
     let quantized = Engine::new(&active, &taps.active, &engine_options)?;
     let holds: Vec<usize> = stops.iter().map(|s| s.input).collect();
     let all: Vec<usize> = (0..taps.float.len()).collect();
-    let start = |sample: &Sample| {
-        Ok(Pair { float: float.walk(sample, &all)?, active: quantized.walk(sample, &holds)? })
-    };
+    let start =
+        |sample: &Sample| Ok(Pair { float: float.walk(sample, &all)?, active: quantized.walk(sample, &holds)? });
     let mut pairs: Vec<Pair> = samples.iter().take(MOST_WALKS).map(start).collect::<Result<_>>()?;
     progress.stage("round", stops.len());
     let mut rounding = Rounding::default();
@@ -84,14 +86,16 @@ pub fn round_sequentially(
         let stop = &stops[next];
         left.remove(&next);
         let (gram, cross) = moments(&mut pairs, stop)?;
-        let correction = round_layer(graph, plan, target, stop, &gram, &cross, care, &mut rounding)?;
+        let correction = round_layer(graph, plan, target, stop, (&gram, &cross), care, &mut rounding)?;
         let needed = left.iter().any(|l| stops[*l].input == stop.input);
         pairs.par_iter_mut().try_for_each(|pair| pair.settle(stop, &correction, needed))?;
         progress.tick();
     }
     match left.first() {
         None => Ok(rounding),
-        Some(l) => Err(Error::new(Code::Engine, "the layer was not reached by the run").at(stops[*l].layer.name.clone())),
+        Some(l) => {
+            Err(Error::new(Code::Engine, "the layer was not reached by the run").at(stops[*l].layer.name.clone()))
+        }
     }
 }
 
@@ -233,8 +237,7 @@ fn round_layer(
     plan: &Plan,
     target: &Target,
     stop: &Stop,
-    gram: &Gram,
-    cross: &Cross,
+    (gram, cross): (&Gram, &Cross),
     care: Care,
     rounding: &mut Rounding,
 ) -> Result<Correction> {
