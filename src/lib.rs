@@ -9,12 +9,18 @@
 //! model.onnx ── onnx::read ──> Graph ── float passes (crate tapq-passes), verified after every patch
 //!                                │
 //! samples ── engine (tract) ──> stats     one pass per sample: extremes, moments, histogram, Gram matrices
+//!                                │        (of each half of the samples, so that one can check the other)
 //!                                │
 //! target ── plan::place ────────>│        which values carry Q/DQ, who reads them, who shares a scale
 //!                                ▼
-//!              quant::choose_range, proxy::output_errors, allocate::solve
+//!              rounding on one half, its noise on the other; gains of layers by few partial runs
+//!                                ▼
+//!              quant::choose_range, allocate::solve; the choice is compared with one width for all
 //!                                ▼
 //!                              Plan       plan.yaml: reviewable, editable, replayable
+//!                                ▼
+//! rounding: float and quantized network walk layer by layer on the samples; each weight answers for what the
+//!           layers before it did (below 8 bits, or with more effort)
 //!                                ▼
 //! quantizing passes ──> Graph ── onnx::write ──> model.TARGET.onnx
 //!                                │
@@ -24,7 +30,7 @@
 //! # Rooms
 //!
 //! [`onnx`] files; [`graph`] index, patches, verifier; [`samples`] what the network is shown; [`engine`] runs it;
-//! [`stats`] measures it; [`quant`] what a quantized number means; [`target`] what a device accepts;
+//! [`stats`] measures it; [`quant`] what a quantized number means; [`rounding`] which integers a weight becomes; [`target`] what a device accepts;
 //! [`plan`] decisions as data, and the analyses of structure they rest on; [`proxy`] scores; [`allocate`] chooses;
 //! [`report`] shows. The rewrites live in the crate `tapq-passes`, the command line in `xtask`.
 //!
