@@ -186,7 +186,7 @@ fn settle(
     let both = [compared("chosen, as a file", &chosen, ours), compared("uniform, as a file", &uniform, theirs)];
     chosen.allocation.compared.extend(both.iter().cloned());
     uniform.allocation.compared.extend(both);
-    if ours <= theirs * choose::UNIFORM_MARGIN {
+    if ours <= theirs * choose::FILE_MARGIN {
         return Ok(chosen);
     }
     "uniform".clone_into(&mut uniform.allocation.method);
