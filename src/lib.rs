@@ -20,7 +20,7 @@
 //!                              Plan       plan.yaml: reviewable, editable, replayable
 //!                                ▼
 //! rounding: float and quantized network walk layer by layer on the samples; each weight answers for what the
-//!           layers before it did (below 8 bits, or with more effort)
+//!           layers before it did (where any weight has less than 8 bits)
 //!                                ▼
 //! quantizing passes ──> Graph ── onnx::write ──> model.TARGET.onnx
 //!                                │

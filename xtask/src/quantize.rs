@@ -89,10 +89,10 @@ impl ScoreArg {
 /// How much time a better file may take.
 #[derive(clap::ValueEnum, Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum EffortArg {
-    /// Seconds: widths from one measurement of each layer, 8-bit weights rounded to the nearest
+    /// Seconds: widths from one measurement of each layer on two samples
     #[default]
     Fast,
-    /// Tens of seconds: every weight rounded with regard to its input, the choice searched and compared
+    /// Tens of seconds: more scales tried, the choice measured on all samples, searched, and compared as a file
     Balanced,
     /// Minutes: a longer search
     Best,

@@ -144,7 +144,10 @@ fn build_plan(
         layers,
         activations,
     };
-    ask_for_second_order(graph, &mut plan, options);
+    ask_for_second_order(graph, &mut plan);
+    if options.widths.is_choice() && plan.allocation.method == "uniform" {
+        explain_uniform(&mut plan);
+    }
     Ok(plan)
 }
 
@@ -189,9 +192,17 @@ fn settle(
     if ours <= theirs * choose::FILE_MARGIN {
         return Ok(chosen);
     }
+    explain_uniform(&mut uniform);
     "uniform".clone_into(&mut uniform.allocation.method);
     "taken by measurement: the choice was not better as a file".clone_into(&mut uniform.allocation.proof);
     Ok(uniform)
+}
+
+/// Says of each layer that one width for all was taken.
+fn explain_uniform(plan: &mut Plan) {
+    for layer in plan.layers.iter_mut().filter(|l| l.bits.is_some()) {
+        "one width for all: no choice measured better".clone_into(&mut layer.because);
+    }
 }
 
 fn check_names(graph: &Graph, keep_float: &BTreeSet<String>) -> Result<()> {
@@ -423,10 +434,11 @@ fn because(layer: &Layer, widths: &BTreeMap<String, Option<u32>>, options: &Opti
     }
 }
 
-/// Layers below 8 bits are rounded with regard to their input, and then those at 8 bits beside them, too.
-fn ask_for_second_order(graph: &Graph, plan: &mut Plan, options: &Options) {
+/// Layers below 8 bits are rounded with regard to their input, and then those at 8 bits beside them, too. Where all
+/// have 8 bits, the noise of activations is the larger part, and nothing measured was gained.
+fn ask_for_second_order(graph: &Graph, plan: &mut Plan) {
     let narrow = plan.layers.iter().any(|l| l.bits.is_some_and(|b| b < 8));
-    if !narrow && options.effort == Effort::Fast {
+    if !narrow {
         return;
     }
     let layers = plan::weight_layers(graph);

@@ -120,8 +120,17 @@ pub fn choose(units: &mut [Unit], ground: &Ground, options: &Options, progress: 
     if let Some(uniform) = uniform.filter(|u| best != *u && errors[best].relative() > bar) {
         best = uniform;
     }
-    let mut compared: Vec<Compared> =
-        tried.iter().zip(&errors).map(|((name, c), e)| chooser.compared(name, c, *e, units)).collect();
+    // Nothing was measured, for want of samples: then nothing speaks for a choice.
+    let measured = errors.iter().any(|e| e.energy > 0.0);
+    if !measured {
+        best = uniform.unwrap_or(0);
+    }
+    let mut compared: Vec<Compared> = tried
+        .iter()
+        .zip(&errors)
+        .filter(|_| measured)
+        .map(|((name, c), e)| chooser.compared(name, c, *e, units))
+        .collect();
     let mut configuration = tried[best].1.clone();
     let mut method = if tried[best].0 == "chosen" { "knapsack".to_owned() } else { tried[best].0.clone() };
     let searched = options.effort == Effort::Best || (options.effort == Effort::Balanced && best != 0);
@@ -139,7 +148,10 @@ pub fn choose(units: &mut [Unit], ground: &Ground, options: &Options, progress: 
         layers.collect::<BTreeMap<String, Option<u32>>>()
     };
     let (widths, uniform) = (by_name(&configuration), uniform.map(|u| by_name(&tried[u].1)));
-    let record = record(units, &configuration, options, ground, method, compared, &solution);
+    let mut record = record(units, &configuration, options, ground, method, compared, &solution);
+    if !measured {
+        "no choice could be measured on so few samples".clone_into(&mut record.proof);
+    }
     Ok(Chosen { widths, record, uniform })
 }
 
@@ -378,11 +390,11 @@ impl<'a> Chooser<'a> {
                 found.push((name.to_owned(), solution));
             }
         };
-        solve("no width below 3 bits", &|_, bits, cost| match bits {
+        solve("knapsack without widths below 3 bits", &|_, bits, cost| match bits {
             Some(b) if b < 3 => f64::INFINITY,
             _ => cost,
         });
-        solve("every layer's noise weighs by its own output", &|u, bits, cost| {
+        solve("knapsack by each layer's own output error", &|u, bits, cost| {
             let candidates = &self.ground.candidates[u];
             bits.map_or(cost, |b| candidates.noise_at(b) / candidates.power())
         });

@@ -58,10 +58,10 @@ pub struct Options<'a> {
 /// How much time a better file may take.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Effort {
-    /// Seconds: widths from one measurement of each layer, 8-bit weights rounded to the nearest.
+    /// Seconds: widths from one measurement of each layer on two samples.
     #[default]
     Fast,
-    /// Tens of seconds: every weight is rounded with regard to its input, the choice is searched and compared.
+    /// Tens of seconds: more scales are tried, the choice is measured on all samples, searched, and compared as a file.
     Balanced,
     /// Minutes: a longer search.
     Best,
