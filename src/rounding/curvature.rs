@@ -27,6 +27,8 @@ pub struct Curvature {
     pub feedback: Vec<f32>,
     /// D: what a squared rounding error of each column costs once later columns have answered it.
     pub cost: Vec<f32>,
+    /// Share of what the samples say about pairs of columns that is noise, see [`Gram::shrinkage`].
+    pub shrinkage: f64,
 }
 
 impl Curvature {
@@ -39,7 +41,8 @@ impl Curvature {
         let extra = DAMPING * mean + f64::from(f32::MIN_POSITIVE).sqrt();
         let mut order: Vec<usize> = (0..n).collect();
         order.sort_by(|a, b| moment[b * n + b].total_cmp(&moment[a * n + a]).then(a.cmp(b)));
-        let keep = 1.0 - gram.shrinkage(g, centred).min(MOST_SHRINKAGE);
+        let shrinkage = gram.shrinkage(g, centred);
+        let keep = 1.0 - shrinkage.min(MOST_SHRINKAGE);
         let mut ordered = vec![0f64; n * n];
         for (i, a) in order.iter().enumerate() {
             for (j, b) in order.iter().enumerate() {
@@ -48,7 +51,7 @@ impl Curvature {
         }
         let matrix = ordered.iter().map(|v| *v as f32).collect();
         let (feedback, cost) = factor(ordered, n);
-        Curvature { size: n, order, matrix, feedback, cost }
+        Curvature { size: n, order, matrix, feedback, cost, shrinkage }
     }
 }
 
@@ -57,7 +60,7 @@ impl Curvature {
 const MEAN_SHARE: f64 = 0.2;
 
 /// X'X / rows of a group, less most of the outer product of the means where it is `centred`.
-pub fn second_moment(gram: &Gram, g: usize, centred: bool) -> Vec<f64> {
+fn second_moment(gram: &Gram, g: usize, centred: bool) -> Vec<f64> {
     let n = gram.size;
     let rows = (gram.rows.max(1)) as f64;
     let mut moment: Vec<f64> = gram.group(g).iter().map(|v| f64::from(*v) / rows).collect();

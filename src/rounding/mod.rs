@@ -18,7 +18,7 @@ mod feedback;
 mod polish;
 mod solve;
 
-pub use curvature::Curvature;
+use curvature::Curvature;
 pub use error::{mean_change, output_error, output_errors};
 
 use crate::quant::{IntFormat, QuantizedWeight};
@@ -145,7 +145,7 @@ impl Layer {
             if let Some(upstream) = upstream {
                 let errors = covariance(upstream.cross, gram, g, each, centred, &curvature.order);
                 // What few samples say about the error is as little trusted as what they say about the input.
-                let trust = 1.0 - gram.shrinkage(g, centred);
+                let trust = 1.0 - curvature.shrinkage;
                 aim.iter_mut().zip(&errors).for_each(|(a, e)| *a += trust as f32 * e);
                 let share = (upstream.share * trust) as f32;
                 curved.iter_mut().zip(&errors).for_each(|(c, e)| *c += share * e);
@@ -186,33 +186,6 @@ impl Layer {
             }
         };
         QuantizedWeight { values, scales }
-    }
-
-    /// Mean over positions of the squared output error, summed over channels, as the curvature sees it.
-    pub fn error(&self, quantized: &QuantizedWeight) -> f64 {
-        let each = self.channels / self.groups.len().max(1);
-        let one = quantized.scales.len() == 1;
-        let of_group = |(g, group): (usize, &Group)| -> f64 {
-            let n = group.curvature.size;
-            let mut errors = vec![0f32; group.rows.len()];
-            for (r, row) in errors.chunks_exact_mut(n).enumerate() {
-                let channel = g * each + r;
-                let scale = quantized.scales[if one { 0 } else { channel }];
-                for (j, c) in group.curvature.order.iter().enumerate() {
-                    row[j] = quantized.values[channel * n + c] as f32 * scale - group.rows[r * n + j];
-                }
-            }
-            let products = curved(&errors, &group.curvature);
-            errors.iter().zip(&products).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>().max(0.0)
-        };
-        self.groups.par_iter().enumerate().map(of_group).collect::<Vec<f64>>().iter().sum()
-    }
-
-    /// w C w' summed over channels: what the output varies by itself.
-    pub fn energy(&self) -> f64 {
-        let of_group =
-            |g: &Group| g.rows.iter().zip(&g.curved).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>();
-        self.groups.iter().map(of_group).sum::<f64>().max(0.0)
     }
 
     fn shared_scale(&self, grid: &Grid) -> f32 {

@@ -238,7 +238,7 @@ fn add_lines(weights: ArrayView2<f32>, columns: ArrayView2<f32>, mut into: Array
 /// Positions of one image that moments are taken from at most, about.
 const ENOUGH: usize = 1024;
 /// Positions of a linear layer, or of a 1-D convolution, that are taken or left together.
-pub const RUN: usize = 16;
+const RUN: usize = 16;
 
 /// Elements of a tile, where positions are neither very few nor very many: it stays in the second cache.
 const TILE: usize = 1 << 16;

@@ -140,6 +140,19 @@ fn the_front_is_a_table_json_and_a_plot() {
     }
     let plot = std::fs::read_to_string(folder.path().join("pareto.svg")).unwrap();
     assert!(plot.starts_with("<svg xmlns") && plot.trim_end().ends_with("</svg>"));
+    // Widths beyond 8 bits are measured as what they are: nearly exact.
+    let mut wide = xtask();
+    wide.arg("pareto").arg(&model).args(["--target", "esp32-s3", "--act-bits", "16", "-q", "--json"]);
+    let found = wide.assert().success();
+    let front: serde_json::Value = serde_json::from_slice(&found.get_output().stdout).unwrap();
+    let widest = front["points"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .max_by(|a, b| a["average_bits"].as_f64().unwrap().total_cmp(&b["average_bits"].as_f64().unwrap()));
+    let widest = widest.unwrap();
+    assert_eq!(widest["average_bits"], 16.0);
+    assert!(widest["measured_db"].as_f64().unwrap() > 70.0, "{widest}");
     let mut refused = xtask();
     refused.arg("pareto").arg(&model).args(["--target", "fpga", "--weight-bits", "4"]);
     refused.assert().code(2).stderr(contains("every size"));

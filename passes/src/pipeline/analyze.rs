@@ -444,7 +444,7 @@ fn ask_for_second_order(graph: &Graph, plan: &mut Plan) {
     let layers = plan::weight_layers(graph);
     for decision in &mut plan.layers {
         let layer = layers.iter().find(|l| l.name == decision.name);
-        if layer.zip(decision.bits).is_some_and(|(l, b)| sequential::takes_second_order(graph, l, b)) {
+        if decision.bits.is_some_and(|b| b <= 8) && layer.is_some_and(|l| sequential::takes_second_order(graph, l)) {
             decision.rounding = RoundingMethod::SecondOrder;
         }
     }

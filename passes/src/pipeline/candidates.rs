@@ -4,7 +4,8 @@
 //! made with looks far better than it is, most of all where the layer is large. Candidates are therefore rounded on
 //! one half of the samples, and their noise is what they do on the other half; both ways round, where time allows.
 
-use super::analyze::{MOST_GRAM_COLUMNS, weight_rows};
+use super::analyze::weight_rows;
+use super::sequential::takes_second_order;
 use rayon::prelude::*;
 use tapq::Result;
 use tapq::graph::Graph;
@@ -30,14 +31,14 @@ pub struct Candidates {
 
 /// A rounded weight, rows of channels by fan-in, and what the bias takes back.
 struct Rounded {
-    values: Vec<i8>,
+    values: Vec<i16>,
     scales: Vec<f32>,
     shift: Vec<f32>,
 }
 
 impl Rounded {
     fn new(found: QuantizedWeight, channels: usize) -> Self {
-        let values = found.values.iter().map(|v| *v as i8).collect();
+        let values = found.values.iter().map(|v| *v as i16).collect();
         Rounded { values, scales: found.scales, shift: vec![0.0; channels] }
     }
 
@@ -83,14 +84,9 @@ impl Candidates {
         let (channels, rows) = weight_rows(graph, layer)?;
         let usable = |g: &&[Gram; FOLDS]| {
             let fits = g.iter().all(|g| g.size * channels == rows.len() && g.rows > 0);
-            fits && layer.channelwise && layer.fan_in() <= MOST_GRAM_COLUMNS
+            fits && takes_second_order(graph, layer)
         };
-        let grid = |b: u32| Grid {
-            format: IntFormat { bits: b, signed: true, narrow: target.weights.narrow_range },
-            per_channel: target.per_channel(&layer.op),
-            power_of_two: target.weights.power_of_two,
-            floor: vec![],
-        };
+        let grid = |b: u32| grid(target, layer, b, vec![]);
         let Some(grams) = grams.filter(usable) else {
             let noise = weight_errors(channels, &rows, bits, &grid);
             return Ok(Candidates { bits: bits.to_vec(), noise, power: 1.0, rounded: Default::default() });
@@ -104,14 +100,14 @@ impl Candidates {
             let Some(prepared) = Prepared::new(&rows, channels, &grams[own], None, centred) else { continue };
             let mut last: Option<(u32, f64)> = None;
             for (i, b) in bits.iter().enumerate() {
-                let known = last.filter(|_| *b > WIDEST_SECOND_ORDER);
-                let found = match known {
-                    None => prepared.round(&grid(*b), Care::Quick),
-                    Some(_) => nearest(&rows, channels, &grid(*b)),
+                let wide = *b > WIDEST_SECOND_ORDER;
+                let found = match wide {
+                    false => prepared.round(&grid(*b), Care::Quick),
+                    true => nearest(&rows, channels, &grid(*b)),
                 };
                 let found = Rounded::new(found, channels);
                 let delta = found.delta(&rows);
-                let error = match known {
+                let error = match last.filter(|_| wide) {
                     None => output_error(&delta, &grams[other], corrected(own)),
                     Some((narrower, error)) => error * 0.25f64.powi((*b - narrower) as i32),
                 };
@@ -164,17 +160,22 @@ fn weight_errors(channels: usize, rows: &[f32], bits: &[u32], grid: &dyn Fn(u32)
 /// The same for a layer of the graph.
 pub fn layer_weight_errors(graph: &Graph, layer: &Layer, bits: &[u32], target: &Target) -> Result<Vec<f64>> {
     let (channels, rows) = weight_rows(graph, layer)?;
-    let grid = |b: u32| Grid {
-        format: IntFormat { bits: b, signed: true, narrow: target.weights.narrow_range },
-        per_channel: target.per_channel(&layer.op),
-        power_of_two: target.weights.power_of_two,
-        floor: vec![],
-    };
-    Ok(weight_errors(channels, &rows, bits, &grid))
+    Ok(weight_errors(channels, &rows, bits, &|b| grid(target, layer, b, vec![])))
 }
 
-fn nearest(rows: &[f32], channels: usize, grid: &Grid) -> QuantizedWeight {
+/// What the target wants of a layer's weight at a width; `floor` as in [`Grid::floor`].
+pub fn grid(target: &Target, layer: &Layer, bits: u32, floor: Vec<f32>) -> Grid {
+    Grid {
+        format: IntFormat { bits, signed: true, narrow: target.weights.narrow_range },
+        per_channel: target.per_channel(&layer.op),
+        power_of_two: target.weights.power_of_two,
+        floor,
+    }
+}
+
+/// Rows rounded to the nearest, as a weight without moments of its input is.
+pub fn nearest(rows: &[f32], channels: usize, grid: &Grid) -> QuantizedWeight {
     let dims = [channels, rows.len() / channels.max(1)];
     let rule = tapq::proxy::range_rule(grid.format.bits);
-    quantize_weight(rows, &dims, grid.per_channel.then_some(0), grid.format, rule, grid.power_of_two, &[])
+    quantize_weight(rows, &dims, grid.per_channel.then_some(0), grid.format, rule, grid.power_of_two, &grid.floor)
 }

@@ -150,6 +150,14 @@ pub fn quantize(mut graph: Graph, options: &Options, progress: &dyn Progress) ->
     Ok(Outcome { graph: quantized, plan: analysis.plan, report })
 }
 
+/// Index of a value among the taps, added if it is not there yet.
+fn tap(taps: &mut Vec<String>, value: &str) -> usize {
+    taps.iter().position(|t| t == value).unwrap_or_else(|| {
+        taps.push(value.to_owned());
+        taps.len() - 1
+    })
+}
+
 /// A model that already holds Q/DQ is not quantized again: its float values are gone.
 fn refuse_quantized(graph: &Graph) -> Result<()> {
     let quantized = |op: &str| {

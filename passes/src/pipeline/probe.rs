@@ -3,6 +3,7 @@
 //! Each sample runs once and remembers its values; a change then adds the product of the layer's input with the
 //! change of its weight to the layer's output, and only what follows is run again.
 
+use super::tap;
 use rayon::prelude::*;
 use tapq::array::Array;
 use tapq::engine::{Engine, Options as EngineOptions, TapView};
@@ -60,17 +61,15 @@ impl Probe {
     /// Prepares `graph`, whose nodes of the layers' names are the layers (their weights may be others by now).
     pub fn new(graph: &Graph, layers: &[(&Layer, Patches)], options: &EngineOptions) -> Result<Probe> {
         let mut taps: Vec<String> = vec![];
-        let mut tap = |value: &str| {
-            taps.iter().position(|t| t == value).unwrap_or_else(|| {
-                taps.push(value.to_owned());
-                taps.len() - 1
-            })
-        };
         let mut stops = vec![];
         for (layer, patches) in layers {
             let gone = || Error::new(Code::Engine, "the layer is not in the graph").at(layer.name.clone());
             let node = graph.nodes().iter().find(|n| n.name == layer.name).ok_or_else(gone)?;
-            stops.push(Stop { patches: patches.clone(), input: tap(&node.input[0]), output: tap(&node.output[0]) });
+            stops.push(Stop {
+                patches: patches.clone(),
+                input: tap(&mut taps, &node.input[0]),
+                output: tap(&mut taps, &node.output[0]),
+            });
         }
         Ok(Probe { engine: Engine::new(graph, &taps, options)?, stops })
     }

@@ -5,8 +5,10 @@
 //! with the layer's float weight, are the moments that the weight is rounded with; the rounded layer's output then
 //! takes the place of the float weight's, and the walk goes on. So every layer answers for what those before it did.
 
+use super::analyze::{MOST_GRAM_COLUMNS, weight_rows};
+use super::candidates::{grid, nearest};
 use super::rewrite::prepare;
-use super::{Effort, Options, Progress};
+use super::{Effort, Options, Progress, tap};
 use crate::driver::Driver;
 use crate::insert_qdq::insert_qdq;
 use crate::quantize_weights::{quantize_weights, weight_floor};
@@ -14,10 +16,9 @@ use rayon::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 use tapq::engine::{Engine, Options as EngineOptions, Walk};
 use tapq::graph::Graph;
-use tapq::onnx;
 use tapq::plan::{Layer, LayerPlan, Plan, Rounding, RoundingError, RoundingMethod, Shift, weight_layers};
-use tapq::quant::{IntFormat, dequantize_weight, quantize_weight};
-use tapq::rounding::{Care, Grid, Layer as Prepared, Upstream, output_error, output_errors};
+use tapq::quant::dequantize_weight;
+use tapq::rounding::{Care, Grid, Layer as Prepared, Upstream, mean_change, output_error, output_errors};
 use tapq::samples::Sample;
 use tapq::stats::{Cross, Gram, Patches};
 use tapq::target::Target;
@@ -30,12 +31,9 @@ const PARTS: usize = 4;
 /// Share of the upstream error that a layer makes good.
 const SHARE: f64 = 0.4;
 
-/// Whether this layer's weight can be rounded with regard to its input.
-pub fn takes_second_order(graph: &Graph, layer: &Layer, bits: u32) -> bool {
-    bits <= 8
-        && layer.channelwise
-        && layer.patches(graph).is_some()
-        && layer.fan_in() <= super::analyze::MOST_GRAM_COLUMNS
+/// Whether this layer's weight, at 8 bits or less, can be rounded with regard to its input.
+pub fn takes_second_order(graph: &Graph, layer: &Layer) -> bool {
+    layer.channelwise && layer.patches(graph).is_some() && layer.fan_in() <= MOST_GRAM_COLUMNS
 }
 
 /// A layer on its way.
@@ -122,13 +120,6 @@ fn quantize_activations(graph: &Graph, plan: &Plan, target: &Target) -> Result<G
 struct Taps {
     float: Vec<String>,
     active: Vec<String>,
-}
-
-fn tap(taps: &mut Vec<String>, value: &str) -> usize {
-    taps.iter().position(|t| t == value).unwrap_or_else(|| {
-        taps.push(value.to_owned());
-        taps.len() - 1
-    })
 }
 
 fn stops<'a>(graph: &Graph, active: &Graph, plan: &'a Plan, taps: &mut Taps) -> Result<Vec<Stop<'a>>> {
@@ -242,16 +233,10 @@ fn round_layer(
     rounding: &mut Rounding,
 ) -> Result<Correction> {
     let layer = &stop.layer;
-    let missing = || Error::new(Code::InvalidGraph, format!("weight '{}' is not a constant", layer.weight));
-    let tensor = graph.constant(&layer.weight).ok_or_else(missing)?;
-    let (channels, rows) = layer.rows(&onnx::floats(tensor, graph.external())?);
+    let (channels, rows) = weight_rows(graph, layer)?;
     let takes_bias = layer.takes_bias(graph);
-    let grid = Grid {
-        format: IntFormat { bits: stop.decision.bits.unwrap_or(8), signed: true, narrow: target.weights.narrow_range },
-        per_channel: target.per_channel(&layer.op),
-        power_of_two: target.weights.power_of_two,
-        floor: weight_floor(graph, plan, layer, target)?,
-    };
+    let bits = stop.decision.bits.unwrap_or(8);
+    let grid = grid(target, layer, bits, weight_floor(graph, plan, layer, target)?);
     if !rounding.weights.contains_key(&layer.weight) {
         let upstream = Upstream { cross, share: SHARE };
         let unfit = || Error::new(Code::Engine, "the layer's input does not fit its weight").at(layer.name.clone());
@@ -261,7 +246,11 @@ fn round_layer(
     let stored = layer.dequantized_rows(&rounding.weights[&layer.weight], grid.per_channel);
     let delta: Vec<f32> = stored.iter().zip(&rows).map(|(q, w)| q - w).collect();
     let shift = match takes_bias {
-        true => Shift::legible(mean_error(&delta, channels, gram, cross)),
+        // What the output lacks in the mean: what came from upstream, and what rounding adds.
+        true => {
+            let upstream = cross.sums.iter().map(|sum| sum / gram.rows.max(1) as f64);
+            Shift::legible(upstream.zip(mean_change(&delta, gram)).map(|(lack, added)| lack - added).collect())
+        }
         false => Shift(vec![0.0; channels]),
     };
     rounding.errors.insert(layer.name.clone(), rounding_error(&rows, channels, &delta, &grid, gram, takes_bias));
@@ -280,27 +269,12 @@ fn rounding_error(
     takes_bias: bool,
 ) -> RoundingError {
     let dims = [channels, rows.len() / channels.max(1)];
-    let axis = grid.per_channel.then_some(0);
-    let rule = tapq::proxy::range_rule(grid.format.bits);
-    let plain = quantize_weight(rows, &dims, axis, grid.format, rule, grid.power_of_two, &grid.floor);
-    let mut nearest = dequantize_weight(&plain, &dims, axis);
+    let mut nearest = dequantize_weight(&nearest(rows, channels, grid), &dims, grid.per_channel.then_some(0));
     nearest.iter_mut().zip(rows).for_each(|(q, w)| *q -= w);
     let energy = output_error(rows, gram, None).max(f64::MIN_POSITIVE);
     let (rounded, corrected) = output_errors(delta, gram, takes_bias.then_some(gram));
     let nearest = output_error(&nearest, gram, None);
     RoundingError { nearest: nearest / energy, rounded: rounded / energy, corrected: corrected / energy }
-}
-
-/// What the layer's output lacks in the mean: what came from upstream, and what rounding adds.
-fn mean_error(delta: &[f32], channels: usize, gram: &Gram, cross: &Cross) -> Vec<f64> {
-    let (n, rows) = (gram.size.max(1), gram.rows.max(1) as f64);
-    let each = (channels / gram.groups.max(1)).max(1);
-    let means: Vec<Vec<f64>> = (0..gram.groups).map(|g| gram.means(g).collect()).collect();
-    let of_channel = |c: usize| {
-        let product = delta[c * n..(c + 1) * n].iter().zip(&means[c / each]).map(|(d, m)| f64::from(*d) * m);
-        cross.sums[c] / rows - product.sum::<f64>()
-    };
-    (0..channels).map(of_channel).collect()
 }
 
 /// Weights and shifts by name, merged into the plan.
