@@ -12,6 +12,7 @@
 //! `prune` sweeps up what the others left behind, and names are given last, to the nodes that remain.
 
 mod driver;
+mod equalize;
 mod facts;
 mod float;
 mod fold_batchnorm;
@@ -36,6 +37,7 @@ mod upgrade_rules;
 mod upgrade_table;
 
 pub use driver::{AppliedPatch, Driver, Pass};
+pub use equalize::equalize;
 pub use float::float_passes;
 pub use fold_batchnorm::FoldBatchnorm;
 pub use fold_constants::FoldConstants;

@@ -83,11 +83,82 @@ impl<'g> Linear<'g> {
         Ok(true)
     }
 
-    fn push(&self, weights: &[f32], bias: &[f32], result: &str, names: &mut Names, patch: &mut Patch) {
-        let weight_name = match self.own_weight {
+    /// How many channels go in, along axis 1; `None` for a ConvTranspose.
+    pub(crate) fn input_channels(&self) -> Option<usize> {
+        match self.kind {
+            Kind::Conv => {
+                let groups = usize::try_from(attr_i(self.node, "group").unwrap_or(1)).ok().filter(|g| *g > 0)?;
+                let fits = (self.weight.dims[0] as usize).is_multiple_of(groups);
+                fits.then_some(self.weight.dims[1] as usize * groups)
+            }
+            Kind::Gemm { transposed, .. } if attr_i(self.node, "transA").unwrap_or(0) == 0 => {
+                Some(self.weight.dims[usize::from(transposed)] as usize)
+            }
+            _ => None,
+        }
+    }
+
+    /// The input channel that each weight multiplies; empty for a ConvTranspose.
+    pub(crate) fn input_channel_of_weights(&self) -> Vec<usize> {
+        let Some(channels) = self.input_channels() else { return vec![] };
+        let (rows, row) = (self.weight.dims[0] as usize, self.weight.dims[1..].iter().product::<i64>() as usize);
+        let own = self.weight.dims[1] as usize;
+        let of = |i: usize| match self.kind {
+            Kind::Gemm { transposed: true, .. } => i % row,
+            Kind::Gemm { .. } => i / row,
+            _ => (i / row) / (rows * own / channels).max(1) * own + (i % row) / (row / own).max(1),
+        };
+        (0..rows * row).map(of).collect()
+    }
+
+    /// The output channel that each weight contributes to.
+    pub(crate) fn channel_of_weights(&self) -> Vec<usize> {
+        (0..self.weight.dims.iter().product::<i64>() as usize)
+            .map(|i| self.kind.channel(&self.weight.dims, i))
+            .collect()
+    }
+
+    /// The weights.
+    pub(crate) fn weights(&self, graph: &Graph) -> Result<Option<Vec<f32>>> {
+        constant_floats(graph, &self.weight.name)
+    }
+
+    /// Pushes the edits after which the layer multiplies what it reads of input channel `c` by `scale[c]`.
+    ///
+    /// Pushes nothing and returns false where that leaves the range of float32.
+    pub(crate) fn rescale_input(
+        &self,
+        graph: &Graph,
+        scale: &[f64],
+        names: &mut Names,
+        patch: &mut Patch,
+    ) -> Result<bool> {
+        let Some(mut weights) = self.weights(graph)? else { return Ok(false) };
+        for (w, channel) in weights.iter_mut().zip(self.input_channel_of_weights()) {
+            *w = (f64::from(*w) * scale.get(channel).copied().unwrap_or(1.0)) as f32;
+        }
+        if weights.iter().any(|v| !v.is_finite()) {
+            return Ok(false);
+        }
+        let name = self.weight_name(names);
+        let dims: Vec<usize> = self.weight.dims.iter().map(|d| *d as usize).collect();
+        patch.push(Edit::SetInitializer(from_floats(&name, &dims, &weights)));
+        let mut node = self.node.clone();
+        node.input[1] = name;
+        patch.push(Edit::Replace(self.position, node));
+        Ok(true)
+    }
+
+    /// The name of changed weights: their own, if nothing else reads them.
+    fn weight_name(&self, names: &mut Names) -> String {
+        match self.own_weight {
             true => self.weight.name.clone(),
             false => names.fresh(&format!("{}_folded", self.weight.name)),
-        };
+        }
+    }
+
+    fn push(&self, weights: &[f32], bias: &[f32], result: &str, names: &mut Names, patch: &mut Patch) {
+        let weight_name = self.weight_name(names);
         let base = if self.node.name.is_empty() { result } else { &self.node.name };
         let bias_name = self.bias.name.clone().unwrap_or_else(|| names.fresh(&format!("{base}_bias")));
         let dims: Vec<usize> = self.weight.dims.iter().map(|d| *d as usize).collect();

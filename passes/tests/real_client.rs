@@ -11,7 +11,7 @@ use tapq::graph::Graph;
 use tapq::onnx;
 use tapq::samples::{Preprocess, SampleSet, Selection, input_specs, load, read_sidecar};
 use tapq::target::{self, Target};
-use tapq_passes::pipeline::{Effort, Options, Scorer, Silent, Widths, quantize};
+use tapq_passes::pipeline::{Effort, Equalize, Options, Scorer, Silent, Widths, quantize};
 
 const NETWORKS: [&str; 3] = ["resnet_digits", "dwcnn_digits", "vit_digits"];
 
@@ -52,6 +52,7 @@ fn case(
         activation_bits,
         scorer: Scorer::Gain,
         effort: Effort::Fast,
+        equalize: Equalize::Auto,
         keep_float: BTreeSet::new(),
         dims: BTreeMap::new(),
         input_range: None,

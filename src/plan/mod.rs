@@ -5,6 +5,7 @@
 mod activations;
 mod bounds;
 mod digest;
+mod equalize;
 mod layers;
 mod placement;
 mod replay;
@@ -14,6 +15,7 @@ mod shift;
 pub use activations::{InputFacts, plan_activations};
 pub use bounds::known_bound;
 pub use digest::{layer_digest, model_digest, text_digest};
+pub use equalize::Equalized;
 pub use layers::{Layer, weight_layers};
 pub use placement::{Placement, Site, place};
 pub use replay::{check_matches, check_target};
@@ -40,7 +42,7 @@ pub struct Plan {
     pub target: String,
     /// Digest of the target profile the plan was made for.
     pub target_digest: String,
-    /// Digest of the float graph after the float passes.
+    /// Digest of the float graph after the float passes and [`Plan::equalized`].
     pub model: String,
     /// The proxy that scored the layers.
     pub proxy: String,
@@ -52,6 +54,9 @@ pub struct Plan {
     pub ir: i64,
     /// How the widths were chosen.
     pub allocation: AllocationRecord,
+    /// Factors that move between layers before anything is rounded, in this order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub equalized: Vec<Equalized>,
     /// Weight layers, in file order.
     pub layers: Vec<LayerPlan>,
     /// Values that carry Q/DQ, in order of definition.

@@ -3,6 +3,11 @@
 use crate::array::{Array, Values};
 use serde::{Deserialize, Serialize};
 
+/// SQNR in dB of a relative squared error; 200 where there is none.
+pub fn decibels(error: f64) -> f64 {
+    -10.0 * error.max(1e-20).log10()
+}
+
 /// Sums over elements from which SQNR and cosine follow.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Compare {
@@ -22,6 +27,27 @@ impl Compare {
             self.noise += (a - b) * (a - b);
             self.dot += a * b;
         }
+    }
+
+    /// The float outputs of two networks against each other.
+    pub fn of(float: &[Array], quantized: &[Array]) -> Self {
+        let mut sums = Compare::default();
+        for (a, b) in float.iter().zip(quantized) {
+            if let (Some(a), Some(b)) = (a.as_f32(), b.as_f32()) {
+                sums.add(a, b);
+            }
+        }
+        sums
+    }
+
+    /// Whether nothing but zeros was compared.
+    pub fn is_silent(&self) -> bool {
+        self.signal == 0.0
+    }
+
+    /// Sum of squared differences over the sum of squares of the float values.
+    pub fn relative_error(&self) -> f64 {
+        self.noise / self.signal.max(f64::MIN_POSITIVE)
     }
 
     /// Adds the sums of other elements.

@@ -16,7 +16,7 @@ mod text;
 #[cfg(test)]
 mod tests;
 
-pub use fidelity::{Compare, Fidelity, ValueFidelity, top1_agreement};
+pub use fidelity::{Compare, Fidelity, ValueFidelity, decibels, top1_agreement};
 pub use front::{Front, FrontPoint, front_svg, front_text};
 pub use html::html;
 pub use measure::measure;

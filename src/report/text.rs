@@ -5,7 +5,7 @@ use super::format::{
     bytes, clean, cosine, count, db, percent, plural, ratio, shape, shorten, si, significant, together, width, wrap,
 };
 use super::tally::{Spending, Tally, refused_groups, spending, tallies};
-use super::{Fidelity, LayerReport, Report};
+use super::{Fidelity, LayerReport, Report, decibels};
 use crate::plan::Compared;
 use std::collections::BTreeSet;
 
@@ -234,11 +234,6 @@ fn compared(report: &Report) -> String {
     format!("{list} (weights alone, on samples that they were not rounded with)")
 }
 
-/// SQNR in dB of a relative squared error.
-fn sqnr(error: f64) -> f64 {
-    -10.0 * error.max(1e-20).log10()
-}
-
 /// Short parts with dots between them, each kept on one line.
 fn dotted(parts: impl Iterator<Item = String>) -> String {
     parts.map(|p| together(&p)).collect::<Vec<_>>().join("\u{a0}· ")
@@ -281,9 +276,9 @@ fn layer_columns(rows: &[(usize, &LayerReport)], reasons: &[&str], columns_wide:
         column("SQNR dB", Align::Right, &|l| db(l.output_sqnr_db)),
     ];
     if columns_wide >= ROOMY && rows.iter().any(|(_, l)| l.rounding.is_some()) {
-        columns.push(column("nearest", Align::Right, &|l| db(l.rounding.map(|r| sqnr(r.nearest)))));
-        columns.push(column("rounded", Align::Right, &|l| db(l.rounding.map(|r| sqnr(r.rounded)))));
-        columns.push(column("corrected", Align::Right, &|l| db(l.rounding.map(|r| sqnr(r.corrected)))));
+        columns.push(column("nearest", Align::Right, &|l| db(l.rounding.map(|r| decibels(r.nearest)))));
+        columns.push(column("rounded", Align::Right, &|l| db(l.rounding.map(|r| decibels(r.rounded)))));
+        columns.push(column("corrected", Align::Right, &|l| db(l.rounding.map(|r| decibels(r.corrected)))));
     }
     if wide {
         columns.insert(3, column("weight", Align::Left, &|l| shape(&l.shape)));

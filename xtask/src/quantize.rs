@@ -10,7 +10,7 @@ use tapq::plan::Plan;
 use tapq::report::{self, Report};
 use tapq::target::Target;
 use tapq::{Code, Error, Result, onnx};
-use tapq_passes::pipeline::{self, Effort, Options, Outcome, Scorer, Widths};
+use tapq_passes::pipeline::{self, Effort, Equalize, Options, Outcome, Scorer, Widths};
 
 /// Held-out samples that fidelity is measured on, where the source has more than calibration takes.
 const VERIFY_SAMPLES: usize = 4;
@@ -109,6 +109,28 @@ impl EffortArg {
     }
 }
 
+/// Whether channel factors may move between layers.
+#[derive(clap::ValueEnum, Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum EqualizeArg {
+    /// Where weights have 8 bits, and the output then measures better
+    #[default]
+    Auto,
+    /// Wherever a pair of layers is predicted to gain
+    On,
+    /// Never
+    Off,
+}
+
+impl EqualizeArg {
+    fn equalize(self) -> Equalize {
+        match self {
+            EqualizeArg::Auto => Equalize::Auto,
+            EqualizeArg::On => Equalize::On,
+            EqualizeArg::Off => Equalize::Off,
+        }
+    }
+}
+
 /// What widths are asked for.
 #[derive(clap::Args, Clone, Default)]
 pub struct ChoiceArgs {
@@ -133,6 +155,9 @@ pub struct ChoiceArgs {
     /// How much time a better file may take
     #[arg(long, value_enum, default_value_t = EffortArg::Fast)]
     pub effort: EffortArg,
+    /// Move channel factors between layers before rounding: where the output then measures better, always, or never
+    #[arg(long, value_enum, default_value_t = EqualizeArg::Auto)]
+    pub equalize: EqualizeArg,
     /// Leave this layer in float (repeatable)
     #[arg(long, value_name = "NODE")]
     pub keep_float: Vec<String>,
@@ -200,6 +225,7 @@ impl Job<'_> {
             activation_bits: self.choice.act_bits,
             scorer: self.choice.score.scorer(),
             effort: self.choice.effort.effort(),
+            equalize: self.choice.equalize.equalize(),
             keep_float: self.choice.keep_float.iter().cloned().collect::<BTreeSet<String>>(),
             dims,
             input_range,

@@ -2,7 +2,7 @@
 
 use super::budget::Unit;
 use super::choose::{self, Chosen, Ground};
-use super::probe::OutputError;
+use super::settle::settle;
 use super::summarize::layer_results;
 use super::{Effort, Options, Progress, candidates, sequential};
 use crate::quantize_weights::stored_weight;
@@ -12,12 +12,12 @@ use tapq::engine::{Engine, Options as EngineOptions};
 use tapq::graph::Graph;
 use tapq::onnx;
 use tapq::plan::{
-    self, AllocationRecord, Calibration, Compared, Layer, LayerPlan, PLAN_SCHEMA, Placement, Plan, Rounding,
-    RoundingMethod, layer_digest, model_digest, place, plan_activations,
+    self, AllocationRecord, Calibration, Layer, LayerPlan, PLAN_SCHEMA, Placement, Plan, Rounding, RoundingMethod,
+    layer_digest, model_digest, place, plan_activations,
 };
 use tapq::proxy::{self, Sensitivity};
 use tapq::quant::IntFormat;
-use tapq::stats::{Cpu, FOLDS, GramRequest, Observation, Request, ValueObservation, observe};
+use tapq::stats::{Cpu, GramRequest, Observation, Request, ValueObservation, observe};
 use tapq::target::Target;
 use tapq::{Code, Context, Error, Result};
 
@@ -102,12 +102,12 @@ pub fn analyze(graph: &Graph, options: &Options, progress: &dyn Progress) -> Res
     choose::refuse_all_float(&chosen.widths)?;
     drop(units);
     let Chosen { widths, record, uniform } = chosen;
-    let mut plan = build_plan(graph, options, &observed, &widths, record)?;
+    let mut plan = plan_of(graph, options, &observed, &widths, record)?;
     if let Some(uniform) = uniform.filter(|u| options.effort > Effort::Fast && *u != widths) {
-        let other = build_plan(graph, options, &observed, &uniform, plan.allocation.clone())?;
+        let other = plan_of(graph, options, &observed, &uniform, plan.allocation.clone())?;
         plan = settle(graph, options, &observed.seen, plan, other, progress)?;
     }
-    correct_biases(graph, options.target, &mut plan, &observed.requests, &observed.seen)?;
+    correct_biases(graph, options.target, &mut plan, &observed)?;
     let measured = observed.requests.iter().zip(&observed.seen.values).filter(|(r, _)| !r.only_tap);
     let extremes = measured.map(|(r, v)| (r.value.clone(), extremes(v))).collect();
     let Observed { macs, engine, taps, .. } = observed;
@@ -115,7 +115,7 @@ pub fn analyze(graph: &Graph, options: &Options, progress: &dyn Progress) -> Res
 }
 
 /// The plan that these widths make.
-fn build_plan(
+pub fn plan_of(
     graph: &Graph,
     options: &Options,
     observed: &Observed,
@@ -141,6 +141,7 @@ fn build_plan(
         opset,
         ir,
         allocation: record,
+        equalized: vec![],
         layers,
         activations,
     };
@@ -151,55 +152,8 @@ fn build_plan(
     Ok(plan)
 }
 
-/// The last word between a choice and the uniform width: both are rounded in sequence on the even samples, as the
-/// file will be, and run with quantized activations on the odd ones.
-fn settle(
-    graph: &Graph,
-    options: &Options,
-    seen: &Observation,
-    mut chosen: Plan,
-    mut uniform: Plan,
-    progress: &dyn Progress,
-) -> Result<Plan> {
-    let samples = &options.calibration.samples;
-    let half = |fold: usize| samples.iter().enumerate().filter(move |(i, _)| i % FOLDS == fold);
-    let even: Vec<_> = half(0).map(|(_, s)| s.clone()).collect();
-    let error = |plan: &Plan| -> Result<f64> {
-        let rounding = sequential::round_sequentially(graph, plan, options, &even, progress)?;
-        let mut trial = plan.clone();
-        sequential::write_shifts(&mut trial, &rounding.shifts);
-        let quantized =
-            super::rewrite(graph.clone(), &trial, &rounding, options.target, &mut crate::driver::Driver::new(None))?;
-        let engine = Engine::new(&quantized, &[], &EngineOptions { dims: options.dims.clone() })?;
-        let odd: Vec<usize> = half(1).map(|(i, _)| i).collect();
-        let of_sample = |i: &usize| {
-            let found = engine.run(&samples[*i], &mut |_, _| {})?;
-            Ok(super::probe::compare(&seen.outputs[*i], &found))
-        };
-        let errors: Vec<OutputError> = odd.par_iter().map(of_sample).collect::<Result<_>>()?;
-        Ok(errors.into_iter().fold(OutputError::default(), OutputError::add).relative())
-    };
-    let (ours, theirs) = (error(&chosen)?, error(&uniform)?);
-    let as_db = |error: f64| -10.0 * error.max(1e-20).log10();
-    let compared = |what: &str, plan: &Plan, error: f64| Compared {
-        what: what.to_owned(),
-        average_bits: plan.average_weight_bits(),
-        sqnr_db: as_db(error),
-    };
-    let both = [compared("chosen, as a file", &chosen, ours), compared("uniform, as a file", &uniform, theirs)];
-    chosen.allocation.compared.extend(both.iter().cloned());
-    uniform.allocation.compared.extend(both);
-    if ours <= theirs * choose::FILE_MARGIN {
-        return Ok(chosen);
-    }
-    explain_uniform(&mut uniform);
-    "uniform".clone_into(&mut uniform.allocation.method);
-    "taken by measurement: the choice was not better as a file".clone_into(&mut uniform.allocation.proof);
-    Ok(uniform)
-}
-
 /// Says of each layer that one width for all was taken.
-fn explain_uniform(plan: &mut Plan) {
+pub fn explain_uniform(plan: &mut Plan) {
     for layer in plan.layers.iter_mut().filter(|l| l.bits.is_some()) {
         "one width for all: no choice measured better".clone_into(&mut layer.because);
     }
@@ -469,28 +423,19 @@ pub fn round(graph: &Graph, plan: &mut Plan, options: &Options, progress: &dyn P
 }
 
 /// Fills in what each layer's bias must take back of the rounding of its weight.
-fn correct_biases(
-    graph: &Graph,
-    target: &Target,
-    plan: &mut Plan,
-    requests: &[Request],
-    seen: &Observation,
-) -> Result<()> {
+pub fn correct_biases(graph: &Graph, target: &Target, plan: &mut Plan, observed: &Observed) -> Result<()> {
     let layers = plan::weight_layers(graph);
     let shift = |layer: &Layer| -> Result<plan::Shift> {
         let nearest = |d: &&LayerPlan| d.bits.is_some() && d.rounding == RoundingMethod::Nearest;
         let decision = plan.layers.iter().find(|d| d.name == layer.name).filter(nearest);
         let fits = |r: &Request| r.value == layer.input && r.channel_axis == Some(channel_axis(layer));
-        let observed = requests.iter().position(fits).map(|i| &seen.values[i]);
-        let (Some(decision), Some(observed), true) = (decision, observed, layer.takes_bias(graph)) else {
+        let input = observed.requests.iter().position(fits).map(|i| &observed.seen.values[i]);
+        let (Some(decision), Some(input), true) = (decision, input, layer.takes_bias(graph)) else {
             return Ok(plan::Shift::default());
         };
-        let tensor = graph.constant(&layer.weight);
-        let missing = || Error::new(Code::InvalidGraph, format!("weight '{}' is not a constant", layer.weight));
-        let float = onnx::floats(tensor.ok_or_else(missing)?, graph.external())?;
-        let stored = stored_weight(graph, plan, target, layer, decision)?;
-        let ((channels, float), (_, stored)) = (layer.rows(&float), layer.rows(&stored));
-        Ok(plan::rounding_shift(layer, channels, &float, &stored, observed))
+        let (channels, float) = weight_rows(graph, layer)?;
+        let (_, stored) = layer.rows(&stored_weight(graph, plan, target, layer, decision)?);
+        Ok(plan::rounding_shift(layer, channels, &float, &stored, input))
     };
     let shifts: Vec<plan::Shift> = layers.par_iter().map(shift).collect::<Result<_>>()?;
     for (layer, shift) in layers.iter().zip(shifts) {

@@ -6,7 +6,7 @@
 
 use super::budget::{Unit, Widths, problem};
 use super::candidates::{self, Candidates};
-use super::probe::{Delta, OutputError, Probe};
+use super::probe::{Delta, Probe};
 use super::{Effort, Options, Progress, Scorer};
 use crate::pipeline::analyze::weight_rows;
 use std::collections::BTreeMap;
@@ -15,6 +15,7 @@ use tapq::array::Array;
 use tapq::engine::Options as EngineOptions;
 use tapq::graph::Graph;
 use tapq::plan::{AllocationRecord, Compared, Layer};
+use tapq::report::{Compare, decibels};
 use tapq::samples::Sample;
 use tapq::stats::FOLDS;
 use tapq::target::Target;
@@ -113,15 +114,15 @@ pub fn choose(units: &mut [Unit], ground: &Ground, options: &Options, progress: 
         add(&name, other);
     }
     let errors = chooser.compare(&tried.iter().map(|(_, c)| c).collect::<Vec<_>>(), depth.compare_samples, progress)?;
-    let least = |a: &usize, b: &usize| errors[*a].relative().total_cmp(&errors[*b].relative());
+    let least = |a: &usize, b: &usize| errors[*a].relative_error().total_cmp(&errors[*b].relative_error());
     let mut best = (0..tried.len()).min_by(least).unwrap_or(0);
     let uniform = tried.iter().position(|(name, _)| name == "uniform");
-    let bar = uniform.map_or(f64::INFINITY, |u| errors[u].relative() * UNIFORM_MARGIN);
-    if let Some(uniform) = uniform.filter(|u| best != *u && errors[best].relative() > bar) {
+    let bar = uniform.map_or(f64::INFINITY, |u| errors[u].relative_error() * UNIFORM_MARGIN);
+    if let Some(uniform) = uniform.filter(|u| best != *u && errors[best].relative_error() > bar) {
         best = uniform;
     }
     // Nothing was measured, for want of samples: then nothing speaks for a choice.
-    let measured = errors.iter().any(|e| e.energy > 0.0);
+    let measured = errors.iter().any(|e| !e.is_silent());
     if !measured {
         best = uniform.unwrap_or(0);
     }
@@ -138,7 +139,7 @@ pub fn choose(units: &mut [Unit], ground: &Ground, options: &Options, progress: 
         let limits = problem_of(units).budgets;
         let mut search = Search { chooser: &chooser, units, options, ground, limits: &limits, depth: &depth };
         let found = search.run(&configuration, errors[best], progress)?;
-        if let Some((better, error, measured)) = found.filter(|(_, error, _)| error.relative() <= bar) {
+        if let Some((better, error, measured)) = found.filter(|(_, error, _)| error.relative_error() <= bar) {
             compared.push(chooser.compared(&format!("{measured} exchanges"), &better, error, units));
             (configuration, method) = (better, format!("{method}, then exchanges"));
         }
@@ -256,8 +257,8 @@ impl<'a> Chooser<'a> {
         configurations: &[Vec<(usize, u32)>],
         samples: usize,
         done: &(dyn Fn() + Sync),
-    ) -> Result<Vec<OutputError>> {
-        let mut total = vec![OutputError::default(); configurations.len()];
+    ) -> Result<Vec<Compare>> {
+        let mut total = vec![Compare::default(); configurations.len()];
         for half in 0..FOLDS {
             let share = samples.div_ceil(self.ground.halves.len().max(1));
             let own: Vec<usize> = self.by_half[half].iter().copied().take(share).collect();
@@ -265,7 +266,7 @@ impl<'a> Chooser<'a> {
             let wanted: Vec<Vec<Array>> = own.iter().map(|i| self.ground.outputs[*i].clone()).collect();
             let changes: Vec<Vec<Delta>> = configurations.iter().map(|c| self.change(c, half)).collect();
             let (_, errors) = self.probe.errors(&inputs, &wanted, &changes, done)?;
-            total.iter_mut().zip(errors).for_each(|(t, e)| *t = t.add(e));
+            total.iter_mut().zip(errors).for_each(|(t, e)| t.merge(&e));
         }
         Ok(total)
     }
@@ -275,18 +276,18 @@ impl<'a> Chooser<'a> {
         configurations: &[&Configuration],
         samples: usize,
         progress: &dyn Progress,
-    ) -> Result<Vec<OutputError>> {
+    ) -> Result<Vec<Compare>> {
         progress.stage("compare", samples.min(self.ground.samples.len()));
         let partial: Vec<Vec<(usize, u32)>> = configurations.iter().map(|c| quantized(c)).collect();
         self.errors(&partial, samples, &|| progress.tick())
     }
 
-    fn compared(&self, name: &str, configuration: &Configuration, error: OutputError, units: &[Unit]) -> Compared {
+    fn compared(&self, name: &str, configuration: &Configuration, error: Compare, units: &[Unit]) -> Compared {
         let params = |u: &Unit| u.layers[0].params() as f64;
         let bits = |b: &Option<u32>| f64::from(b.unwrap_or(32));
         let total: f64 = units.iter().map(params).sum();
         let average = units.iter().zip(configuration).map(|(u, b)| params(u) * bits(b)).sum::<f64>() / total.max(1.0);
-        Compared { what: name.to_owned(), average_bits: average, sqnr_db: -10.0 * error.relative().max(1e-20).log10() }
+        Compared { what: name.to_owned(), average_bits: average, sqnr_db: decibels(error.relative_error()) }
     }
 
     /// Fills in the sensitivity of every unit: what each width is expected to cost the network's output.
@@ -330,8 +331,8 @@ impl<'a> Chooser<'a> {
         for (probe, error) in probes.iter().zip(&errors) {
             let (unit, bits) = probe[0];
             let noise = candidates[unit].noise_at(bits);
-            if noise > 0.0 && error.relative() > 0.0 {
-                logs[unit].push((error.relative() / noise).ln());
+            if noise > 0.0 && error.relative_error() > 0.0 {
+                logs[unit].push((error.relative_error() / noise).ln());
             }
         }
         let mean = |logs: &Vec<f64>| (!logs.is_empty()).then(|| (logs.iter().sum::<f64>() / logs.len() as f64).exp());
@@ -363,7 +364,8 @@ impl<'a> Chooser<'a> {
             }
             let with = |b: &u32| others(u).into_iter().chain([(u, *b)]).collect::<Vec<_>>();
             let tried: Vec<Vec<(usize, u32)>> = own.bits.iter().map(with).collect();
-            found.push(self.errors(&tried, samples, &|| progress.tick())?.iter().map(OutputError::relative).collect());
+            found
+                .push(self.errors(&tried, samples, &|| progress.tick())?.iter().map(Compare::relative_error).collect());
         }
         Ok(found)
     }
@@ -434,9 +436,9 @@ impl Search<'_> {
     fn run(
         &mut self,
         start: &Configuration,
-        error: OutputError,
+        error: Compare,
         progress: &dyn Progress,
-    ) -> Result<Option<(Configuration, OutputError, usize)>> {
+    ) -> Result<Option<(Configuration, Compare, usize)>> {
         let (mut current, mut best) = (start.clone(), error);
         let mut tried: Vec<Configuration> = vec![start.clone()];
         let mut measured = 0;
@@ -450,9 +452,10 @@ impl Search<'_> {
             let refs: Vec<&Configuration> = moves.iter().collect();
             let errors = self.chooser.compare(&refs, self.depth.compare_samples, progress)?;
             measured += moves.len();
-            let first = (0..moves.len()).min_by(|a, b| errors[*a].relative().total_cmp(&errors[*b].relative()));
+            let first =
+                (0..moves.len()).min_by(|a, b| errors[*a].relative_error().total_cmp(&errors[*b].relative_error()));
             tried.extend(moves.iter().cloned());
-            if let Some(i) = first.filter(|i| errors[*i].relative() < best.relative() * MARGIN) {
+            if let Some(i) = first.filter(|i| errors[*i].relative_error() < best.relative_error() * MARGIN) {
                 (current, best) = (moves[i].clone(), errors[i]);
             }
         }

@@ -4,10 +4,12 @@ mod analyze;
 mod budget;
 mod candidates;
 mod choose;
+mod equalize;
 mod pareto;
 mod probe;
 mod rewrite;
 mod sequential;
+mod settle;
 mod summarize;
 
 pub use budget::Widths;
@@ -43,6 +45,8 @@ pub struct Options<'a> {
     pub scorer: Scorer,
     /// How much time a better file may take.
     pub effort: Effort,
+    /// Whether channel factors may move between layers.
+    pub equalize: Equalize,
     /// Values of symbolic dimensions.
     pub dims: BTreeMap<String, usize>,
     /// Bounds of the network input that preprocessing implies.
@@ -65,6 +69,18 @@ pub enum Effort {
     Balanced,
     /// Minutes: a longer search.
     Best,
+}
+
+/// Whether channel factors may move between layers before anything is rounded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Equalize {
+    /// Where weights have 8 bits, and the output then measures better.
+    #[default]
+    Auto,
+    /// Wherever a pair of layers is predicted to gain.
+    On,
+    /// Never.
+    Off,
 }
 
 /// What scores the widths of a layer. L layers, B widths, S samples.
@@ -131,12 +147,18 @@ pub fn quantize(mut graph: Graph, options: &Options, progress: &dyn Progress) ->
     driver.run(&mut graph, &float_passes())?;
     let mut analysis = match &options.plan {
         Some(plan) => {
+            equalize::apply(&mut graph, &plan.equalized, &mut driver)?;
             check_matches(plan, &graph)?;
             check_target(plan, options.target)?;
             analyze::check_versions(plan, &graph, options.target)?;
             analyze::Analysis::of_plan(&graph, plan.clone(), options)?
         }
-        None => analyze::analyze(&graph, options, progress)?,
+        None => {
+            let equalized = equalize::equalize_channels(&mut graph, options, &mut driver, progress)?;
+            let mut analysis = analyze::analyze(&graph, options, progress)?;
+            analysis.plan.equalized = equalized;
+            analysis
+        }
     };
     let layers = summarize::facts(&graph);
     let rounding = analyze::round(&graph, &mut analysis.plan, options, progress)?;

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use tapq::Result;
 use tapq::allocate::front;
 use tapq::graph::Graph;
-use tapq::report::{Front, FrontPoint};
+use tapq::report::{Front, FrontPoint, decibels};
 
 /// Points that are measured at most, beside the uniform widths.
 const MEASURED: usize = 16;
@@ -57,7 +57,7 @@ pub fn pareto(mut graph: Graph, options: &Options, progress: &dyn Progress) -> R
             progress.stage("measure", samples);
             let errors = chooser.errors(&partial, samples, &|| progress.tick())?;
             for (i, error) in measured.iter().zip(errors) {
-                points[*i].1.measured_db = Some(decibels(error.relative()));
+                points[*i].1.measured_db = Some(decibels(error.relative_error()));
             }
             let mut points: Vec<FrontPoint> = points.into_iter().map(|(_, p)| p).collect();
             points.sort_by(|a, b| a.average_bits.total_cmp(&b.average_bits).then(a.uniform.cmp(&b.uniform)));
@@ -71,10 +71,6 @@ pub fn pareto(mut graph: Graph, options: &Options, progress: &dyn Progress) -> R
             })
         },
     )
-}
-
-fn decibels(error: f64) -> f64 {
-    -10.0 * error.max(1e-20).log10()
 }
 
 fn point(

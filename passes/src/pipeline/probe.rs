@@ -9,6 +9,7 @@ use tapq::array::Array;
 use tapq::engine::{Engine, Options as EngineOptions, TapView};
 use tapq::graph::Graph;
 use tapq::plan::Layer;
+use tapq::report::Compare;
 use tapq::samples::Sample;
 use tapq::stats::Patches;
 use tapq::{Code, Error, Result};
@@ -36,27 +37,6 @@ struct Stop {
     output: usize,
 }
 
-/// Squared error of the outputs and their energy, summed in sample order.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct OutputError {
-    /// Sum of squared differences.
-    pub error: f64,
-    /// Sum of squares of what was wanted.
-    pub energy: f64,
-}
-
-impl OutputError {
-    /// Error over energy.
-    pub fn relative(&self) -> f64 {
-        self.error / self.energy.max(f64::MIN_POSITIVE)
-    }
-
-    /// Both together.
-    pub fn add(self, other: OutputError) -> OutputError {
-        OutputError { error: self.error + other.error, energy: self.energy + other.energy }
-    }
-}
-
 impl Probe {
     /// Prepares `graph`, whose nodes of the layers' names are the layers (their weights may be others by now).
     pub fn new(graph: &Graph, layers: &[(&Layer, Patches)], options: &EngineOptions) -> Result<Probe> {
@@ -81,24 +61,24 @@ impl Probe {
         wanted: &[Vec<Array>],
         changes: &[Vec<Delta>],
         done: &(dyn Fn() + Sync),
-    ) -> Result<(OutputError, Vec<OutputError>)> {
+    ) -> Result<(Compare, Vec<Compare>)> {
         let one = |(sample, wanted): (&Sample, &Vec<Array>)| {
             let found = self.of_sample(sample, wanted, changes);
             done();
             found
         };
-        let each: Vec<Vec<OutputError>> = samples.par_iter().zip(wanted).map(one).collect::<Result<_>>()?;
-        let mut total = vec![OutputError::default(); changes.len() + 1];
+        let each: Vec<Vec<Compare>> = samples.par_iter().zip(wanted).map(one).collect::<Result<_>>()?;
+        let mut total = vec![Compare::default(); changes.len() + 1];
         for errors in &each {
-            total.iter_mut().zip(errors).for_each(|(t, e)| *t = t.add(*e));
+            total.iter_mut().zip(errors).for_each(|(t, e)| t.merge(e));
         }
         let base = total.remove(0);
         Ok((base, total))
     }
 
-    fn of_sample(&self, sample: &Sample, wanted: &[Array], changes: &[Vec<Delta>]) -> Result<Vec<OutputError>> {
+    fn of_sample(&self, sample: &Sample, wanted: &[Array], changes: &[Vec<Delta>]) -> Result<Vec<Compare>> {
         let trace = self.engine.trace(sample)?;
-        let mut errors = vec![compare(wanted, &trace.outputs()?)];
+        let mut errors = vec![Compare::of(wanted, &trace.outputs()?)];
         for change in changes {
             let taps: Vec<usize> = change.iter().map(|d| self.stops[d.layer].output).collect();
             let input_of = |tap: usize| {
@@ -113,17 +93,8 @@ impl Probe {
                 Ok(())
             };
             let changed = trace.rerun(&taps, &input_of, &mut edit)?;
-            errors.push(compare(wanted, &changed.outputs()?));
+            errors.push(Compare::of(wanted, &changed.outputs()?));
         }
         Ok(errors)
     }
-}
-
-/// Squared error of float outputs.
-pub fn compare(wanted: &[Array], found: &[Array]) -> OutputError {
-    let pairs = wanted.iter().zip(found).filter_map(|(a, b)| Some((a.as_f32()?, b.as_f32()?)));
-    pairs.flat_map(|(a, b)| a.iter().zip(b)).fold(OutputError::default(), |sum, (a, b)| {
-        let (a, b) = (f64::from(*a), f64::from(*b));
-        sum.add(OutputError { error: (a - b) * (a - b), energy: a * a })
-    })
 }

@@ -1,0 +1,185 @@
+//! Which layers share their channel factors: predicted pair by pair, then measured as a whole.
+//!
+//! An activation has one scale for all channels, so channels of small range are rounded coarsely. Where nothing but
+//! homogeneous operators stands between two layers, the factor of a channel can move from one to the other. What the
+//! activation gains, the weights behind it may lose: a weight has one scale for all its input channels.
+
+use super::analyze::{correct_biases, observe_network, plan_of, units};
+use super::settle::error_as_file;
+use super::{Equalize, Options, Progress, choose};
+use crate::driver::Driver;
+use crate::equalize::{Pair, equalize, pairs};
+use tapq::Result;
+use tapq::engine::{Engine, Options as EngineOptions};
+use tapq::graph::Graph;
+use tapq::plan::{Equalized, Rounding};
+use tapq::stats::{Cpu, Request, ValueObservation, observe};
+
+/// A network is worth measuring if the predicted noise of one pair falls to this share: depthwise layers come to 0.2
+/// to 0.5, plain residual networks, which lose by it, to 0.6 and more.
+const WORTHWHILE: f64 = 0.5;
+/// A pair joins in if its predicted noise falls to this share.
+const PAIR_GAIN: f64 = 0.8;
+/// The whole is kept if the measured error of the output falls to this share: a quarter of a decibel.
+const WHOLE_GAIN: f64 = 0.94;
+/// How much of a channel's factor follows the activation's range; the rest follows the weight's.
+const SHARES: [f64; 4] = [0.25, 0.5, 0.75, 1.0];
+/// Mean square of a channel over its squared extreme: activations behind a Relu are mostly small.
+const POWER_OF_EXTREME: f64 = 1.0 / 64.0;
+/// Channels below this share of the widest one's range carry nothing.
+const DEAD: f64 = 1e-4;
+
+/// Finds the factors for a float graph and applies them; returns what was applied.
+pub fn equalize_channels(
+    graph: &mut Graph,
+    options: &Options,
+    driver: &mut Driver,
+    progress: &dyn Progress,
+) -> Result<Vec<Equalized>> {
+    // Narrow weights lose more by wider ranges than activations gain.
+    let narrow = options.widths.is_choice() || options.widths.uniform.is_some_and(|b| b < 8);
+    if options.equalize == Equalize::Off || (options.equalize == Equalize::Auto && narrow) {
+        return Ok(vec![]);
+    }
+    let found = predict(graph, options)?;
+    if found.is_empty() {
+        return Ok(vec![]);
+    }
+    let mut changed = graph.clone();
+    apply(&mut changed, &found, &mut Driver::new(None))?;
+    if options.equalize == Equalize::Auto {
+        progress.stage("equalize", 0);
+        let (before, after) = (error(graph, options)?, error(&changed, options)?);
+        if after > before * WHOLE_GAIN {
+            return Ok(vec![]);
+        }
+    }
+    apply(graph, &found, driver)?;
+    Ok(found)
+}
+
+/// Applies factors in their order.
+pub fn apply(graph: &mut Graph, factors: &[Equalized], driver: &mut Driver) -> Result<()> {
+    for record in factors {
+        if let Some(patch) = equalize(graph, record)? {
+            driver.apply(graph, "equalize", patch)?;
+        }
+    }
+    Ok(())
+}
+
+/// Factors of the pairs that should gain, by the ranges of their channels on the samples.
+fn predict(graph: &Graph, options: &Options) -> Result<Vec<Equalized>> {
+    let pairs = pairs(graph)?;
+    if pairs.is_empty() {
+        return Ok(vec![]);
+    }
+    let request = |p: &Pair| Request { value: p.value.clone(), channel_axis: Some(1), ..Default::default() };
+    let requests: Vec<Request> = pairs.iter().map(request).collect();
+    let taps: Vec<String> = requests.iter().map(|r| r.value.clone()).collect();
+    let engine = Engine::new(graph, &taps, &EngineOptions { dims: options.dims.clone() })?;
+    let samples = &options.calibration.samples;
+    let seen = observe(&engine, &requests, samples, &Cpu, &|| {})?;
+    let (mut found, mut least) = (vec![], f64::INFINITY);
+    for (pair, value) in pairs.iter().zip(&seen.values) {
+        let Some(weights) = pair.reader.weights(graph)? else { continue };
+        let bits = options.widths.uniform.unwrap_or(8);
+        let activation_bits = options.activation_bits.unwrap_or(options.target.default_activation_bits());
+        let noise = Noise::new(pair, &weights, value, (activation_bits, bits));
+        if let Some((share, exponents)) = noise.best() {
+            least = least.min(share);
+            let name = |at: usize| graph.nodes()[at].name.clone();
+            found.push(Equalized { from: name(pair.from), to: name(pair.to), exponents });
+        }
+    }
+    if least > WORTHWHILE && options.equalize == Equalize::Auto {
+        found.clear();
+    }
+    Ok(found)
+}
+
+/// Noise that rounding one activation and the weights behind it adds to what they make, by channel factors.
+struct Noise {
+    /// Greatest magnitude of each channel of the activation.
+    ranges: Vec<f64>,
+    /// Of each input channel, the greatest weight and the sum of squared weights.
+    greatest: Vec<f64>,
+    energy: Vec<f64>,
+    /// Of each output channel, the input channels and the greatest weight of each.
+    rows: Vec<Vec<(usize, f64)>>,
+    /// Steps of a range.
+    steps: (f64, f64),
+}
+
+impl Noise {
+    fn new(pair: &Pair, weights: &[f32], value: &ValueObservation, (activation_bits, bits): (u32, u32)) -> Self {
+        let (from, to) = (pair.reader.input_channel_of_weights(), pair.reader.channel_of_weights());
+        let channels = pair.reader.input_channels().unwrap_or(0);
+        let mut ranges = vec![0f64; channels];
+        for sample in &value.samples {
+            for (range, c) in ranges.iter_mut().zip(&sample.channels) {
+                *range = range.max(f64::from(c.max.max(-c.min)));
+            }
+        }
+        let (mut greatest, mut energy) = (vec![0f64; channels], vec![0.0; channels]);
+        let mut rows: Vec<Vec<(usize, f64)>> = vec![vec![]; pair.reader.channels()];
+        for ((w, i), o) in weights.iter().zip(from).zip(to) {
+            let magnitude = f64::from(w.abs());
+            greatest[i] = greatest[i].max(magnitude);
+            energy[i] += magnitude * magnitude;
+            match rows[o].iter_mut().rev().find(|(channel, _)| *channel == i) {
+                Some((_, most)) => *most = most.max(magnitude),
+                None => rows[o].push((i, magnitude)),
+            }
+        }
+        let steps = (f64::from(activation_bits.min(16)).exp2() - 1.0, f64::from(bits.min(16) - 1).exp2() - 1.0);
+        Noise { ranges, greatest, energy, rows, steps }
+    }
+
+    fn predicted(&self, exponents: &[i8]) -> f64 {
+        let up = |i: usize| 2f64.powi(i32::from(exponents[i]));
+        let range = self.ranges.iter().enumerate().map(|(i, r)| r / up(i)).fold(0.0, f64::max);
+        let of_activation: f64 = self.energy.iter().enumerate().map(|(i, e)| e * up(i) * up(i)).sum();
+        let power = |i: usize| (self.ranges[i] / up(i)).powi(2) * POWER_OF_EXTREME;
+        let of_row = |row: &Vec<(usize, f64)>| {
+            let widest = row.iter().map(|(i, w)| w * up(*i)).fold(0.0, f64::max);
+            widest * widest * row.iter().map(|(i, _)| power(*i)).sum::<f64>()
+        };
+        let of_weights: f64 = self.rows.iter().map(of_row).sum();
+        (range / self.steps.0).powi(2) * of_activation + of_weights / self.steps.1.powi(2)
+    }
+
+    /// The exponents of the least predicted noise and its share of the noise without, if the pair is to join in.
+    fn best(&self) -> Option<(f64, Vec<i8>)> {
+        let none = vec![0; self.ranges.len()];
+        let before = self.predicted(&none);
+        let tried = SHARES.iter().map(|share| self.exponents(*share));
+        let found = tried.map(|e| (self.predicted(&e), e)).min_by(|a, b| a.0.total_cmp(&b.0))?;
+        (found.0 < before * PAIR_GAIN && found.1 != none).then(|| (found.0 / before, found.1))
+    }
+
+    fn exponents(&self, share: f64) -> Vec<i8> {
+        let widest = self.ranges.iter().copied().fold(0.0, f64::max);
+        let factor = |i: usize| {
+            let alive = self.ranges[i] > widest * DEAD && self.greatest[i] > 0.0;
+            alive.then(|| share * self.ranges[i].log2() - (1.0 - share) * self.greatest[i].log2())
+        };
+        let factors: Vec<Option<f64>> = (0..self.ranges.len()).map(factor).collect();
+        let alive = factors.iter().flatten().count().max(1) as f64;
+        let middle = factors.iter().flatten().sum::<f64>() / alive;
+        let limits = (f64::from(*Equalized::EXPONENTS.start()), f64::from(*Equalized::EXPONENTS.end()));
+        let exponent = |f: &Option<f64>| f.map_or(0, |f| (f - middle).round().clamp(limits.0, limits.1) as i8);
+        factors.iter().map(exponent).collect()
+    }
+}
+
+/// Relative squared error of the outputs with every layer at the asked width, rounded to the nearest.
+fn error(graph: &Graph, options: &Options) -> Result<f64> {
+    let observed = observe_network(graph, options, false, &super::Silent)?;
+    let units = units(&observed.placement, options.target, observed.activation_bits, &observed.macs);
+    let chosen = choose::uniform(&units, options, observed.activation_bits)?;
+    let mut plan = plan_of(graph, options, &observed, &chosen.widths, chosen.record)?;
+    correct_biases(graph, options.target, &mut plan, &observed)?;
+    let all: Vec<usize> = (0..options.calibration.samples.len()).collect();
+    error_as_file(graph, &plan, &Rounding::default(), options, &observed.seen, &all)
+}

@@ -1,0 +1,42 @@
+//! Factors that move between two layers without changing what they compute together.
+
+use serde::{Deserialize, Serialize};
+
+/// Output channel `c` of one layer is divided by `2^exponents[c]`, and what the next layer reads of it is multiplied
+/// by the same: exact in floats, and what lies between has channels of more equal range.
+///
+/// Nagel, van Baalen, Blankevoort, Welling 2019, "Data-Free Quantization Through Weight Equalization and Bias
+/// Correction", section 4.1; here with powers of two, so that the float network keeps every bit.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Equalized {
+    /// Name of the layer whose output channels are divided.
+    pub from: String,
+    /// Name of the layer that makes good for it.
+    pub to: String,
+    /// One exponent a channel, each in [`Equalized::EXPONENTS`].
+    #[serde(with = "compact")]
+    pub exponents: Vec<i8>,
+}
+
+impl Equalized {
+    /// Least and greatest exponent: beyond a factor of 64 a channel carries nothing that rounding could spoil.
+    pub const EXPONENTS: std::ops::RangeInclusive<i8> = -6..=6;
+}
+
+/// Exponents as one line of numbers: a list of one number a line would bury the rest of the plan.
+mod compact {
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    pub fn serialize<S: Serializer>(values: &[i8], serializer: S) -> Result<S::Ok, S::Error> {
+        let words: Vec<String> = values.iter().map(i8::to_string).collect();
+        serializer.serialize_str(&words.join(" "))
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<i8>, D::Error> {
+        let line = String::deserialize(deserializer)?;
+        line.split_whitespace()
+            .map(|w| w.parse().map_err(|_| D::Error::custom(format!("'{w}' is no exponent"))))
+            .collect()
+    }
+}
