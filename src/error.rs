@@ -33,6 +33,12 @@ pub enum Code {
     PlanMismatch,
     /// An operator's meaning changes between opsets in a way that cannot be converted.
     Opset,
+    /// A proxy's formula cannot be read, or the table of features does not hold what it asks for.
+    Proxy,
+    /// Whoever proposes formulas does not answer.
+    Proposer,
+    /// A transcript of a discovery run is damaged, or belongs to another run.
+    Transcript,
 }
 
 impl Code {
@@ -52,6 +58,9 @@ impl Code {
             Code::Refused => "TQ402",
             Code::PlanMismatch => "TQ403",
             Code::Infeasible => "TQ501",
+            Code::Proxy => "TQ601",
+            Code::Proposer => "TQ602",
+            Code::Transcript => "TQ603",
         }
     }
 }

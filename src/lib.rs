@@ -52,6 +52,7 @@
 
 pub mod allocate;
 pub mod array;
+pub mod discover;
 pub mod engine;
 mod error;
 pub mod graph;
@@ -59,6 +60,7 @@ pub mod onnx;
 pub mod plan;
 pub mod proxy;
 pub mod quant;
+pub mod random;
 pub mod report;
 pub mod rounding;
 pub mod samples;

@@ -10,7 +10,7 @@ use tapq::plan::{Equalized, Plan};
 use tapq::samples::{Preprocess, SampleSet, input_specs, synthetic};
 use tapq::target::Target;
 use tapq::{Code, Result};
-use tapq_passes::pipeline::{Effort, Equalize, Options, Outcome, Scorer, Silent, Widths, quantize};
+use tapq_passes::pipeline::{Effort, Equalize, Options, Outcome, Silent, Widths, quantize};
 use tapq_passes::{Driver, equalize, float_passes};
 
 fn graph() -> Graph {
@@ -32,7 +32,7 @@ fn run(equalize: Equalize, plan: Option<Plan>) -> Result<Outcome> {
         held_out: &[],
         widths: Widths::default(),
         activation_bits: None,
-        scorer: Scorer::Gain,
+        proxy: tapq::proxy::default_proxy().unwrap(),
         effort: Effort::Fast,
         equalize,
         keep_float: BTreeSet::new(),

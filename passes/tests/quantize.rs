@@ -9,7 +9,7 @@ use tapq::plan::Plan;
 use tapq::samples::{Preprocess, SampleSet, input_specs, synthetic};
 use tapq::target::{self, Target};
 use tapq::{Code, Result};
-use tapq_passes::pipeline::{Effort, Equalize, Options, Outcome, Scorer, Silent, Widths, quantize};
+use tapq_passes::pipeline::{Effort, Equalize, Options, Outcome, Silent, Widths, quantize};
 
 fn cases() -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures/quantize");
@@ -37,7 +37,7 @@ fn run(graph: &Graph, target: &Target, widths: Widths, plan: Option<Plan>) -> Re
         held_out: &[],
         widths,
         activation_bits: None,
-        scorer: Scorer::Gain,
+        proxy: tapq::proxy::default_proxy().unwrap(),
         effort: Effort::Fast,
         equalize: Equalize::Auto,
         keep_float: BTreeSet::new(),

@@ -11,7 +11,7 @@ use tapq::graph::Graph;
 use tapq::onnx;
 use tapq::samples::{Preprocess, SampleSet, Selection, input_specs, load, read_sidecar};
 use tapq::target::{self, Target};
-use tapq_passes::pipeline::{Effort, Equalize, Options, Scorer, Silent, Widths, quantize};
+use tapq_passes::pipeline::{Effort, Equalize, Options, Silent, Widths, quantize};
 
 const NETWORKS: [&str; 3] = ["resnet_digits", "dwcnn_digits", "vit_digits"];
 
@@ -50,7 +50,7 @@ fn case(
         held_out: &[],
         widths,
         activation_bits,
-        scorer: Scorer::Gain,
+        proxy: tapq::proxy::default_proxy().unwrap(),
         effort: Effort::Fast,
         equalize: Equalize::Auto,
         keep_float: BTreeSet::new(),

@@ -1,21 +1,56 @@
-//! Sensitivities: what each width costs each layer.
+//! The proxy language: formulas that predict how much each width hurts each layer.
 //!
-//! A scorer turns weights and activation statistics into one number per layer and width, higher is worse.
-//! Allocation sees nothing else.
+//! A formula is a Python-style arithmetic expression over named [features](FEATURES) of a network's layers.
+//! It gives every layer at every bit-width a *sensitivity*, the predicted damage to the network's output:
+//! higher is worse. Formulas are written by language models, so they are untrusted text: they are parsed and
+//! checked, bounded in size, never run as code, and they have a finite value for every input.
+//!
+//! Data flow: text is read to a tree as it is written, the tree is brought to its canonical form, and a formula means
+//! what its canonical form means. So formulas that are equal by algebra have equal values, to the last bit.
+//!
+//! Deliberately absent: loops, assignment, strings, user functions, and anything that can fail while it is evaluated.
 
-use crate::quant::WeightRange;
-use serde::{Deserialize, Serialize};
+mod across;
+mod baselines;
+mod canonical;
+mod column;
+mod doc;
+mod eval;
+mod expr;
+mod feature;
+mod file;
+mod fingerprint;
+mod formula;
+mod function;
+mod grammar;
+mod grow;
+mod lexer;
+mod limits;
+mod made_up;
+mod names;
+mod operand;
+mod order;
+mod parse;
+mod print;
+mod program;
+mod rank;
+mod scalar;
+mod sensitivity;
+mod syntax;
+mod table;
 
-/// Sensitivity of one layer at each width.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Sensitivity {
-    /// Widths, ascending.
-    pub bits: Vec<u32>,
-    /// What each width is expected to cost: for scorers that run the network, its relative squared output error.
-    pub error: Vec<f64>,
-}
+#[cfg(test)]
+mod tests;
 
-/// The range rule that a width gets: nothing saturates at 8 bits and above, least squared error below.
-pub fn range_rule(bits: u32) -> WeightRange {
-    if bits >= 8 { WeightRange::Max } else { WeightRange::Mse }
-}
+pub use baselines::{DEFAULT_PROXY, baseline, baselines, default_proxy};
+pub use doc::reference;
+pub use eval::{evaluate, sensitivities};
+pub use feature::{FEATURES, Family, Feature, Shape, feature};
+pub use file::{Measured, Provenance, ProxyFile};
+pub use formula::Formula;
+pub use grammar::grammar;
+pub use grow::{crossover, mutate, random};
+pub use rank::{kendall, spearman};
+pub use sensitivity::{Sensitivity, range_rule};
+pub use syntax::SyntaxError;
+pub use table::Table;

@@ -2,14 +2,14 @@
 //!
 //! The record holds no clock, path or thread count, so that it is the same for the same inputs.
 
-mod columns;
+pub(crate) mod columns;
 mod fidelity;
-mod format;
+pub(crate) mod format;
 mod front;
 mod html;
 mod measure;
 mod plots;
-mod svg;
+pub(crate) mod svg;
 mod tally;
 mod text;
 

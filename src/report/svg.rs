@@ -75,6 +75,20 @@ impl Svg {
         self.push(format_args!(r#"<line class="{class}" x1="{x1:.1}" y1="{y1:.1}" x2="{x2:.1}" y2="{y2:.1}"/>"#));
     }
 
+    /// A line through points.
+    pub fn polyline(&mut self, points: &[(f64, f64)], class: &str) {
+        let points: Vec<String> = points.iter().map(|(x, y)| format!("{x:.1},{y:.1}")).collect();
+        self.push(format_args!(r#"<polyline class="{class}" points="{}"/>"#, points.join(" ")));
+    }
+
+    /// A curve that leaves and arrives upright, pushed aside by `bow` on its way.
+    pub fn curve(&mut self, (x1, y1): (f64, f64), (x2, y2): (f64, f64), bow: f64, class: &str) {
+        let (c1, c2, middle) = (x1 + bow, x2 + bow, (y1 + y2) / 2.0);
+        self.push(format_args!(
+            r#"<path class="{class}" d="M{x1:.1},{y1:.1}C{c1:.1},{middle:.1} {c2:.1},{middle:.1} {x2:.1},{y2:.1}"/>"#
+        ));
+    }
+
     /// A line of text; `anchor` is `start`, `middle` or `end`.
     pub fn text(&mut self, (x, y): (f64, f64), anchor: &str, class: &str, text: &str) {
         let text = escape(text);

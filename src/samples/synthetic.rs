@@ -2,9 +2,9 @@
 
 use super::pixels::Pixels;
 use super::preprocess::{Kind, Layout};
-use super::select::SplitMix64;
 use super::{InputSpec, Preprocess, Sample, SampleSet};
 use crate::array::{Array, Values};
+use crate::random::SplitMix64;
 use crate::{Code, Error, Result};
 
 /// More elements than this in one made-up input are refused.
@@ -67,12 +67,12 @@ fn plane(height: usize, width: usize, random: &mut SplitMix64) -> Vec<f32> {
     for (cells, weight) in [(2, 0.5), (6, 0.3), (24, 0.15)] {
         add_octave(&mut values, [height, width], cells, weight, random);
     }
-    values.iter_mut().for_each(|value| *value += 0.05 * random.unit());
+    values.iter_mut().for_each(|value| *value += 0.05 * random.unit_f32());
     values
 }
 
 fn add_octave(values: &mut [f32], [height, width]: [usize; 2], cells: usize, weight: f32, random: &mut SplitMix64) {
-    let grid: Vec<f32> = (0..(cells + 1) * (cells + 1)).map(|_| random.unit()).collect();
+    let grid: Vec<f32> = (0..(cells + 1) * (cells + 1)).map(|_| random.unit_f32()).collect();
     let columns: Vec<_> = (0..width).map(|x| cell(x, width, cells)).collect();
     for (y, row) in values.chunks_exact_mut(width.max(1)).enumerate() {
         let (top, down) = cell(y, height, cells);

@@ -9,6 +9,7 @@ mod inputs;
 mod inspect;
 mod pareto;
 mod progress;
+mod proxies;
 mod quantize;
 mod targets;
 mod verify;
@@ -37,6 +38,8 @@ enum Command {
     Verify(verify::Args),
     /// Regression check: compare plan, graph and fidelity with a committed snapshot
     Check(Box<check::Args>),
+    /// List the proxies that score layers, or explain one or their language
+    Proxies(proxies::Args),
     /// List the targets, or explain one
     Targets(targets::Args),
 }
@@ -60,6 +63,7 @@ fn main() -> ExitCode {
         Command::Pareto(args) => pareto::run(&args),
         Command::Verify(args) => verify::run(&args),
         Command::Check(args) => check::run(&args),
+        Command::Proxies(args) => proxies::run(&args),
         Command::Targets(args) => targets::run(&args),
     };
     match result {

@@ -2,15 +2,16 @@
 
 use crate::inputs::{Inputs, SampleArgs, read_graph};
 use crate::progress::Bars;
-use crate::{Verdict, files};
+use crate::{Verdict, files, proxies};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use tapq::graph::Graph;
 use tapq::plan::Plan;
+use tapq::proxy::DEFAULT_PROXY;
 use tapq::report::{self, Report};
 use tapq::target::Target;
 use tapq::{Code, Error, Result, onnx};
-use tapq_passes::pipeline::{self, Effort, Equalize, Options, Outcome, Scorer, Widths};
+use tapq_passes::pipeline::{self, Effort, Equalize, Options, Outcome, Widths};
 
 /// Held-out samples that fidelity is measured on, where the source has more than calibration takes.
 const VERIFY_SAMPLES: usize = 4;
@@ -56,34 +57,6 @@ pub struct Args {
     /// Stop after this many patches, to find the one that breaks something
     #[arg(long, value_name = "N", hide = true)]
     pub fuel: Option<usize>,
-}
-
-/// What scores a layer's widths.
-#[derive(clap::ValueEnum, Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum ScoreArg {
-    /// Relative error of the weights, rounded to the nearest
-    WeightError,
-    /// Relative error of the layer's output, on samples that the rounding has not seen
-    OutputError,
-    /// That error times the measured gain from the layer's output to the network's
-    #[default]
-    Gain,
-    /// Output error of the network with one layer at one width, the others in float (slow)
-    OneAtATime,
-    /// The same with the others at 4 bits (slow)
-    OperatingPoint,
-}
-
-impl ScoreArg {
-    fn scorer(self) -> Scorer {
-        match self {
-            ScoreArg::WeightError => Scorer::WeightError,
-            ScoreArg::OutputError => Scorer::OutputError,
-            ScoreArg::Gain => Scorer::Gain,
-            ScoreArg::OneAtATime => Scorer::OneAtATime,
-            ScoreArg::OperatingPoint => Scorer::OperatingPoint,
-        }
-    }
 }
 
 /// How much time a better file may take.
@@ -149,9 +122,9 @@ pub struct ChoiceArgs {
     /// Width of activations [default: the target's]
     #[arg(long, value_name = "B")]
     pub act_bits: Option<u32>,
-    /// What scores a layer's widths when they are chosen
-    #[arg(long, value_enum, default_value_t = ScoreArg::Gain)]
-    pub score: ScoreArg,
+    /// What scores a layer's widths when they are chosen: a name (`xtask proxies` lists them), a YAML file, or a formula
+    #[arg(long, value_name = "NAME|FILE|FORMULA", default_value = DEFAULT_PROXY)]
+    pub proxy: String,
     /// How much time a better file may take
     #[arg(long, value_enum, default_value_t = EffortArg::Fast)]
     pub effort: EffortArg,
@@ -223,7 +196,7 @@ impl Job<'_> {
             held_out: held_out.as_ref().map_or(&[], |s| &s.samples),
             widths: self.choice.widths(),
             activation_bits: self.choice.act_bits,
-            scorer: self.choice.score.scorer(),
+            proxy: proxies::find(&self.choice.proxy)?,
             effort: self.choice.effort.effort(),
             equalize: self.choice.equalize.equalize(),
             keep_float: self.choice.keep_float.iter().cloned().collect::<BTreeSet<String>>(),

@@ -17,7 +17,7 @@ use tapq::plan::{
 };
 use tapq::proxy::{self, Sensitivity};
 use tapq::quant::IntFormat;
-use tapq::stats::{Cpu, GramRequest, Observation, Request, ValueObservation, observe};
+use tapq::stats::{Cpu, FOLDS, Gram, GramRequest, Observation, Request, ValueObservation, observe};
 use tapq::target::Target;
 use tapq::{Code, Context, Error, Result};
 
@@ -88,16 +88,14 @@ pub fn observe_network(graph: &Graph, options: &Options, choice: bool, progress:
 /// Observes, measures, scores, allocates.
 pub fn analyze(graph: &Graph, options: &Options, progress: &dyn Progress) -> Result<Analysis> {
     let mut observed = observe_network(graph, options, options.widths.is_choice(), progress)?;
+    let grams = std::mem::take(&mut observed.seen.grams);
     let mut units = units(&observed.placement, options.target, observed.activation_bits, &observed.macs);
-    let chosen = choose(
-        graph,
-        &observed.placement,
-        &mut units,
-        options,
-        &mut observed.seen,
-        observed.activation_bits,
-        progress,
-    )?;
+    let chosen = match options.widths.is_choice() {
+        false => choose::uniform(&units, options, observed.activation_bits)?,
+        true => with_ground(graph, &observed, grams, &mut units, options, progress, |units, ground| {
+            choose::choose(units, ground, options, progress)
+        })?,
+    };
     let sensitivities = sensitivities_by_name(&units);
     choose::refuse_all_float(&chosen.widths)?;
     drop(units);
@@ -136,7 +134,7 @@ pub fn plan_of(
         target: target.name.clone(),
         target_digest: plan::text_digest(&tapq::yaml::print(target)?),
         model: model_digest(graph)?,
-        proxy: options.scorer.name().to_owned(),
+        proxy: options.proxy.name.clone(),
         calibration: calibration(options),
         opset,
         ir,
@@ -270,53 +268,40 @@ pub fn units<'a>(
     units
 }
 
-/// Measures what each width does to each unit, and hands that to `then`; the Gram matrices are gone after it.
+/// Measures what each width does to each unit, and hands that to `then`; the Gram matrices are gone by then.
 pub fn with_ground<T>(
     graph: &Graph,
-    (placement, activation_bits): (&Placement, u32),
+    observed: &Observed,
+    grams: Vec<[Gram; FOLDS]>,
     units: &mut [Unit],
     options: &Options,
-    seen: &mut Observation,
     progress: &dyn Progress,
     then: impl FnOnce(&mut [Unit], &Ground) -> Result<T>,
 ) -> Result<T> {
     let offered = |u: &Unit| u.options.iter().flatten().copied().collect::<Vec<u32>>();
     let layers: Vec<(&Layer, Vec<u32>)> = units.iter().map(|u| (u.layers[0], offered(u))).collect();
-    let gram =
-        |layer: &Layer| placement.layers.iter().position(|l| l.name == layer.name).and_then(|i| seen.grams.get(i));
-    let grams: Vec<_> = layers.iter().map(|(l, _)| gram(l)).collect();
+    let at = |layer: &Layer| observed.placement.layers.iter().position(|l| l.name == layer.name);
+    let of_layers: Vec<_> = layers.iter().map(|(l, _)| at(l).and_then(|i| grams.get(i))).collect();
     let halves = choose::halves(options.effort, options.calibration.samples.len());
     progress.stage("round candidates", layers.len());
-    let candidates = candidates::measure(graph, &layers, &grams, options.target, halves, &|| progress.tick())?;
-    seen.grams = vec![];
+    let candidates = candidates::measure(graph, &layers, &of_layers, options.target, halves, &|| progress.tick())?;
+    drop(of_layers);
+    drop(grams);
+    let input = |u: &Unit| {
+        let request = |r: &Request| r.value == u.layers[0].input && !r.only_tap;
+        observed.requests.iter().position(request).map(|i| &observed.seen.values[i])
+    };
     let ground = Ground {
         graph,
         samples: &options.calibration.samples,
-        outputs: &seen.outputs,
+        outputs: &observed.seen.outputs,
         candidates: &candidates,
+        inputs: units.iter().map(input).collect(),
         target: options.target,
         halves,
-        activation_bits,
+        activation_bits: observed.activation_bits,
     };
     then(units, &ground)
-}
-
-/// Chooses widths, or takes the one asked for.
-fn choose(
-    graph: &Graph,
-    placement: &Placement,
-    units: &mut [Unit],
-    options: &Options,
-    seen: &mut Observation,
-    activation_bits: u32,
-    progress: &dyn Progress,
-) -> Result<Chosen> {
-    if !options.widths.is_choice() {
-        return choose::uniform(units, options, activation_bits);
-    }
-    with_ground(graph, (placement, activation_bits), units, options, seen, progress, |units, ground| {
-        choose::choose(units, ground, options, progress)
-    })
 }
 
 /// A layer's output channels and its weight as rows of channels by fan-in.

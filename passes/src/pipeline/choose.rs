@@ -5,9 +5,10 @@
 //! that is the uniform width, or where time allows, single bits are exchanged between layers as long as it helps.
 
 use super::budget::{Unit, Widths, problem};
-use super::candidates::{self, Candidates};
+use super::candidates::Candidates;
+use super::features;
 use super::probe::{Delta, Probe};
-use super::{Effort, Options, Progress, Scorer};
+use super::{Effort, Options, Progress};
 use crate::pipeline::analyze::weight_rows;
 use std::collections::BTreeMap;
 use tapq::allocate;
@@ -15,9 +16,10 @@ use tapq::array::Array;
 use tapq::engine::Options as EngineOptions;
 use tapq::graph::Graph;
 use tapq::plan::{AllocationRecord, Compared, Layer};
+use tapq::proxy::{ProxyFile, sensitivities};
 use tapq::report::{Compare, decibels};
 use tapq::samples::Sample;
-use tapq::stats::FOLDS;
+use tapq::stats::{FOLDS, ValueObservation};
 use tapq::target::Target;
 use tapq::{Code, Context, Error, Result};
 
@@ -41,6 +43,8 @@ pub struct Ground<'a> {
     pub outputs: &'a [Vec<Array>],
     /// Measured candidates, one for each unit.
     pub candidates: &'a [Candidates],
+    /// What was seen of the input of each unit.
+    pub inputs: Vec<Option<&'a ValueObservation>>,
     /// The device.
     pub target: &'a Target,
     /// Halves of the samples that candidates were rounded on.
@@ -97,7 +101,7 @@ pub type Configuration = Vec<Option<u32>>;
 pub fn choose(units: &mut [Unit], ground: &Ground, options: &Options, progress: &dyn Progress) -> Result<Chosen> {
     let chooser = Chooser::new(units, ground, options)?;
     let depth = Depth::of(options.effort);
-    chooser.score(units, options.scorer, &depth, progress)?;
+    chooser.score(units, &options.proxy, &depth, progress)?;
     let problem_of = |units: &[Unit]| problem(units, &options.widths, options.target, ground.activation_bits);
     let solution = allocate::solve(&problem_of(units))?;
     let mut tried: Vec<(String, Configuration)> = vec![];
@@ -290,27 +294,15 @@ impl<'a> Chooser<'a> {
         Compared { what: name.to_owned(), average_bits: average, sqnr_db: decibels(error.relative_error()) }
     }
 
-    /// Fills in the sensitivity of every unit: what each width is expected to cost the network's output.
-    pub fn score(&self, units: &mut [Unit], scorer: Scorer, depth: &Depth, progress: &dyn Progress) -> Result<()> {
-        let candidates = self.ground.candidates;
-        let costs: Vec<Vec<f64>> = match scorer {
-            Scorer::WeightError => {
-                let error = |u: &Unit, c: &Candidates| {
-                    candidates::layer_weight_errors(self.ground.graph, u.layers[0], &c.bits, self.ground.target)
-                };
-                units.iter().zip(candidates).map(|(u, c)| error(u, c)).collect::<Result<_>>()?
-            }
-            Scorer::OutputError => candidates.iter().map(|c| scaled(&c.noise, 1.0 / c.power())).collect(),
-            Scorer::Gain => {
-                let gains = self.gains(depth, progress)?;
-                candidates.iter().zip(gains).map(|(c, g)| scaled(&c.noise, g)).collect()
-            }
-            Scorer::OneAtATime => self.measured(None, depth, progress)?,
-            Scorer::OperatingPoint => self.measured(Some(4), depth, progress)?,
-        };
-        for (unit, (candidates, error)) in units.iter_mut().zip(candidates.iter().zip(costs)) {
+    /// Fills in the sensitivity of every unit: what the proxy says that each width costs.
+    pub fn score(&self, units: &mut [Unit], proxy: &ProxyFile, depth: &Depth, progress: &dyn Progress) -> Result<()> {
+        let wanted = proxy.formula.features();
+        let table = features::table(self, units, self.ground, &wanted, depth, progress)?;
+        let found = sensitivities(&proxy.formula, &table)?;
+        for ((unit, candidates), row) in units.iter_mut().zip(self.ground.candidates).zip(found) {
+            let at = |b: &u32| table.widths().iter().position(|w| w == b).and_then(|i| row.get(i)).copied();
             unit.sensitivity.bits.clone_from(&candidates.bits);
-            unit.sensitivity.error = error;
+            unit.sensitivity.error = candidates.bits.iter().map(|b| at(b).unwrap_or(0.0)).collect();
         }
         Ok(())
     }
@@ -318,7 +310,7 @@ impl<'a> Chooser<'a> {
     /// Relative output error of the network by noise of each unit: from few runs in which one unit is rounded.
     ///
     /// A unit that cannot be changed gets the median gain of the others for the same relative noise.
-    fn gains(&self, depth: &Depth, progress: &dyn Progress) -> Result<Vec<f64>> {
+    pub fn gains(&self, depth: &Depth, progress: &dyn Progress) -> Result<Vec<f64>> {
         let candidates = self.ground.candidates;
         let samples = depth.gain_samples.min(self.ground.samples.len());
         let probes: Vec<Vec<(usize, u32)>> = (0..candidates.len())
@@ -345,7 +337,7 @@ impl<'a> Chooser<'a> {
     }
 
     /// Output error with one unit at each of its widths, the others in float or at the width of `point`.
-    fn measured(&self, point: Option<u32>, depth: &Depth, progress: &dyn Progress) -> Result<Vec<Vec<f64>>> {
+    pub fn measured(&self, point: Option<u32>, depth: &Depth, progress: &dyn Progress) -> Result<Vec<Vec<f64>>> {
         let candidates = self.ground.candidates;
         let samples = depth.compare_samples.min(self.ground.samples.len());
         let others = |u: usize| -> Vec<(usize, u32)> {

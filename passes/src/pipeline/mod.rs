@@ -5,6 +5,7 @@ mod budget;
 mod candidates;
 mod choose;
 mod equalize;
+mod features;
 mod pareto;
 mod probe;
 mod rewrite;
@@ -22,6 +23,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use tapq::engine::{Engine, Options as EngineOptions};
 use tapq::graph::Graph;
 use tapq::plan::{Plan, check_matches, check_target};
+use tapq::proxy::ProxyFile;
 use tapq::report::{Fidelity, Report, measure};
 use tapq::samples::{Sample, SampleSet};
 use tapq::target::Target;
@@ -41,8 +43,8 @@ pub struct Options<'a> {
     pub activation_bits: Option<u32>,
     /// Layers that stay in float.
     pub keep_float: BTreeSet<String>,
-    /// What scores a layer's widths.
-    pub scorer: Scorer,
+    /// What predicts the damage of each width to each layer.
+    pub proxy: ProxyFile,
     /// How much time a better file may take.
     pub effort: Effort,
     /// Whether channel factors may move between layers.
@@ -81,37 +83,6 @@ pub enum Equalize {
     On,
     /// Never.
     Off,
-}
-
-/// What scores the widths of a layer. L layers, B widths, S samples.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Scorer {
-    /// Relative squared error of the weights, rounded to the nearest. No run of the network.
-    WeightError,
-    /// Relative squared error of the layer's output through its Gram matrix, on samples that the rounding has not
-    /// seen. No run beyond calibration.
-    OutputError,
-    /// That error times the gain from the layer's output to the network's: L partial runs of 2 samples (`fast`), 8
-    /// (`balanced`), or 3 L of 16 (`best`).
-    #[default]
-    Gain,
-    /// Output error of the network with one layer at one width, the others in float: L B partial runs of S samples.
-    OneAtATime,
-    /// The same with the others at 4 bits: L B runs of S samples.
-    OperatingPoint,
-}
-
-impl Scorer {
-    /// What plans and metadata call it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Scorer::WeightError => "weight-error",
-            Scorer::OutputError => "output-error",
-            Scorer::Gain => "gain",
-            Scorer::OneAtATime => "one-at-a-time",
-            Scorer::OperatingPoint => "operating-point",
-        }
-    }
 }
 
 /// What a caller hears while the pipeline runs; ticks come from several threads.

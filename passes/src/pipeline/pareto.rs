@@ -20,57 +20,50 @@ pub fn pareto(mut graph: Graph, options: &Options, progress: &dyn Progress) -> R
     super::refuse_quantized(&graph)?;
     Driver::new(None).run(&mut graph, &float_passes())?;
     let mut observed = observe_network(&graph, options, true, progress)?;
+    let grams = std::mem::take(&mut observed.seen.grams);
     let mut units = units(&observed.placement, options.target, observed.activation_bits, &observed.macs);
     let bits = observed.activation_bits;
-    with_ground(
-        &graph,
-        (&observed.placement, bits),
-        &mut units,
-        options,
-        &mut observed.seen,
-        progress,
-        |units, ground| {
-            // A choice that may leave layers in float has no size to speak of: only integer widths are compared.
-            units.iter_mut().for_each(|u| u.options.retain(Option::is_some));
-            let chooser = Chooser::new(units, ground, options)?;
-            let depth = Depth::of(options.effort);
-            chooser.score(units, options.scorer, &depth, progress)?;
-            let by_size = Widths { average: Some(f64::INFINITY), ..Default::default() };
-            let problem = problem(units, &by_size, options.target, bits);
-            let corners = front(&problem.layers)?;
-            let mut points: Vec<(Configuration, FrontPoint)> = vec![];
-            for corner in &corners {
-                let configuration = units.iter().zip(&corner.picks).map(|(u, p)| u.options[*p]).collect();
-                points.push(point(units, configuration, None, options));
+    with_ground(&graph, &observed, grams, &mut units, options, progress, |units, ground| {
+        // A choice that may leave layers in float has no size to speak of: only integer widths are compared.
+        units.iter_mut().for_each(|u| u.options.retain(Option::is_some));
+        let chooser = Chooser::new(units, ground, options)?;
+        let depth = Depth::of(options.effort);
+        chooser.score(units, &options.proxy, &depth, progress)?;
+        let by_size = Widths { average: Some(f64::INFINITY), ..Default::default() };
+        let problem = problem(units, &by_size, options.target, bits);
+        let corners = front(&problem.layers)?;
+        let mut points: Vec<(Configuration, FrontPoint)> = vec![];
+        for corner in &corners {
+            let configuration = units.iter().zip(&corner.picks).map(|(u, p)| u.options[*p]).collect();
+            points.push(point(units, configuration, None, options));
+        }
+        let every = points.len().div_ceil(MEASURED).max(1);
+        let last = points.len().saturating_sub(1);
+        let mut measured: Vec<usize> = (0..points.len()).filter(|i| i % every == 0 || *i == last).collect();
+        for width in units.first().map_or(vec![], |u| u.options.clone()) {
+            if let Some(b) = width.filter(|b| units.iter().all(|u| u.options.contains(&Some(*b)))) {
+                measured.push(points.len());
+                points.push(point(units, vec![Some(b); units.len()], Some(b), options));
             }
-            let every = points.len().div_ceil(MEASURED).max(1);
-            let last = points.len().saturating_sub(1);
-            let mut measured: Vec<usize> = (0..points.len()).filter(|i| i % every == 0 || *i == last).collect();
-            for width in units.first().map_or(vec![], |u| u.options.clone()) {
-                if let Some(b) = width.filter(|b| units.iter().all(|u| u.options.contains(&Some(*b)))) {
-                    measured.push(points.len());
-                    points.push(point(units, vec![Some(b); units.len()], Some(b), options));
-                }
-            }
-            let partial: Vec<Vec<(usize, u32)>> = measured.iter().map(|i| quantized(&points[*i].0)).collect();
-            let samples = depth.compare_samples.min(ground.samples.len());
-            progress.stage("measure", samples);
-            let errors = chooser.errors(&partial, samples, &|| progress.tick())?;
-            for (i, error) in measured.iter().zip(errors) {
-                points[*i].1.measured_db = Some(decibels(error.relative_error()));
-            }
-            let mut points: Vec<FrontPoint> = points.into_iter().map(|(_, p)| p).collect();
-            points.sort_by(|a, b| a.average_bits.total_cmp(&b.average_bits).then(a.uniform.cmp(&b.uniform)));
-            Ok(Front {
-                schema: 1,
-                target: options.target.name.clone(),
-                proxy: options.scorer.name().to_owned(),
-                samples,
-                points,
-                ..Default::default()
-            })
-        },
-    )
+        }
+        let partial: Vec<Vec<(usize, u32)>> = measured.iter().map(|i| quantized(&points[*i].0)).collect();
+        let samples = depth.compare_samples.min(ground.samples.len());
+        progress.stage("measure", samples);
+        let errors = chooser.errors(&partial, samples, &|| progress.tick())?;
+        for (i, error) in measured.iter().zip(errors) {
+            points[*i].1.measured_db = Some(decibels(error.relative_error()));
+        }
+        let mut points: Vec<FrontPoint> = points.into_iter().map(|(_, p)| p).collect();
+        points.sort_by(|a, b| a.average_bits.total_cmp(&b.average_bits).then(a.uniform.cmp(&b.uniform)));
+        Ok(Front {
+            schema: 1,
+            target: options.target.name.clone(),
+            proxy: options.proxy.name.clone(),
+            samples,
+            points,
+            ..Default::default()
+        })
+    })
 }
 
 fn point(

@@ -1,0 +1,104 @@
+//! Functions that look at all layers at once, at one width.
+
+use super::function::Function;
+use super::limits::limited;
+use super::scalar::Sum;
+
+/// Spreads below this share of the largest magnitude are rounding noise.
+const NOISE: f64 = 1e-12;
+
+/// The number that [`Reach::Pool`](super::function::Reach::Pool) functions give to all layers.
+pub(super) fn pool(function: Function, row: &[f64]) -> f64 {
+    match function {
+        Function::Total => total(row),
+        Function::Largest => row.iter().copied().reduce(f64::max).unwrap_or(0.0),
+        _ => mean(row),
+    }
+}
+
+/// What [`Reach::Across`](super::function::Reach::Across) functions give each layer.
+pub(super) fn spread(function: Function, row: &[f64]) -> Vec<f64> {
+    match function {
+        Function::Rank => rank(row),
+        Function::Norm => {
+            let whole = total(&row.iter().map(|x| x.abs()).collect::<Vec<_>>());
+            scaled(row, 0.0, whole)
+        }
+        Function::Zscore => {
+            let mean = mean(row);
+            let squares: Vec<f64> = row.iter().map(|x| (x - mean) * (x - mean)).collect();
+            let deviation = (squares.iter().sum::<f64>() / row.len().max(1) as f64).sqrt();
+            scaled(row, mean, significant(deviation, row))
+        }
+        Function::Minmax => {
+            let least = row.iter().copied().reduce(f64::min).unwrap_or(0.0);
+            let range = row.iter().copied().reduce(f64::max).unwrap_or(0.0) - least;
+            scaled(row, least, significant(range, row))
+        }
+        Function::After => {
+            let mut sums = earlier(row.iter().rev());
+            sums.reverse();
+            sums
+        }
+        _ => earlier(row.iter()),
+    }
+}
+
+fn total(row: &[f64]) -> f64 {
+    let mut sum = Sum::default();
+    row.iter().for_each(|x| sum.add(*x));
+    sum.value()
+}
+
+fn mean(row: &[f64]) -> f64 {
+    let mut sum = Sum::default();
+    row.iter().for_each(|x| sum.add(*x));
+    sum.over(row.len().max(1) as f64)
+}
+
+fn significant(spread: f64, row: &[f64]) -> f64 {
+    let largest = row.iter().fold(0.0, |m: f64, x| m.max(x.abs()));
+    if spread > NOISE * largest { spread } else { 0.0 }
+}
+
+/// `(x - from) / size`, zero where `size` is.
+fn scaled(row: &[f64], from: f64, size: f64) -> Vec<f64> {
+    row.iter().map(|x| if size == 0.0 { 0.0 } else { limited((x - from) / size) }).collect()
+}
+
+/// For each value the sum of those before it.
+fn earlier<'a>(row: impl Iterator<Item = &'a f64>) -> Vec<f64> {
+    let mut sum = Sum::default();
+    row.map(|x| {
+        let before = sum.value();
+        sum.add(*x);
+        before
+    })
+    .collect()
+}
+
+/// Places from 0 to 1, ties at the mean of their places; a layer alone is in the middle.
+fn rank(row: &[f64]) -> Vec<f64> {
+    let mut order: Vec<u128> = row.iter().zip(0u64..).map(|(x, layer)| sortable(*x, layer)).collect();
+    order.sort_unstable();
+    let mut places = vec![0.5; row.len()];
+    let last = (row.len() as f64 - 1.0).max(1.0);
+    let mut first = 0;
+    for group in order.chunk_by(|a, b| a >> 64 == b >> 64) {
+        let place = (first as f64 + (group.len() as f64 - 1.0) / 2.0) / last;
+        for key in group {
+            if let Some(slot) = places.get_mut(*key as u64 as usize) {
+                *slot = if row.len() > 1 { place } else { 0.5 };
+            }
+        }
+        first += group.len();
+    }
+    places
+}
+
+/// A number and its layer as one integer that sorts as the number does: integers sort several times faster.
+fn sortable(x: f64, layer: u64) -> u128 {
+    let bits = x.to_bits();
+    let ordered = if bits >> 63 == 0 { bits | 1 << 63 } else { !bits };
+    u128::from(ordered) << 64 | u128::from(layer)
+}

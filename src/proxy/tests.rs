@@ -1,0 +1,14 @@
+//! Tests of the proxy language, one file a theme.
+
+mod baselines;
+mod canonical;
+mod eval;
+mod file;
+mod fingerprint;
+mod grammar;
+mod grow;
+mod hostile;
+mod naive;
+mod parse;
+mod strategy;
+mod table;
