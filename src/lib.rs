@@ -56,6 +56,7 @@ pub mod discover;
 pub mod engine;
 mod error;
 pub mod graph;
+pub mod llm;
 pub mod onnx;
 pub mod plan;
 pub mod proxy;

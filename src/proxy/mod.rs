@@ -12,6 +12,7 @@
 
 mod across;
 mod baselines;
+mod bench;
 mod canonical;
 mod column;
 mod doc;
@@ -43,6 +44,7 @@ mod table;
 mod tests;
 
 pub use baselines::{DEFAULT_PROXY, baseline, baselines, default_proxy};
+pub use bench::{BENCH_SCHEMA, Bench, BenchHeader, BenchRow, Ranking};
 pub use doc::reference;
 pub use eval::{evaluate, sensitivities};
 pub use feature::{FEATURES, Family, Feature, Shape, feature};

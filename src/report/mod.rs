@@ -9,6 +9,7 @@ mod front;
 mod html;
 mod measure;
 mod plots;
+mod ranking;
 pub(crate) mod svg;
 mod tally;
 mod text;
@@ -20,6 +21,7 @@ pub use fidelity::{Compare, Fidelity, ValueFidelity, decibels, top1_agreement};
 pub use front::{Front, FrontPoint, front_svg, front_text};
 pub use html::html;
 pub use measure::measure;
+pub use ranking::{RankRow, RankTable, rank_svg, rank_text};
 pub use text::text;
 
 use crate::plan::{AllocationRecord, Calibration, RoundingError};

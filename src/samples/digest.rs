@@ -1,22 +1,27 @@
 //! What a plan remembers of its samples.
 
-use super::SampleSet;
+use super::{Sample, SampleSet};
 use crate::array::Values;
 use sha2::{Digest, Sha256};
 
 impl SampleSet {
     /// Digest of the values as the network sees them, after preprocessing.
     pub fn digest(&self) -> String {
-        let mut hash = Sha256::new();
-        for (name, array) in self.samples.iter().flat_map(|s| &s.inputs) {
-            hash.update((name.len() as u64).to_le_bytes());
-            hash.update(name.as_bytes());
-            hash.update((array.dims.len() as u64).to_le_bytes());
-            array.dims.iter().for_each(|d| hash.update((*d as u64).to_le_bytes()));
-            add_values(&mut hash, &array.values);
-        }
-        hash.finalize().iter().take(8).map(|b| format!("{b:02x}")).collect()
+        digest(&self.samples)
     }
+}
+
+/// The same of any samples.
+pub fn digest(samples: &[Sample]) -> String {
+    let mut hash = Sha256::new();
+    for (name, array) in samples.iter().flat_map(|s| &s.inputs) {
+        hash.update((name.len() as u64).to_le_bytes());
+        hash.update(name.as_bytes());
+        hash.update((array.dims.len() as u64).to_le_bytes());
+        array.dims.iter().for_each(|d| hash.update((*d as u64).to_le_bytes()));
+        add_values(&mut hash, &array.values);
+    }
+    hash.finalize().iter().take(8).map(|b| format!("{b:02x}")).collect()
 }
 
 fn add_values(hash: &mut Sha256, values: &Values) {

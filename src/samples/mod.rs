@@ -23,6 +23,7 @@ use crate::array::Array;
 use crate::{Code, Error, Result};
 use std::path::Path;
 
+pub use digest::digest;
 pub use preprocess::{ChannelOrder, Crop, Filter, Kind, Layout, PRESETS, Preprocess, Resize, Shorter};
 pub use select::Selection;
 pub use sidecar::{Sidecar, read_sidecar, sidecar_path};

@@ -36,3 +36,8 @@ pub fn size(path: &Path) -> u64 {
     data.push(".data");
     of(path) + of(Path::new(&data))
 }
+
+/// File name without folder and extension.
+pub fn stem(path: &Path) -> String {
+    path.file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default()
+}

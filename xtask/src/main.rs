@@ -3,10 +3,15 @@
 //! Data goes to stdout, progress and messages to stderr. Exit codes: 0 done; 1 `check` found a change;
 //! 2 wrong input, refused request or failure; 3 fidelity below the bar that was asked for.
 
+mod bench;
 mod check;
+mod discover;
 mod files;
 mod inputs;
 mod inspect;
+#[cfg(feature = "local")]
+mod llm;
+mod models;
 mod pareto;
 mod progress;
 mod proxies;
@@ -38,6 +43,13 @@ enum Command {
     Verify(verify::Args),
     /// Regression check: compare plan, graph and fidelity with a committed snapshot
     Check(Box<check::Args>),
+    /// Measure configurations of a network, and compare proxies by how well they rank them
+    Bench(Box<bench::Args>),
+    /// Search for a proxy: a language model or tree mutation proposes formulas, the network judges them
+    Discover(Box<discover::Args>),
+    /// Fetch the language model that proposes formulas on this machine
+    #[cfg(feature = "local")]
+    Llm(llm::Args),
     /// List the proxies that score layers, or explain one or their language
     Proxies(proxies::Args),
     /// List the targets, or explain one
@@ -63,6 +75,10 @@ fn main() -> ExitCode {
         Command::Pareto(args) => pareto::run(&args),
         Command::Verify(args) => verify::run(&args),
         Command::Check(args) => check::run(&args),
+        Command::Bench(args) => bench::run(&args),
+        Command::Discover(args) => discover::run(&args),
+        #[cfg(feature = "local")]
+        Command::Llm(args) => llm::run(&args),
         Command::Proxies(args) => proxies::run(&args),
         Command::Targets(args) => targets::run(&args),
     };

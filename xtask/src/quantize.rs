@@ -105,7 +105,7 @@ impl EqualizeArg {
 }
 
 /// What widths are asked for.
-#[derive(clap::Args, Clone, Default)]
+#[derive(clap::Args, Clone)]
 pub struct ChoiceArgs {
     /// Every layer at this weight width
     #[arg(long, value_name = "B")]
@@ -134,6 +134,22 @@ pub struct ChoiceArgs {
     /// Leave this layer in float (repeatable)
     #[arg(long, value_name = "NODE")]
     pub keep_float: Vec<String>,
+}
+
+impl Default for ChoiceArgs {
+    fn default() -> Self {
+        ChoiceArgs {
+            weight_bits: None,
+            avg_weight_bits: None,
+            max_bytes: None,
+            max_bops: None,
+            act_bits: None,
+            proxy: DEFAULT_PROXY.to_owned(),
+            effort: EffortArg::default(),
+            equalize: EqualizeArg::default(),
+            keep_float: vec![],
+        }
+    }
 }
 
 impl ChoiceArgs {

@@ -8,6 +8,7 @@ use super::{Effort, Options, Progress, candidates, sequential};
 use crate::quantize_weights::stored_weight;
 use rayon::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
+use tapq::array::Array;
 use tapq::engine::{Engine, Options as EngineOptions};
 use tapq::graph::Graph;
 use tapq::onnx;
@@ -17,6 +18,7 @@ use tapq::plan::{
 };
 use tapq::proxy::{self, Sensitivity};
 use tapq::quant::IntFormat;
+use tapq::samples::Sample;
 use tapq::stats::{Cpu, FOLDS, Gram, GramRequest, Observation, Request, ValueObservation, observe};
 use tapq::target::Target;
 use tapq::{Code, Context, Error, Result};
@@ -63,6 +65,13 @@ pub struct Observed {
     pub seen: Observation,
     /// Multiply-accumulates of each layer by name.
     pub macs: BTreeMap<String, u64>,
+}
+
+impl Observed {
+    /// Float outputs of other samples.
+    pub fn outputs(&self, samples: &[Sample]) -> Result<Vec<Vec<Array>>> {
+        samples.par_iter().map(|sample| self.engine.run(sample, &mut |_, _| {})).collect()
+    }
 }
 
 /// Places and observes; with Gram matrices if widths are to be chosen.

@@ -17,7 +17,7 @@ use tapq::engine::Options as EngineOptions;
 use tapq::graph::Graph;
 use tapq::plan::{AllocationRecord, Compared, Layer};
 use tapq::proxy::{ProxyFile, sensitivities};
-use tapq::report::{Compare, decibels};
+use tapq::report::{Compare, decibels, top1_agreement};
 use tapq::samples::Sample;
 use tapq::stats::{FOLDS, ValueObservation};
 use tapq::target::Target;
@@ -111,8 +111,9 @@ pub fn choose(units: &mut [Unit], ground: &Ground, options: &Options, progress: 
         }
     };
     add("chosen", picked(units, &solution.picks));
-    if let Some(uniform) = uniform_within(units, &options.widths, options, ground.activation_bits) {
-        add("uniform", uniform);
+    let uniform = uniform_within(units, &options.widths, options, ground.activation_bits);
+    if let Some(uniform) = &uniform {
+        add("uniform", uniform.clone());
     }
     for (name, other) in chooser.alternatives(units, &options.widths, options, ground.activation_bits)? {
         add(&name, other);
@@ -120,7 +121,8 @@ pub fn choose(units: &mut [Unit], ground: &Ground, options: &Options, progress: 
     let errors = chooser.compare(&tried.iter().map(|(_, c)| c).collect::<Vec<_>>(), depth.compare_samples, progress)?;
     let least = |a: &usize, b: &usize| errors[*a].relative_error().total_cmp(&errors[*b].relative_error());
     let mut best = (0..tried.len()).min_by(least).unwrap_or(0);
-    let uniform = tried.iter().position(|(name, _)| name == "uniform");
+    // Found by its widths: the knapsack may have chosen the same.
+    let uniform = uniform.and_then(|u| tried.iter().position(|(_, c)| *c == u));
     let bar = uniform.map_or(f64::INFINITY, |u| errors[u].relative_error() * UNIFORM_MARGIN);
     if let Some(uniform) = uniform.filter(|u| best != *u && errors[best].relative_error() > bar) {
         best = uniform;
@@ -266,13 +268,41 @@ impl<'a> Chooser<'a> {
         for half in 0..FOLDS {
             let share = samples.div_ceil(self.ground.halves.len().max(1));
             let own: Vec<usize> = self.by_half[half].iter().copied().take(share).collect();
-            let inputs: Vec<Sample> = own.iter().map(|i| self.ground.samples[*i].clone()).collect();
-            let wanted: Vec<Vec<Array>> = own.iter().map(|i| self.ground.outputs[*i].clone()).collect();
+            let inputs: Vec<&Sample> = own.iter().map(|i| &self.ground.samples[*i]).collect();
+            let wanted: Vec<&Vec<Array>> = own.iter().map(|i| &self.ground.outputs[*i]).collect();
             let changes: Vec<Vec<Delta>> = configurations.iter().map(|c| self.change(c, half)).collect();
-            let (_, errors) = self.probe.errors(&inputs, &wanted, &changes, done)?;
+            let errors = self.probe.errors(&inputs, &wanted, &changes, done)?;
             total.iter_mut().zip(errors).for_each(|(t, e)| t.merge(&e));
         }
         Ok(total)
+    }
+
+    /// Relative squared output error and top-1 agreement of configurations on samples that nothing else has seen.
+    pub fn fidelity(
+        &self,
+        configurations: &[Configuration],
+        samples: &[Sample],
+        wanted: &[Vec<Array>],
+    ) -> Result<Vec<(f64, f64)>> {
+        let rounded_on = self.ground.halves.first().copied().unwrap_or(0);
+        let changes: Vec<Vec<Delta>> =
+            configurations.iter().map(|c| self.change(&quantized(c), FOLDS - 1 - rounded_on)).collect();
+        let look = |i: usize, outputs: &[Array]| {
+            let agreement = wanted[i].first().zip(outputs.first()).map_or((0, 0), |(a, b)| top1_agreement(a, b));
+            (Compare::of(&wanted[i], outputs), agreement)
+        };
+        let samples: Vec<&Sample> = samples.iter().collect();
+        let each = self.probe.visit(&samples, &changes, &|| {}, &look)?;
+        let of = |c: usize| {
+            let (mut error, mut same, mut all) = (Compare::default(), 0, 0);
+            for sample in &each {
+                error.merge(&sample[c].0);
+                same += sample[c].1.0;
+                all += sample[c].1.1;
+            }
+            (error.relative_error(), same as f64 / f64::max(all as f64, 1.0))
+        };
+        Ok((0..configurations.len()).map(of).collect())
     }
 
     fn compare(

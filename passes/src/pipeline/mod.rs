@@ -1,11 +1,13 @@
 //! The pipeline: a float graph, samples and a target in; a quantized graph, a plan and a report out.
 
 mod analyze;
+mod bench;
 mod budget;
 mod candidates;
 mod choose;
 mod equalize;
 mod features;
+mod judge;
 mod pareto;
 mod probe;
 mod rewrite;
@@ -13,7 +15,9 @@ mod sequential;
 mod settle;
 mod summarize;
 
+pub use bench::{Workbench, with_workbench};
 pub use budget::Widths;
+pub use judge::{BUDGETS, NetworkJudge};
 pub use pareto::pareto;
 pub use rewrite::rewrite;
 

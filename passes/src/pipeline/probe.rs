@@ -54,31 +54,41 @@ impl Probe {
         Ok(Probe { engine: Engine::new(graph, &taps, options)?, stops })
     }
 
-    /// Output error against `wanted` (outputs by sample) of the network as it is, and with each of `changes`.
+    /// Output error against `wanted` (outputs by sample) of the network with each of `changes`, over all samples.
     pub fn errors(
         &self,
-        samples: &[Sample],
-        wanted: &[Vec<Array>],
+        samples: &[&Sample],
+        wanted: &[&Vec<Array>],
         changes: &[Vec<Delta>],
         done: &(dyn Fn() + Sync),
-    ) -> Result<(Compare, Vec<Compare>)> {
-        let one = |(sample, wanted): (&Sample, &Vec<Array>)| {
-            let found = self.of_sample(sample, wanted, changes);
-            done();
-            found
-        };
-        let each: Vec<Vec<Compare>> = samples.par_iter().zip(wanted).map(one).collect::<Result<_>>()?;
-        let mut total = vec![Compare::default(); changes.len() + 1];
+    ) -> Result<Vec<Compare>> {
+        let each = self.visit(samples, changes, done, &|i, outputs| Compare::of(wanted[i], outputs))?;
+        let mut total = vec![Compare::default(); changes.len()];
         for errors in &each {
             total.iter_mut().zip(errors).for_each(|(t, e)| t.merge(e));
         }
-        let base = total.remove(0);
-        Ok((base, total))
+        Ok(total)
     }
 
-    fn of_sample(&self, sample: &Sample, wanted: &[Array], changes: &[Vec<Delta>]) -> Result<Vec<Compare>> {
+    /// What `look` makes of the outputs of each sample (outer) under each change (inner).
+    pub fn visit<T: Send>(
+        &self,
+        samples: &[&Sample],
+        changes: &[Vec<Delta>],
+        done: &(dyn Fn() + Sync),
+        look: &(dyn Fn(usize, &[Array]) -> T + Sync),
+    ) -> Result<Vec<Vec<T>>> {
+        let one = |(i, sample): (usize, &&Sample)| {
+            let found = self.of_sample(sample, changes, &|outputs| look(i, outputs));
+            done();
+            found
+        };
+        samples.par_iter().enumerate().map(one).collect()
+    }
+
+    fn of_sample<T>(&self, sample: &Sample, changes: &[Vec<Delta>], look: &dyn Fn(&[Array]) -> T) -> Result<Vec<T>> {
         let trace = self.engine.trace(sample)?;
-        let mut errors = vec![Compare::of(wanted, &trace.outputs()?)];
+        let mut found = vec![];
         for change in changes {
             let taps: Vec<usize> = change.iter().map(|d| self.stops[d.layer].output).collect();
             let input_of = |tap: usize| {
@@ -92,9 +102,8 @@ impl Probe {
                 }
                 Ok(())
             };
-            let changed = trace.rerun(&taps, &input_of, &mut edit)?;
-            errors.push(Compare::of(wanted, &changed.outputs()?));
+            found.push(look(&trace.rerun(&taps, &input_of, &mut edit)?.outputs()?));
         }
-        Ok(errors)
+        Ok(found)
     }
 }

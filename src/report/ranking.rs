@@ -1,0 +1,120 @@
+//! Proxies against each other: how well each ranks measured damage, over several networks.
+
+use super::columns::{Align, Column, table};
+use super::svg::Svg;
+use crate::proxy::Ranking;
+use serde::{Deserialize, Serialize};
+
+/// Proxies by networks.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct RankTable {
+    /// Version of the JSON schema.
+    pub schema: u32,
+    /// Networks, with their targets.
+    pub networks: Vec<String>,
+    /// Configurations measured of each network.
+    pub configurations: Vec<usize>,
+    /// One proxy each, the best mean first.
+    pub proxies: Vec<RankRow>,
+}
+
+/// One proxy on every network.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct RankRow {
+    /// Its name.
+    pub name: String,
+    /// Its formula.
+    pub formula: String,
+    /// Whether it needs runs of the quantized network.
+    pub needs_runs: bool,
+    /// By network.
+    pub rankings: Vec<Ranking>,
+}
+
+impl RankRow {
+    /// Mean over networks of one of the figures.
+    pub fn mean(&self, of: impl Fn(&Ranking) -> f64) -> f64 {
+        self.rankings.iter().map(of).sum::<f64>() / self.rankings.len().max(1) as f64
+    }
+}
+
+impl RankTable {
+    /// Puts the best mean Spearman first; equal ones by name.
+    pub fn sort(&mut self) {
+        let mean = |row: &RankRow| row.mean(|r| r.spearman);
+        self.proxies.sort_by(|a, b| mean(b).total_cmp(&mean(a)).then_with(|| a.name.cmp(&b.name)));
+    }
+}
+
+/// Means over the networks, and Spearman by network.
+pub fn rank_text(ranks: &RankTable, columns: usize) -> String {
+    let figure = |x: f64| format!("{x:.3}");
+    let column = |head, cell: &dyn Fn(&RankRow) -> String| Column {
+        head,
+        align: Align::Right,
+        cells: ranks.proxies.iter().map(cell).collect(),
+    };
+    let name = |r: &RankRow| if r.needs_runs { format!("{} *", r.name) } else { r.name.clone() };
+    let list = [
+        Column { head: "proxy", align: Align::Name, cells: ranks.proxies.iter().map(name).collect() },
+        column("all", &|r| figure(r.mean(|x| x.spearman))),
+        column("best half", &|r| figure(r.mean(|x| x.best_half))),
+        column("best fifth", &|r| figure(r.mean(|x| x.best_fifth))),
+        column("Kendall", &|r| figure(r.mean(|x| x.kendall))),
+        column("worst net", &|r| figure(r.rankings.iter().map(|x| x.spearman).fold(f64::INFINITY, f64::min))),
+        column("held out", &|r| {
+            let apart: Option<Vec<f64>> = r.rankings.iter().map(|x| x.held_out).collect();
+            apart.map_or("-".to_owned(), |a| figure(a.iter().sum::<f64>() / a.len().max(1) as f64))
+        }),
+    ];
+    let mut text = String::from("Rank correlation of predicted with measured damage, mean over networks:\n\n");
+    for line in table(&list, columns.max(60)) {
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
+    text.push_str("\n* needs runs of the quantized network\n\nnetworks:\n");
+    for (network, count) in ranks.networks.iter().zip(&ranks.configurations) {
+        text.push_str(&format!("  {network}: {count} configurations\n"));
+    }
+    text
+}
+
+const WIDTH: f64 = 900.0;
+const ROW: f64 = 26.0;
+const LEFT: f64 = 210.0;
+const TOP: f64 = 44.0;
+const STYLE: &str = "text{font:12px sans-serif;fill:#333}.axis{stroke:#999}.grid{stroke:#ddd}\
+.all{fill:#2563eb;fill-opacity:.55}.mean{fill:#1e3a8a}.half{fill:#d97706}";
+
+/// A row for each proxy, a dot for each network, the mean over all configurations and over the best half beside it.
+pub fn rank_svg(ranks: &RankTable) -> String {
+    let height = TOP + ROW * ranks.proxies.len() as f64 + 30.0;
+    let mut svg = Svg::new(WIDTH, height, "Spearman correlation of predicted with measured damage");
+    let x = |r: f64| LEFT + (WIDTH - LEFT - 30.0) * (r.clamp(-0.5, 1.0) + 0.5) / 1.5;
+    for tick in 0..=6 {
+        let value = -0.5 + 0.25 * f64::from(tick);
+        svg.line((x(value), TOP - 8.0), (x(value), height - 26.0), "grid");
+        svg.text((x(value), height - 8.0), "middle", "", &format!("{value}"));
+    }
+    for (i, row) in ranks.proxies.iter().enumerate() {
+        let y = TOP + ROW * (i as f64 + 0.5);
+        svg.text((LEFT - 12.0, y + 4.0), "end", "", &row.name);
+        for (network, ranking) in ranks.networks.iter().zip(&row.rankings) {
+            svg.dot(
+                (x(ranking.spearman), y),
+                3.5,
+                "all",
+                &format!("{} on {network}: {:.3}", row.name, ranking.spearman),
+            );
+        }
+        let (mean, half) = (row.mean(|r| r.spearman), row.mean(|r| r.best_half));
+        svg.dot((x(half), y), 5.0, "half", &format!("{}, best half: {half:.3}", row.name));
+        svg.dot((x(mean), y), 6.0, "mean", &format!("{}: {mean:.3}", row.name));
+    }
+    let legend = [("all", "a network", 0.0), ("mean", "mean", 110.0), ("half", "mean, best half", 190.0)];
+    for (class, label, at) in legend {
+        svg.dot((LEFT + at, 16.0), 5.0, class, "");
+        svg.text((LEFT + at + 10.0, 20.0), "start", "", label);
+    }
+    svg.file(STYLE)
+}
