@@ -7,6 +7,9 @@ use serde::{Deserialize, Serialize};
 /// The version of the file's form.
 const SCHEMA: u32 = 1;
 
+/// Name of a formula that has none.
+const NAMELESS: &str = "formula";
+
 /// A formula with what it is, where it comes from and how it did.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -61,16 +64,24 @@ pub struct Measured {
 
 impl ProxyFile {
     /// A formula that was given without a file.
-    pub fn of_formula(name: &str, formula: Formula) -> ProxyFile {
-        let given = "given on the command line".to_owned();
+    pub fn of_formula(formula: Formula) -> ProxyFile {
+        let given = "given by the user".to_owned();
         ProxyFile {
             schema: SCHEMA,
-            name: name.to_owned(),
+            name: NAMELESS.to_owned(),
             thought: given.clone(),
             formula,
             source: given,
             provenance: None,
             measured: vec![],
+        }
+    }
+
+    /// What plans and metadata call it: its name, or the formula where it has none of its own.
+    pub fn label(&self) -> String {
+        match self.name == NAMELESS {
+            true => self.formula.to_string(),
+            false => self.name.clone(),
         }
     }
 

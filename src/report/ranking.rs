@@ -16,6 +16,8 @@ pub struct RankTable {
     pub configurations: Vec<usize>,
     /// One proxy each, the best mean first.
     pub proxies: Vec<RankRow>,
+    /// Proxies that ask for features which not every bench holds.
+    pub skipped: Vec<String>,
 }
 
 /// One proxy on every network.
@@ -72,7 +74,11 @@ pub fn rank_text(ranks: &RankTable, columns: usize) -> String {
         text.push_str(line.trim_end());
         text.push('\n');
     }
-    text.push_str("\n* needs runs of the quantized network\n\nnetworks:\n");
+    text.push_str("\n* needs runs of the quantized network\n");
+    if !ranks.skipped.is_empty() {
+        text.push_str(&format!("not ranked, for want of features (`--reference`): {}\n", ranks.skipped.join(", ")));
+    }
+    text.push_str("\nnetworks:\n");
     for (network, count) in ranks.networks.iter().zip(&ranks.configurations) {
         text.push_str(&format!("  {network}: {count} configurations\n"));
     }

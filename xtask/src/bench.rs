@@ -42,6 +42,9 @@ pub struct BuildArgs {
     /// Samples beyond those of the features that damage is measured on, too
     #[arg(long, value_name = "N", default_value_t = 8)]
     pub held_out: usize,
+    /// Measure every layer at every width, too: the reference that proxies are held against (slow)
+    #[arg(long)]
+    pub reference: bool,
     /// Seed of the configurations
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub bench_seed: u64,
@@ -62,7 +65,7 @@ struct RankArgs {
     #[arg(default_value = "bench")]
     benches: Vec<PathBuf>,
     /// Another proxy beside the built-in ones: a YAML file or a formula (repeatable)
-    #[arg(long, value_name = "FILE|FORMULA")]
+    #[arg(long, value_name = "FILE|FORMULA", allow_hyphen_values = true)]
     proxy: Vec<String>,
     /// Print the comparison as JSON
     #[arg(long)]
@@ -103,10 +106,16 @@ impl BuildArgs {
     /// Completes the bench of a network, and returns it with its file.
     pub fn complete(&self, workbench: &Workbench, progress: &dyn Progress) -> Result<(Bench, PathBuf)> {
         std::fs::create_dir_all(&self.bench).map_err(|e| Error::io(&self.bench, "create the bench folder", &e))?;
-        let name = format!("{}.{}.{}.bench.jsonl", files::stem(&self.model), self.target_name()?, workbench.digest());
+        let name = format!(
+            "{}.{}.{}{}.bench.jsonl",
+            files::stem(&self.model),
+            self.target_name()?,
+            workbench.digest(),
+            if self.reference { ".reference" } else { "" }
+        );
         let path = self.bench.join(name);
         if !path.exists() {
-            let header = workbench.header(self.bench_seed, progress)?;
+            let header = workbench.header(self.bench_seed, self.reference, progress)?;
             files::write_text(&path, &line(&header)?)?;
         }
         let (found, cut) = read(&path)?;
@@ -171,24 +180,26 @@ fn rank(args: &RankArgs) -> Result<Verdict> {
     let benches = find(&args.benches)?;
     let mut proxies: Vec<ProxyFile> = baselines()?;
     for wanted in &args.proxy {
-        let mut found = proxies::find(wanted)?;
-        if found.name == "formula" {
-            found.name = found.formula.to_string();
-        }
-        proxies.push(found);
+        proxies.push(proxies::find(wanted)?);
     }
     let mut ranks = RankTable {
         schema: 1,
         networks: benches.iter().map(|b| format!("{} on {}", b.header.network, b.header.target)).collect(),
         configurations: benches.iter().map(|b| b.rows.len()).collect(),
         proxies: vec![],
+        skipped: vec![],
     };
     for proxy in proxies {
+        let known = |b: &Bench| proxy.formula.features().iter().all(|f| b.header.table.has(f.name));
+        if !benches.iter().all(known) {
+            ranks.skipped.push(proxy.label());
+            continue;
+        }
         let rankings: Vec<Ranking> = benches.iter().map(|b| b.rank(&proxy.formula)).collect::<Result<_>>()?;
         ranks.proxies.push(RankRow {
             needs_runs: proxy.formula.needs_runs(),
             formula: proxy.formula.to_string(),
-            name: proxy.name,
+            name: proxy.label(),
             rankings,
         });
     }

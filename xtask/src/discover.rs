@@ -45,7 +45,7 @@ pub struct Args {
     #[arg(long, value_enum, default_value_t = ControllerArg::Dpo)]
     pub controller: ControllerArg,
     /// A formula to start from (repeatable)
-    #[arg(long, value_name = "FORMULA")]
+    #[arg(long, value_name = "FORMULA", allow_hyphen_values = true)]
     pub given: Vec<String>,
     /// Everything that was asked and answered; an unfinished one is gone on with
     /// [default: MODEL.TARGET.discover.jsonl]
@@ -196,8 +196,11 @@ fn winner(outcome: &Outcome, bench: &Bench, transcript: &[u8]) -> Result<Option<
     let Some(best) = outcome.winner() else { return Ok(None) };
     let formula = Formula::parse(&best.formula).map_err(Error::from)?;
     let ranking = bench.rank(&formula)?;
-    let mut proxy = ProxyFile::of_formula(&format!("found-{}", &best.fingerprint), formula);
-    proxy.thought.clone_from(&best.thought);
+    let mut proxy = ProxyFile::of_formula(formula);
+    proxy.name = format!("found-{}", best.fingerprint);
+    if !best.thought.trim().is_empty() {
+        proxy.thought.clone_from(&best.thought);
+    }
     proxy.source = format!("Found by tapq's discovery loop with the proposer {}.", outcome.header.proposer);
     proxy.provenance = Some(Provenance {
         model: outcome.header.proposer.clone(),

@@ -57,5 +57,5 @@ pub fn find(proxy: &str) -> Result<ProxyFile> {
         let error = Error::from(e).at(format!("proxy '{proxy}'"));
         if error.advice().is_some() { error } else { error.help(help) }
     })?;
-    Ok(ProxyFile::of_formula("formula", formula))
+    Ok(ProxyFile::of_formula(formula))
 }

@@ -123,7 +123,7 @@ pub struct ChoiceArgs {
     #[arg(long, value_name = "B")]
     pub act_bits: Option<u32>,
     /// What scores a layer's widths when they are chosen: a name (`xtask proxies` lists them), a YAML file, or a formula
-    #[arg(long, value_name = "NAME|FILE|FORMULA", default_value = DEFAULT_PROXY)]
+    #[arg(long, value_name = "NAME|FILE|FORMULA", allow_hyphen_values = true, default_value = DEFAULT_PROXY)]
     pub proxy: String,
     /// How much time a better file may take
     #[arg(long, value_enum, default_value_t = EffortArg::Fast)]

@@ -287,3 +287,114 @@ fn bad_input_is_refused_in_words() {
         .collect();
     assert!(leftovers.is_empty());
 }
+
+#[test]
+fn proxies_are_listed_explained_and_used_by_name_file_and_formula() {
+    let folder = TempDir::new().unwrap();
+    xtask().arg("proxies").assert().success().stdout(contains("* gain").and(contains("hessian-trace")));
+    xtask().args(["proxies", "--language"]).assert().success().stdout(contains("out_noise"));
+    let file = folder.path().join("mine.yaml");
+    let explained = xtask().args(["proxies", "output-error"]).output().unwrap().stdout;
+    std::fs::write(&file, &explained).unwrap();
+    let run = |proxy: &str| {
+        let output = folder.path().join("out.onnx");
+        quantize("dwcnn_digits", "fpga", &output)
+            .args(["--avg-weight-bits", "4", "--samples", "6", "--proxy", proxy])
+            .assert()
+            .success();
+        std::fs::read_to_string(output.with_extension("plan.yaml")).unwrap()
+    };
+    let by_name = run("output-error");
+    assert!(by_name.contains("proxy: output-error"));
+    assert_eq!(run(file.to_str().unwrap()), by_name);
+    let by_formula = run("out_err");
+    assert!(by_formula.contains("proxy: out_err\n"));
+    // The same formula chooses the same widths, whatever it is called.
+    let widths = |plan: &str| plan.lines().filter(|l| l.starts_with("  bits:")).map(str::to_owned).collect::<Vec<_>>();
+    assert_eq!(widths(&by_formula), widths(&by_name));
+    quantize("dwcnn_digits", "fpga", &folder.path().join("no.onnx"))
+        .args(["--avg-weight-bits", "4", "--proxy", "out_er * 2"])
+        .assert()
+        .code(2)
+        .stderr(contains("column 1: unknown feature `out_er`").and(contains("did you mean `out_err`?")));
+}
+
+fn laboratory(command: &[&str], bench: &Path, configurations: &str) -> Command {
+    let mut all = xtask();
+    all.args(command).arg(fixtures().join("dwcnn_digits.onnx"));
+    all.args(["--target", "fpga", "--samples", "6", "--held-out", "3", "-q", "--configurations", configurations]);
+    all.arg("--bench").arg(bench);
+    all
+}
+
+fn only_file(folder: &Path) -> PathBuf {
+    let files: Vec<PathBuf> = std::fs::read_dir(folder).unwrap().map(|e| e.unwrap().path()).collect();
+    assert_eq!(files.len(), 1, "{files:?}");
+    files[0].clone()
+}
+
+#[test]
+fn a_bench_goes_on_where_it_was_cut_and_ranks_proxies() {
+    let (whole, cut) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    laboratory(&["bench", "build"], whole.path(), "24").assert().success();
+    laboratory(&["bench", "build"], cut.path(), "9").assert().success();
+    let file = only_file(cut.path());
+    let text = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, &text[..text.len() - 20]).unwrap();
+    laboratory(&["bench", "build"], cut.path(), "24").env("RAYON_NUM_THREADS", "1").assert().success();
+    assert_eq!(bytes(&only_file(cut.path())), bytes(&only_file(whole.path())));
+
+    let ranked = xtask().args(["bench", "rank", "--json", "--proxy", "quarter * params"]).arg(whole.path()).output();
+    let ranked: serde_json::Value = serde_json::from_slice(&ranked.unwrap().stdout).unwrap();
+    let of = |name: &str| {
+        let rows = ranked["proxies"].as_array().unwrap();
+        let row = rows.iter().find(|r| r["name"] == name).unwrap_or_else(|| panic!("{name}"));
+        row["rankings"][0]["spearman"].as_f64().unwrap()
+    };
+    assert!(of("output-error") > 0.9, "{}", of("output-error"));
+    assert_eq!(of("param-count"), of("quarter * params"));
+    assert!(ranked["skipped"].as_array().unwrap().iter().any(|n| n == "operating-point"));
+    std::fs::write(&file, "no bench\n").unwrap();
+    xtask().args(["bench", "rank"]).arg(&file).assert().code(2).stderr(contains("line 1"));
+}
+
+#[test]
+fn discovery_repeats_goes_on_and_names_its_winner() {
+    let folder = TempDir::new().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let discover = |transcript: &Path, winner: &Path| {
+        let mut command = laboratory(&["discover"], &path("bench"), "16");
+        command.args(["--population", "4", "--generations", "2", "--children", "4", "--transcript"]).arg(transcript);
+        command.arg("-o").arg(winner);
+        command
+    };
+    discover(&path("a.jsonl"), &path("a.yaml")).arg("--report").arg(folder.path()).assert().success();
+    assert!(std::fs::read_to_string(path("discover.html")).unwrap().contains("<svg"));
+    let winner = std::fs::read_to_string(path("a.yaml")).unwrap();
+    assert!(winner.contains("model: none") && winner.contains("network: dwcnn_digits"));
+
+    // Cut in the middle of a line, and gone on with.
+    let whole = bytes(&path("a.jsonl"));
+    std::fs::write(path("b.jsonl"), &whole[..whole.len() / 2]).unwrap();
+    discover(&path("b.jsonl"), &path("b.yaml")).assert().success();
+    assert_eq!(bytes(&path("b.jsonl")), whole);
+
+    // Repeated by the transcript alone: its settings are those of the run.
+    laboratory(&["discover"], &path("bench"), "16")
+        .arg("--replay")
+        .arg(path("a.jsonl"))
+        .arg("-o")
+        .arg(path("c.yaml"))
+        .assert()
+        .success()
+        .stderr(contains("every one the same"));
+    assert_eq!(std::fs::read_to_string(path("c.yaml")).unwrap(), winner);
+
+    std::fs::write(path("d.jsonl"), "{}\n{}\n").unwrap();
+    discover(&path("d.jsonl"), &path("d.yaml")).assert().code(2).stderr(contains("line 1"));
+    discover(&path("e.jsonl"), &path("e.yaml"))
+        .args(["--proposer", "nobody"])
+        .assert()
+        .code(2)
+        .stderr(contains("openai:"));
+}

@@ -143,7 +143,7 @@ pub fn plan_of(
         target: target.name.clone(),
         target_digest: plan::text_digest(&tapq::yaml::print(target)?),
         model: model_digest(graph)?,
-        proxy: options.proxy.name.clone(),
+        proxy: options.proxy.label(),
         calibration: calibration(options),
         opset,
         ir,

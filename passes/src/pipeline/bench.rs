@@ -66,6 +66,11 @@ pub fn with_workbench<T>(
     })
 }
 
+/// Whether a feature needs a run for each layer and width: what proxies are held against.
+pub fn is_reference(feature: &str) -> bool {
+    matches!(feature, "one_err" | "point_err")
+}
+
 fn digest(graph: &Graph, options: &Options, observed: &Observed) -> Result<String> {
     let apart = tapq::samples::digest(options.held_out);
     let words = [
@@ -87,15 +92,15 @@ impl Workbench<'_> {
         &self.digest
     }
 
-    /// Every feature of every layer.
-    pub fn table(&self, progress: &dyn Progress) -> Result<Table> {
-        let all: Vec<_> = FEATURES.iter().collect();
+    /// Every feature of every layer; those that need a run for each layer and width only as a `reference`.
+    pub fn table(&self, reference: bool, progress: &dyn Progress) -> Result<Table> {
+        let all: Vec<_> = FEATURES.iter().filter(|f| reference || !is_reference(f.name)).collect();
         features::table(self.chooser, self.units, self.ground, &all, &Depth::of(self.options.effort), progress)
     }
 
     /// The first line of the bench.
-    pub fn header(&self, seed: u64, progress: &dyn Progress) -> Result<BenchHeader> {
-        let table = self.table(progress)?;
+    pub fn header(&self, seed: u64, reference: bool, progress: &dyn Progress) -> Result<BenchHeader> {
+        let table = self.table(reference, progress)?;
         let place = |b: &Option<u32>| table.widths().iter().position(|w| Some(*w) == *b);
         Ok(BenchHeader {
             schema: BENCH_SCHEMA,

@@ -1,6 +1,6 @@
 //! Fitness of a formula: how good a file its allocation makes, and how well it ranks the bench.
 
-use super::bench::Workbench;
+use super::bench::{Workbench, is_reference};
 use super::choose::Configuration;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -31,9 +31,10 @@ pub struct NetworkJudge<'a> {
 }
 
 impl<'a> NetworkJudge<'a> {
-    /// A judge by a bench; formulas may use the features that need no runs of the quantized network.
+    /// A judge by a bench; formulas may use every feature that is cheap: all but those that need a run for each layer
+    /// and width.
     pub fn new(workbench: &'a Workbench<'a>, bench: &'a Bench) -> Self {
-        let features = bench.header.table.features().into_iter().filter(|f| !f.costs_runs).collect();
+        let features = bench.header.table.features().into_iter().filter(|f| !is_reference(f.name)).collect();
         NetworkJudge { workbench, bench, features, known: RefCell::default() }
     }
 
@@ -77,8 +78,8 @@ impl<'a> NetworkJudge<'a> {
 impl Judge for NetworkJudge<'_> {
     fn parse(&self, formula: &str) -> Result<Parsed, String> {
         let read = Formula::parse(formula).map_err(|e| format!("{e:#}"))?;
-        if let Some(costly) = read.features().iter().find(|f| f.costs_runs) {
-            return Err(format!("feature `{}` needs runs of the network: use the others", costly.name));
+        if let Some(costly) = read.features().iter().find(|f| is_reference(f.name)) {
+            return Err(format!("feature `{}` needs a run for each layer and width: use the others", costly.name));
         }
         Ok(Parsed {
             canonical: read.canonical().to_string(),

@@ -58,7 +58,7 @@ pub fn pareto(mut graph: Graph, options: &Options, progress: &dyn Progress) -> R
         Ok(Front {
             schema: 1,
             target: options.target.name.clone(),
-            proxy: options.proxy.name.clone(),
+            proxy: options.proxy.label(),
             samples,
             points,
             ..Default::default()
