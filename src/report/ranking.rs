@@ -96,11 +96,16 @@ const STYLE: &str = "text{font:12px sans-serif;fill:#333}.axis{stroke:#999}.grid
 pub fn rank_svg(ranks: &RankTable) -> String {
     let height = TOP + ROW * ranks.proxies.len() as f64 + 30.0;
     let mut svg = Svg::new(WIDTH, height, "Spearman correlation of predicted with measured damage");
-    let x = |r: f64| LEFT + (WIDTH - LEFT - 30.0) * (r.clamp(-0.5, 1.0) + 0.5) / 1.5;
-    for tick in 0..=6 {
-        let value = -0.5 + 0.25 * f64::from(tick);
+    let figures = ranks.proxies.iter().flat_map(|p| p.rankings.iter().flat_map(|r| [r.spearman, r.best_half]));
+    let least = figures.fold(0.9, f64::min);
+    let step = if least > 0.5 { 0.1 } else { 0.25 };
+    let steps = ((1.0 - least) / step).ceil().clamp(1.0, 8.0);
+    let low = 1.0 - steps * step;
+    let x = |r: f64| LEFT + (WIDTH - LEFT - 30.0) * (r - low) / (1.0 - low);
+    for tick in 0..=steps as u32 {
+        let value = low + step * f64::from(tick);
         svg.line((x(value), TOP - 8.0), (x(value), height - 26.0), "grid");
-        svg.text((x(value), height - 8.0), "middle", "", &format!("{value}"));
+        svg.text((x(value), height - 8.0), "middle", "", &format!("{value:.2}"));
     }
     for (i, row) in ranks.proxies.iter().enumerate() {
         let y = TOP + ROW * (i as f64 + 0.5);
@@ -123,4 +128,43 @@ pub fn rank_svg(ranks: &RankTable) -> String {
         svg.text((LEFT + at + 10.0, 20.0), "start", "", label);
     }
     svg.file(STYLE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(name: &str, figures: &[f64]) -> RankRow {
+        let ranking = |x: &f64| Ranking { spearman: *x, best_half: x - 0.1, held_out: Some(*x), ..Default::default() };
+        RankRow { name: name.to_owned(), rankings: figures.iter().map(ranking).collect(), ..Default::default() }
+    }
+
+    fn ranks() -> RankTable {
+        let mut ranks = RankTable {
+            schema: 1,
+            networks: vec!["a on fpga".to_owned(), "b on fpga".to_owned()],
+            configurations: vec![12, 9],
+            proxies: vec![row("worse", &[0.5, -0.9]), row("better", &[0.9, 0.7]), row("b-equal", &[0.7, 0.9])],
+            skipped: vec!["operating-point".to_owned()],
+        };
+        ranks.sort();
+        ranks
+    }
+
+    #[test]
+    fn the_best_mean_stands_first_and_what_was_skipped_is_said() {
+        let text = rank_text(&ranks(), 80);
+        let at = |name: &str| text.find(name).unwrap_or_else(|| panic!("{name} in {text}"));
+        assert!(at("b-equal") < at("better") && at("better") < at("worse"));
+        assert!(text.contains("0.800") && text.contains("-0.900") && text.contains("operating-point"));
+        assert!(text.lines().all(|l| l.chars().count() <= 80), "{text}");
+    }
+
+    #[test]
+    fn every_dot_lies_in_the_picture() {
+        let svg = rank_svg(&ranks());
+        let places = svg.split("cx=\"").skip(1).map(|s| s.split('"').next().unwrap().parse::<f64>().unwrap());
+        assert!(places.clone().count() > 12);
+        assert!(places.into_iter().all(|x| (0.0..=WIDTH).contains(&x)), "{svg}");
+    }
 }
