@@ -4,11 +4,10 @@ use super::outcome::Outcome;
 use super::per_template::TEMPLATES;
 use super::transcript::Refusal;
 use super::{plots, tree};
-use crate::report::format;
+use crate::report::html::page_environment;
 use crate::{Code, Error, Result};
-use minijinja::syntax::SyntaxConfig;
 use minijinja::value::Serde;
-use minijinja::{Environment, UndefinedBehavior, Value, context};
+use minijinja::{Value, context};
 
 const PAGE: &str = include_str!("page.html");
 
@@ -17,13 +16,7 @@ const PAGE: &str = include_str!("page.html");
 /// Fails only if the template and the outcome disagree, which the tests exclude.
 pub fn html(outcome: &Outcome) -> Result<String> {
     let failed = |e: minijinja::Error| Error::new(Code::Io, format!("cannot render the page of the run: {e:#}"));
-    let mut environment = Environment::new();
-    environment.set_undefined_behavior(UndefinedBehavior::Strict);
-    let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build().map_err(failed)?;
-    environment.set_syntax(syntax);
-    environment.add_filter("count", format::count);
-    environment.add_filter("clean", |text: &str| format::clean(text));
-    environment.add_filter("plural", |n: usize, noun: &str| format::plural(n, noun));
+    let mut environment = page_environment().map_err(failed)?;
     environment.add_filter("figure", |x: Option<f64>| figure(x));
     environment.add_template("page.html", PAGE).map_err(failed)?;
     let origin = |c: &super::population::Candidate| (c.origin.name(), plots::class(c.origin));

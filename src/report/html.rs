@@ -14,9 +14,7 @@ const PAGE: &str = include_str!("page.html");
 /// Fails only if the template and the record disagree, which the tests exclude.
 pub fn html(report: &Report) -> Result<String> {
     let failed = |e: minijinja::Error| Error::new(Code::Io, format!("cannot render the report: {e:#}"));
-    let mut environment = Environment::new();
-    environment.set_undefined_behavior(UndefinedBehavior::Strict);
-    environment.set_syntax(syntax().map_err(failed)?);
+    let mut environment = page_environment().map_err(failed)?;
     add_filters(&mut environment);
     environment.add_template("page.html", PAGE).map_err(failed)?;
     let template = environment.get_template("page.html").map_err(failed)?;
@@ -33,13 +31,19 @@ pub fn html(report: &Report) -> Result<String> {
     template.render(data).map_err(failed)
 }
 
-/// Block tags stand on lines of their own and leave none behind.
-fn syntax() -> Result<SyntaxConfig, minijinja::Error> {
-    SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build()
+/// What the pages of this crate have in common: what is not there is an error, block tags stand on lines of their own
+/// and leave none behind.
+pub(crate) fn page_environment() -> Result<Environment<'static>, minijinja::Error> {
+    let mut environment = Environment::new();
+    environment.set_undefined_behavior(UndefinedBehavior::Strict);
+    environment.set_syntax(SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build()?);
+    environment.add_filter("count", format::count);
+    environment.add_filter("plural", |n: usize, noun: &str| format::plural(n, noun));
+    environment.add_filter("clean", |text: &str| format::clean(text));
+    Ok(environment)
 }
 
 fn add_filters(environment: &mut Environment) {
-    environment.add_filter("count", format::count);
     environment.add_filter("si", format::si);
     environment.add_filter("bytes", format::bytes);
     environment.add_filter("db", format::db);
@@ -50,8 +54,6 @@ fn add_filters(environment: &mut Environment) {
     environment.add_filter("width", format::width);
     environment.add_filter("class", plots::class);
     environment.add_filter("shape", |dims: Vec<usize>| format::shape(&dims));
-    environment.add_filter("plural", |n: usize, noun: &str| format::plural(n, noun));
-    environment.add_filter("clean", |text: &str| format::clean(text));
     environment
         .add_filter("sortable", |x: Option<f64>| x.filter(|x| x.is_finite()).map_or(String::new(), |x| x.to_string()));
     environment.add_filter("share", share);

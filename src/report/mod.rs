@@ -6,7 +6,7 @@ pub(crate) mod columns;
 mod fidelity;
 pub(crate) mod format;
 mod front;
-mod html;
+pub(crate) mod html;
 mod measure;
 mod plots;
 mod ranking;

@@ -106,13 +106,8 @@ impl BuildArgs {
     /// Completes the bench of a network, and returns it with its file.
     pub fn complete(&self, workbench: &Workbench, progress: &dyn Progress) -> Result<(Bench, PathBuf)> {
         std::fs::create_dir_all(&self.bench).map_err(|e| Error::io(&self.bench, "create the bench folder", &e))?;
-        let name = format!(
-            "{}.{}.{}{}.bench.jsonl",
-            files::stem(&self.model),
-            self.target_name()?,
-            workbench.digest(),
-            if self.reference { ".reference" } else { "" }
-        );
+        let kind = if self.reference { ".reference" } else { "" };
+        let name = format!("{}{kind}.bench.jsonl", workbench.name());
         let path = self.bench.join(name);
         if !path.exists() {
             let header = workbench.header(self.bench_seed, self.reference, progress)?;
@@ -150,10 +145,6 @@ impl BuildArgs {
         workbench.measure(header, (first, self.configurations), progress, |row| {
             file.write_all(line(&row)?.as_bytes()).map_err(failed)
         })
-    }
-
-    fn target_name(&self) -> Result<String> {
-        Ok(Target::named_or_read(&self.target)?.name)
     }
 }
 
@@ -204,8 +195,7 @@ fn rank(args: &RankArgs) -> Result<Verdict> {
         });
     }
     ranks.sort();
-    let json = serde_json::to_string_pretty(&ranks).map(|t| t + "\n");
-    let json = json.map_err(|e| Error::new(Code::Io, format!("cannot write JSON: {e}")))?;
+    let json = files::json(&ranks)?;
     if let Some(folder) = &args.report {
         std::fs::create_dir_all(folder).map_err(|e| Error::io(folder, "create the report folder", &e))?;
         files::write_text(&folder.join("ranking.json"), &json)?;

@@ -13,6 +13,7 @@ use tapq::discover::{
 };
 use tapq::llm::Spec;
 use tapq::proxy::{Bench, Formula, Measured, Provenance, ProxyFile};
+use tapq::target::Target;
 use tapq::{Code, Context, Error, Result};
 use tapq_passes::pipeline::NetworkJudge;
 
@@ -90,9 +91,9 @@ impl Args {
         }
     }
 
-    fn beside(&self, suffix: &str) -> PathBuf {
-        let target = self.network.target.rsplit(['/', '\\']).next().unwrap_or_default();
-        files::beside(&self.network.model, &format!("{}.{suffix}", target.trim_end_matches(".yaml")))
+    fn beside(&self, suffix: &str) -> Result<PathBuf> {
+        let target = Target::named_or_read(&self.network.target)?;
+        Ok(files::beside(&self.network.model, &format!("{}.{suffix}", target.name)))
     }
 }
 
@@ -103,7 +104,7 @@ pub fn run(args: &Args) -> Result<Verdict> {
         let help = format!("--replay {}", path.display());
         return Err(Error::new(Code::Config, "a transcript is repeated with --replay").help(help));
     }
-    let output = args.output.clone().unwrap_or_else(|| args.beside("proxy.yaml"));
+    let output = args.output.clone().map_or_else(|| args.beside("proxy.yaml"), Ok)?;
     let bars = Bars::new(args.network.quiet);
     let found = args.network.with_workbench(&bars, |workbench| {
         let (bench, _) = args.network.complete(workbench, &bars)?;
@@ -130,8 +131,7 @@ pub fn run(args: &Args) -> Result<Verdict> {
         files::write_text(&output, &proxy.print()?)?;
     }
     if args.json {
-        let text = serde_json::to_string_pretty(&outcome);
-        println!("{}", text.map_err(|e| Error::new(Code::Io, format!("cannot write JSON: {e}")))?);
+        print!("{}", files::json(&outcome)?);
         return Ok(Verdict::Done);
     }
     print!("{}", text(&outcome, 100));
@@ -149,7 +149,7 @@ fn task(settings: Settings, bench: &Bench, given: &[String]) -> Task {
 
 /// A new run, or the rest of one that was cut.
 fn search(args: &Args, spec: &Spec, judge: &NetworkJudge, bench: &Bench) -> Result<(Outcome, Vec<u8>)> {
-    let path = args.transcript.clone().unwrap_or_else(|| args.beside("discover.jsonl"));
+    let path = args.transcript.clone().map_or_else(|| args.beside("discover.jsonl"), Ok)?;
     let mut proposer = proposer(args, spec, judge)?;
     let (mut recorder, notice) = Recorder::open(&path)?;
     if let Some(notice) = notice {

@@ -2,7 +2,7 @@
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use tapq::{Error, Result};
+use tapq::{Code, Error, Result};
 
 /// Writes a text file whole or not at all.
 pub fn write_text(path: &Path, text: &str) -> Result<()> {
@@ -40,4 +40,10 @@ pub fn size(path: &Path) -> u64 {
 /// File name without folder and extension.
 pub fn stem(path: &Path) -> String {
     path.file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default()
+}
+
+/// Indented JSON with a line end.
+pub fn json(value: &impl serde::Serialize) -> Result<String> {
+    let text = serde_json::to_string_pretty(value);
+    text.map(|t| t + "\n").map_err(|e| Error::new(Code::Io, format!("cannot write JSON: {e}")))
 }

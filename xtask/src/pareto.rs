@@ -54,8 +54,7 @@ pub fn run(args: &Args) -> Result<Verdict> {
     bars.finish();
     let mut front = front.map_err(|e| e.at(args.model.display().to_string()))?;
     front.model = files::name(&args.model);
-    let json = serde_json::to_string_pretty(&front).map(|t| t + "\n");
-    let json = json.map_err(|e| Error::new(Code::Io, format!("cannot write the front as JSON: {e}")))?;
+    let json = files::json(&front)?;
     if let Some(folder) = &args.report {
         std::fs::create_dir_all(folder).map_err(|e| Error::io(folder, "create the report folder", &e))?;
         files::write_text(&folder.join("pareto.json"), &json)?;

@@ -294,17 +294,12 @@ fn write_model(outcome: &Outcome, output: &Path) -> Result<()> {
 fn write_report(folder: &Path, report: &Report) -> Result<()> {
     std::fs::create_dir_all(folder).map_err(|e| Error::io(folder, "create the report folder", &e))?;
     files::write_text(&folder.join("report.html"), &report::html(report)?)?;
-    files::write_text(&folder.join("report.json"), &json(report)?)
-}
-
-fn json(report: &Report) -> Result<String> {
-    let text = serde_json::to_string_pretty(report);
-    text.map(|t| t + "\n").map_err(|e| Error::new(Code::Io, format!("cannot write the report as JSON: {e}")))
+    files::write_text(&folder.join("report.json"), &files::json(report)?)
 }
 
 fn print(args: &Args, report: &Report, output: &Path, plan: &Path) -> Result<()> {
     if args.json {
-        print!("{}", json(report)?);
+        print!("{}", files::json(report)?);
         return Ok(());
     }
     let terminal = console::Term::stdout();

@@ -18,11 +18,9 @@ const BATCH: usize = 8;
 
 /// A network that is ready to have configurations measured.
 pub struct Workbench<'a> {
-    /// Layers that choose together.
-    pub units: &'a [Unit<'a>],
-    /// What is known of them.
-    pub ground: &'a Ground<'a>,
-    pub(super) chooser: &'a Chooser<'a>,
+    units: &'a [Unit<'a>],
+    ground: &'a Ground<'a>,
+    chooser: &'a Chooser<'a>,
     held_out: &'a [Sample],
     wanted: Vec<Vec<Array>>,
     options: &'a Options<'a>,
@@ -87,13 +85,13 @@ fn digest(graph: &Graph, options: &Options, observed: &Observed) -> Result<Strin
 }
 
 impl Workbench<'_> {
-    /// Digest of everything that decides the figures.
-    pub fn digest(&self) -> &str {
-        &self.digest
+    /// Network, target and digest of everything that decides the figures: what a bench is called.
+    pub fn name(&self) -> String {
+        format!("{}.{}.{}", self.network, self.options.target.name, self.digest)
     }
 
     /// Every feature of every layer; those that need a run for each layer and width only as a `reference`.
-    pub fn table(&self, reference: bool, progress: &dyn Progress) -> Result<Table> {
+    fn table(&self, reference: bool, progress: &dyn Progress) -> Result<Table> {
         let all: Vec<_> = FEATURES.iter().filter(|f| reference || !is_reference(f.name)).collect();
         features::table(self.chooser, self.units, self.ground, &all, &Depth::of(self.options.effort), progress)
     }

@@ -115,7 +115,7 @@ pub fn choose(units: &mut [Unit], ground: &Ground, options: &Options, progress: 
     if let Some(uniform) = &uniform {
         add("uniform", uniform.clone());
     }
-    for (name, other) in chooser.alternatives(units, &options.widths, options, ground.activation_bits)? {
+    for (name, other) in chooser.alternatives(units, &options.widths, options, ground.activation_bits) {
         add(&name, other);
     }
     let errors = chooser.compare(&tried.iter().map(|(_, c)| c).collect::<Vec<_>>(), depth.compare_samples, progress)?;
@@ -399,7 +399,7 @@ impl<'a> Chooser<'a> {
         widths: &Widths,
         options: &Options,
         activation_bits: u32,
-    ) -> Result<Vec<(String, Configuration)>> {
+    ) -> Vec<(String, Configuration)> {
         let mut found = vec![];
         let base = problem(units, widths, options.target, activation_bits);
         let mut solve = |name: &str, change: &dyn Fn(usize, Option<u32>, f64) -> f64| {
@@ -422,7 +422,7 @@ impl<'a> Chooser<'a> {
             let candidates = &self.ground.candidates[u];
             bits.map_or(cost, |b| candidates.noise_at(b) / candidates.power())
         });
-        Ok(found)
+        found
     }
 }
 

@@ -8,7 +8,7 @@ use rayon::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 use tapq::Result;
 use tapq::graph::attr_i;
-use tapq::proxy::{Feature, Table};
+use tapq::proxy::{Feature, Shape, Table};
 use tapq::stats::ValueObservation;
 
 /// Bins of the entropies.
@@ -16,7 +16,7 @@ const BINS: usize = 256;
 /// Width that the other layers have where one is measured at an operating point.
 const OPERATING_POINT: u32 = 4;
 
-/// Fills in the features that are `wanted`, and those that cost nothing.
+/// Fills in the features that are `wanted`, and what comes with them.
 ///
 /// One row a unit, in execution order; the widths are all that any unit offers. Where a unit does not offer a width,
 /// its features there follow from the nearest width that it offers, by four a bit.
@@ -33,17 +33,20 @@ pub fn table(
     let widths: Vec<u32> = widths.into_iter().collect();
     let names = units.iter().map(|u| u.layers[0].name.clone()).collect();
     let mut table = Table::new(names, widths.clone())?;
-    let rows: Vec<BTreeMap<&'static str, f64>> = units
-        .par_iter()
-        .zip(ground.candidates)
-        .enumerate()
-        .map(|(i, (unit, candidates))| of_unit(unit, candidates, ground, ground.inputs[i]))
-        .collect::<Result<_>>()?;
-    let keys: Vec<&'static str> = rows.first().map_or(vec![], |row| row.keys().copied().collect());
-    for name in keys {
-        table.set_layer(name, rows.iter().map(|row| row[name]).collect())?;
+    // Reading every weight and histogram again is work that formulas over errors and gains do not need.
+    if wanted.iter().any(|f| f.shape == Shape::Layer && f.name != "gain" && !table.has(f.name)) {
+        let rows: Vec<BTreeMap<&'static str, f64>> = units
+            .par_iter()
+            .zip(ground.candidates)
+            .enumerate()
+            .map(|(i, (unit, candidates))| of_unit(unit, candidates, ground, ground.inputs[i]))
+            .collect::<Result<_>>()?;
+        let keys: Vec<&'static str> = rows.first().map_or(vec![], |row| row.keys().copied().collect());
+        for name in keys {
+            table.set_layer(name, rows.iter().map(|row| row[name]).collect())?;
+        }
+        table.set_layer("a_ortho", similarities(&ground.inputs))?;
     }
-    table.set_layer("a_ortho", similarities(&ground.inputs))?;
     let spread = |c: &Candidates, values: &[f64]| widths.iter().map(|b| at_width(&c.bits, values, *b)).collect();
     let wide = |values: Vec<Vec<f64>>| -> Vec<Vec<f64>> {
         ground.candidates.iter().zip(&values).map(|(c, v)| spread(c, v)).collect()
