@@ -3,6 +3,8 @@
 //! ## What it does
 //! Quantizes the value where it is made and lets the planned readers take the dequantized one. Widths
 //! below the storage type are expressed by a Clip between the two (QCDQ) where the target reads it so.
+//! An operator whose activations must have one width gets the narrower ones through a second pair, whose
+//! grid holds every value of the first exactly.
 //!
 //! ## Why
 //! Runtimes find integer kernels by the pattern DequantizeLinear, operator, QuantizeLinear.
@@ -14,7 +16,7 @@ use crate::nodes::{dequantize_node, fresh_name, quantize_node};
 use std::collections::BTreeMap;
 use tapq::graph::{Edit, Graph, Patch};
 use tapq::onnx::{self, NodeProto as Node};
-use tapq::plan::{ActivationPlan, Plan};
+use tapq::plan::{ActivationPlan, Operators, Plan};
 use tapq::quant::IntFormat;
 use tapq::target::Target;
 use tapq::{Code, Error, Result};
@@ -26,8 +28,9 @@ pub fn insert_qdq(graph: &Graph, plan: &Plan, target: &Target) -> Result<Option<
     let mut patch = Patch::new();
     // Replacements of producers come first: later edits of the same node build on them.
     rename_outputs(graph, plan, &mut patch);
-    for activation in &plan.activations {
-        add_pair(graph, activation, target, &positions, &mut patch)?;
+    let operators = Operators::of_plan(graph, plan, target);
+    for at in 0..plan.activations.len() {
+        Place { graph, plan, at, target, positions: &positions, operators: &operators }.add_pairs(&mut patch)?;
     }
     Ok(patch.into_option())
 }
@@ -54,59 +57,89 @@ fn raw_name(graph: &Graph, value: &str) -> String {
     }
 }
 
-fn add_pair(
-    graph: &Graph,
-    activation: &ActivationPlan,
-    target: &Target,
-    positions: &BTreeMap<&str, usize>,
-    patch: &mut Patch,
-) -> Result<()> {
-    let value = &activation.value;
-    let missing = |what: String| Error::new(Code::PlanMismatch, what).at(format!("activation '{value}'"));
-    let at = match graph.index().producer(value) {
-        Some(producer) => producer + 1,
-        None if graph.index().is_input(value) => 0,
-        None => return Err(missing("is not in the model".to_owned())),
-    };
-    let raw = raw_name(graph, value);
-    let output = if raw == *value { fresh_name(graph, value, "dequantized") } else { value.clone() };
-    for node in pair(graph, activation, target, &raw, &output, patch) {
-        patch.push(Edit::Insert(at, node));
-    }
-    for (reader, slot) in &activation.readers {
-        let position = positions.get(reader.as_str()).copied();
-        let fits = position.filter(|p| graph.nodes()[*p].input.get(*slot) == Some(value));
-        let position = fits.ok_or_else(|| missing(format!("node '{reader}' does not read it at input {slot}")))?;
-        patch.push(Edit::SetInput(position, *slot, output.clone()));
-    }
-    patch.because(format!("activation '{value}' at {} bits", activation.bits));
-    Ok(())
+/// Where the pairs of one value go.
+struct Place<'a> {
+    graph: &'a Graph,
+    plan: &'a Plan,
+    /// Position of the value among the planned ones.
+    at: usize,
+    target: &'a Target,
+    positions: &'a BTreeMap<&'a str, usize>,
+    operators: &'a Operators,
 }
 
-/// The nodes of one pair, and their constants as edits.
-fn pair(
-    graph: &Graph,
-    activation: &ActivationPlan,
-    target: &Target,
-    raw: &str,
-    output: &str,
-    patch: &mut Patch,
-) -> Vec<Node> {
-    let (value, affine) = (&activation.value, activation.affine());
-    let data_type = stored_type(activation);
-    let scale = fresh_name(graph, value, "scale");
-    patch.push(Edit::SetInitializer(onnx::from_floats(&scale, &[], &[affine.scale])));
-    let zero = zero_point(affine.zero_point, data_type, patch);
-    let tags = [("tapq.activation_bits", activation.bits.to_string()), ("tapq.target", target.name.clone())];
-    let stored = fresh_name(graph, value, "quantized");
-    let mut nodes = vec![quantize_node(value, [raw, &scale], Some(&zero), &stored, &tags)];
-    let mut read = stored.clone();
-    if affine.format.bits < 8 || affine.format.is_restricted() {
-        read = fresh_name(graph, value, "clipped");
-        nodes.push(clip_node(value, &stored, &read, activation, patch));
+impl Place<'_> {
+    fn add_pairs(&self, patch: &mut Patch) -> Result<()> {
+        let activation = &self.plan.activations[self.at];
+        let (graph, value, planned) = (self.graph, &activation.value, self.plan.activation_bits());
+        let missing = |what: String| Error::new(Code::PlanMismatch, what).at(format!("activation '{value}'"));
+        let at = match graph.index().producer(value) {
+            Some(producer) => producer + 1,
+            None if graph.index().is_input(value) => 0,
+            None => return Err(missing("is not in the model".to_owned())),
+        };
+        let raw = raw_name(graph, value);
+        let output = if raw == *value { fresh_name(graph, value, "dequantized") } else { value.clone() };
+        let mut nodes = vec![];
+        let mut source = raw;
+        let written = self.operators.written_at(self.at, &planned);
+        if written > activation.bits {
+            let name = fresh_name(graph, value, &format!("written_{written}"));
+            nodes.extend(self.pair(&refined(activation, written), &name, [&source, &name], patch));
+            source = name;
+        }
+        nodes.extend(self.pair(activation, value, [&source, &output], patch));
+        let mut converted: BTreeMap<u32, String> = BTreeMap::new();
+        for (reader, slot) in &activation.readers {
+            let position = self.positions.get(reader.as_str()).copied();
+            let fits = position.filter(|p| graph.nodes()[*p].input.get(*slot) == Some(value));
+            let position = fits.ok_or_else(|| missing(format!("node '{reader}' does not read it at input {slot}")))?;
+            let bits = self.operators.read_at(position, self.at, &planned);
+            let mut read = output.clone();
+            if bits > activation.bits {
+                read = converted.entry(bits).or_insert_with(|| fresh_name(graph, value, &format!("as_{bits}"))).clone();
+            }
+            patch.push(Edit::SetInput(position, *slot, read));
+        }
+        for (bits, name) in &converted {
+            nodes.extend(self.pair(&refined(activation, *bits), name, [&output, name], patch));
+        }
+        nodes.into_iter().for_each(|node| patch.push(Edit::Insert(at, node)));
+        patch.because(format!("activation '{value}' at {} bits", activation.bits));
+        Ok(())
     }
-    nodes.push(dequantize_node(value, [&read, &scale], Some(&zero), output, None, &tags));
-    nodes
+
+    /// The nodes of one pair, named after `stem`, and their constants as edits.
+    fn pair(
+        &self,
+        activation: &ActivationPlan,
+        stem: &str,
+        [source, output]: [&str; 2],
+        patch: &mut Patch,
+    ) -> Vec<Node> {
+        let graph = self.graph;
+        let affine = activation.affine();
+        let data_type = stored_type(activation);
+        let scale = fresh_name(graph, stem, "scale");
+        patch.push(Edit::SetInitializer(onnx::from_floats(&scale, &[], &[affine.scale])));
+        let zero = zero_point(affine.zero_point, data_type, patch);
+        let tags = [("tapq.activation_bits", activation.bits.to_string()), ("tapq.target", self.target.name.clone())];
+        let stored = fresh_name(graph, stem, "quantized");
+        let mut nodes = vec![quantize_node(stem, [source, &scale], Some(&zero), &stored, &tags)];
+        let mut read = stored.clone();
+        if affine.format.bits < 8 || affine.format.is_restricted() {
+            read = fresh_name(graph, stem, "clipped");
+            nodes.push(clip_node(stem, &stored, &read, activation, patch));
+        }
+        nodes.push(dequantize_node(stem, [&read, &scale], Some(&zero), output, None, &tags));
+        nodes
+    }
+}
+
+/// The same value on a grid of more bits.
+fn refined(activation: &ActivationPlan, bits: u32) -> ActivationPlan {
+    let affine = activation.affine().refined(bits);
+    ActivationPlan { bits, scale: affine.scale, zero_point: affine.zero_point, ..activation.clone() }
 }
 
 /// Widths below 8 are stored as 8-bit integers: Clip, which carries the width, takes no narrower type.

@@ -16,8 +16,8 @@ use rayon::prelude::*;
 use std::collections::BTreeMap;
 use tapq::graph::{Edit, Graph, Patch};
 use tapq::onnx::{self, DataType};
-use tapq::plan::{Layer, LayerPlan, Plan, Rounding, RoundingMethod, weight_layers};
-use tapq::quant::{self, IntFormat, QuantizedWeight, WeightRange};
+use tapq::plan::{ActivationPlan, Layer, LayerPlan, Operators, Plan, Rounding, RoundingMethod, weight_layers};
+use tapq::quant::{self, Affine, IntFormat, QuantizedWeight, WeightRange};
 use tapq::target::{BiasFormat, Target};
 use tapq::{Code, Context, Error, Result};
 
@@ -118,10 +118,11 @@ fn weight_values(graph: &Graph, layer: &Layer) -> Result<Vec<f32>> {
 
 /// The least weight scale of each channel with which the bias fits int32; empty without bias.
 fn bias_floor(graph: &Graph, plan: &Plan, layer: &Layer, target: &Target) -> Result<Vec<f32>> {
-    let (Some(bias), Some(scale)) = (bias_values(graph, layer, None)?, input_scale(plan, layer)) else {
+    let (Some(bias), Some(input)) = (bias_values(graph, layer, None)?, input_grid(graph, plan, layer, target)) else {
         return Ok(vec![]);
     };
-    Ok(bias.values.iter().map(|b| quant::least_weight_scale(*b, scale, bias_bits(plan, target))).collect())
+    let bits = bias_bits(input, target);
+    Ok(bias.values.iter().map(|b| quant::least_weight_scale(*b, input.scale, bits)).collect())
 }
 
 /// The least weight scale of each channel (or the one of all) with which the layer's bias fits; empty for none.
@@ -138,8 +139,8 @@ pub fn weight_floor(graph: &Graph, plan: &Plan, layer: &Layer, target: &Target) 
 }
 
 /// Bits of the accumulator that a bias must fit; kernels for activations over 8 bits have the full 32.
-fn bias_bits(plan: &Plan, target: &Target) -> u32 {
-    if plan.activations.iter().any(|a| a.bits > 8) { 32 } else { target.bias_bits }
+fn bias_bits(input: Affine, target: &Target) -> u32 {
+    if input.format.bits > 8 { 32 } else { target.bias_bits }
 }
 
 fn raise_floor(floor: &mut Vec<f32>, other: Vec<f32>, per_channel: bool) {
@@ -154,10 +155,12 @@ fn raise_floor(floor: &mut Vec<f32>, other: Vec<f32>, per_channel: bool) {
     }
 }
 
-/// Scale of the activation that the layer reads.
-fn input_scale(plan: &Plan, layer: &Layer) -> Option<f32> {
-    let reads = |a: &&tapq::plan::ActivationPlan| a.readers.iter().any(|(n, slot)| *n == layer.name && *slot == 0);
-    plan.activations.iter().find(reads).map(|a| a.scale)
+/// The grid that the layer's kernel reads its input on.
+fn input_grid(graph: &Graph, plan: &Plan, layer: &Layer, target: &Target) -> Option<Affine> {
+    let reads = |a: &&ActivationPlan| a.readers.iter().any(|(n, slot)| *n == layer.name && *slot == 0);
+    let at = plan.activations.iter().position(|a| reads(&a))?;
+    let operators = Operators::of_plan(graph, plan, target);
+    Some(plan.activations[at].affine().refined(operators.read_at(layer.node, at, &plan.activation_bits())))
 }
 
 fn add_weight(graph: &Graph, stored: &Stored, target: &Target, patch: &mut Patch) {
@@ -235,9 +238,9 @@ fn add_bias(
     let Some(bias) = bias else { return Ok(()) };
     // Two layers may share a bias and differ in scale, so the stored one is named after the layer.
     let stem = format!("{}_{}", layer.name, bias.name);
-    let scale = input_scale(plan, layer).filter(|_| target.bias == BiasFormat::Int32);
+    let grid = input_grid(graph, plan, layer, target).filter(|_| target.bias == BiasFormat::Int32);
     let dims = [bias.values.len()];
-    let Some(input) = scale else {
+    let Some(input) = grid else {
         if !bias.untouched {
             let name = fresh_name(graph, &stem, "corrected");
             patch.push(Edit::SetInitializer(onnx::from_floats(&name, &dims, &bias.values)));
@@ -245,7 +248,7 @@ fn add_bias(
         }
         return Ok(());
     };
-    let quantized = quant::quantize_bias(&bias.values, input, weight_scales, bias_bits(plan, target));
+    let quantized = quant::quantize_bias(&bias.values, input.scale, weight_scales, bias_bits(input, target));
     let (stored, scale) = (fresh_name(graph, &stem, "quantized"), fresh_name(graph, &stem, "scale"));
     let output = fresh_name(graph, &stem, "dequantized");
     patch.push(Edit::SetInitializer(onnx::from_ints(&stored, DataType::INT32 as i32, &dims, &quantized.values)));

@@ -61,7 +61,8 @@ fn case(
         fuel: None,
     };
     let outcome = quantize(graph, &options, &Silent).unwrap();
-    let stem = format!("{network}.{}.{:?}.{activation_bits:?}", target.name, widths.average);
+    let stem =
+        format!("{network}.{}.{:?}.{:?}.{activation_bits:?}", target.name, widths.average, widths.average_activation);
     let at = |suffix: &str| -> PathBuf { folder.join(format!("{stem}.{suffix}")) };
     onnx::write(outcome.graph.model(), outcome.graph.external(), &at("onnx")).unwrap();
     let engine = Engine::new(&outcome.graph, &[], &EngineOptions::default()).unwrap();
@@ -89,11 +90,15 @@ fn onnx_runtime_computes_what_we_simulate() {
             cases.push(case(folder.path(), network, &target, Widths::default(), None));
             if let Some(wide) = target.activations.bits.iter().find(|b| **b == 16) {
                 cases.push(case(folder.path(), network, &target, Widths::default(), Some(*wide)));
+                let mixed = Widths { average_activation: Some(11.0), ..Default::default() };
+                cases.push(case(folder.path(), network, &target, mixed, None));
             }
         }
         let fpga = Target::named("fpga").unwrap();
         cases.push(case(folder.path(), network, &fpga, Widths { average: Some(4.0), ..Default::default() }, None));
         cases.push(case(folder.path(), network, &fpga, Widths::default(), Some(3)));
+        let both = Widths { average: Some(5.0), average_activation: Some(5.5), ..Default::default() };
+        cases.push(case(folder.path(), network, &fpga, both, None));
     }
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/real_client.py");
     let mut python = Command::new("python3")

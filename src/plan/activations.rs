@@ -20,13 +20,13 @@ pub struct InputFacts<'a> {
 
 /// Chooses the range of each site; sites of one group get one range from the statistics of all of them.
 ///
-/// `seen` has one entry a site.
+/// `seen` has one entry a site; `bits` is the width of each value, the widest of a group counts.
 pub fn plan_activations(
     graph: &Graph,
     target: &Target,
     sites: &[Site],
     seen: &[&ValueObservation],
-    bits: u32,
+    bits: &(dyn Fn(&str) -> u32 + Sync),
     input: &InputFacts,
 ) -> Vec<ActivationPlan> {
     let leaders: Vec<usize> = (0..sites.len()).filter(|i| sites[*i].group == *i).collect();
@@ -57,10 +57,11 @@ fn plan_group(
     sites: &[Site],
     seen: &[&ValueObservation],
     leader: usize,
-    bits: u32,
+    bits: &(dyn Fn(&str) -> u32 + Sync),
     input: &InputFacts,
 ) -> (Affine, String) {
     let members: Vec<usize> = (0..sites.len()).filter(|i| sites[*i].group == leader).collect();
+    let bits = members.iter().map(|m| bits(&sites[*m].value)).max().unwrap_or(8);
     let samples = members.iter().map(|m| seen[*m].samples.len()).max().unwrap_or(0);
     let of_sample = |s: usize| members.iter().filter_map(|m| seen[*m].samples.get(s)).collect::<Vec<&TensorStats>>();
     let pooled: Vec<Vec<&TensorStats>> = (0..samples).map(of_sample).collect();

@@ -7,6 +7,7 @@ mod bounds;
 mod digest;
 mod equalize;
 mod layers;
+mod operating;
 mod placement;
 mod replay;
 mod rounding;
@@ -17,6 +18,7 @@ pub use bounds::known_bound;
 pub use digest::{layer_digest, model_digest, text_digest};
 pub use equalize::Equalized;
 pub use layers::{Layer, weight_layers};
+pub use operating::Operators;
 pub use placement::{Placement, Site, place};
 pub use replay::{check_matches, check_target};
 pub use rounding::{Rounding, RoundingError, RoundingMethod};
@@ -52,8 +54,11 @@ pub struct Plan {
     pub opset: i64,
     /// IR version that the file will declare.
     pub ir: i64,
-    /// How the widths were chosen.
+    /// How the widths of weights were chosen.
     pub allocation: AllocationRecord,
+    /// How the widths of activations were chosen; absent where all have one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub activation_allocation: Option<AllocationRecord>,
     /// Factors that move between layers before anything is rounded, in this order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub equalized: Vec<Equalized>,
@@ -97,14 +102,18 @@ pub struct AllocationRecord {
     pub compared: Vec<Compared>,
 }
 
-/// One configuration of widths that was measured as a whole: weights only, on samples that they were not rounded with.
+/// One configuration of widths that was measured as a whole, on samples that its weights were not rounded with.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Compared {
     /// Where it comes from.
     pub what: String,
-    /// Average nominal bits over the weights.
-    pub average_bits: f64,
+    /// Average nominal bits over the weights; absent where they were in float.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub average_bits: Option<f64>,
+    /// Average nominal bits over the elements of activations; absent where they were in float.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub average_activation_bits: Option<f64>,
     /// SQNR in dB of the outputs.
     pub sqnr_db: f64,
 }
@@ -173,6 +182,11 @@ impl Plan {
         let quantized = || self.layers.iter().filter_map(|l| l.bits.map(|b| (f64::from(b), l.params as f64)));
         let params: f64 = quantized().map(|(_, n)| n).sum();
         quantized().map(|(b, n)| b * n).sum::<f64>() / params.max(1.0)
+    }
+
+    /// The nominal bits of activations, in the plan's order.
+    pub fn activation_bits(&self) -> impl Fn(usize) -> u32 {
+        |i| self.activations.get(i).map_or(8, |a| a.bits)
     }
 
     /// The YAML text, the same for the same plan.

@@ -1,6 +1,6 @@
 //! Replaying a plan: it must have been made for this model, and messages say which layer differs.
 
-use super::{ActivationPlan, Plan, layer_digest, model_digest, weight_layers};
+use super::{ActivationPlan, Operators, Plan, layer_digest, model_digest, weight_layers};
 use crate::graph::Graph;
 use crate::target::Target;
 use crate::{Code, Error, Result};
@@ -43,7 +43,7 @@ impl Plan {
 /// # Errors
 /// [`Code::PlanMismatch`] if it was made for another profile or names something twice, [`Code::Refused`] with the
 /// profile's sentence if a width is not offered.
-pub fn check_target(plan: &Plan, target: &Target) -> Result<()> {
+pub fn check_target(plan: &Plan, graph: &Graph, target: &Target) -> Result<()> {
     if plan.target_digest != super::text_digest(&crate::yaml::print(target)?) {
         let what = format!("the plan was made for another version of the profile '{}'", target.name);
         return Err(Error::new(Code::PlanMismatch, what).help("run without --plan to make a new plan"));
@@ -55,9 +55,12 @@ pub fn check_target(plan: &Plan, target: &Target) -> Result<()> {
             return Err(Error::new(Code::PlanMismatch, format!("{kind} '{name}' is planned twice")));
         }
     }
-    let activation_bits = plan.activations.first().map_or(target.default_activation_bits(), |a| a.bits);
+    let (operators, bits) = (Operators::of_plan(graph, plan, target), plan.activation_bits());
+    let node = |name: &str| graph.nodes().iter().position(|n| n.name == name);
+    let at = |name: &str| node(name).and_then(|node| operators.width(node, &bits));
     for layer in &plan.layers {
         if let Some(bits) = layer.bits {
+            let activation_bits = at(&layer.name).unwrap_or(target.default_activation_bits());
             let checked = target.check_weight_bits_at(&layer.op, bits, activation_bits);
             checked.map_err(|e| e.at(format!("layer '{}'", layer.name)))?;
         }

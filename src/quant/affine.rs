@@ -31,6 +31,30 @@ impl Affine {
     pub fn range(&self) -> (f32, f32) {
         (self.dequantize(self.format.min()), self.dequantize(self.format.max()))
     }
+
+    /// Replaces each value by the one that its integer means; NaN stays.
+    pub fn round_trip(&self, values: &mut [f32]) {
+        let low = (self.format.min() - self.zero_point) as f32;
+        let high = (self.format.max() - self.zero_point) as f32;
+        for value in values {
+            let steps = *value / self.scale;
+            let steps = if steps < low { low } else { steps };
+            let steps = if steps > high { high } else { steps };
+            *value = round_half_even(steps) * self.scale;
+        }
+    }
+
+    /// The grid of `bits` that holds every value of this one exactly: its step is smaller by a power of two.
+    ///
+    /// A grid that already has as many bits is returned as it is.
+    pub fn refined(&self, bits: u32) -> Affine {
+        let finer = bits.saturating_sub(self.format.bits);
+        Affine {
+            scale: self.scale / (finer as f32).exp2(),
+            zero_point: self.zero_point << finer,
+            format: IntFormat { bits: self.format.bits + finer, narrow: false, ..self.format },
+        }
+    }
 }
 
 /// The scale and zero point that cover `lo..=hi`, both finite; the range is widened to hold 0.

@@ -34,6 +34,28 @@ proptest! {
     }
 
     #[test]
+    fn a_round_trip_is_what_the_integer_means(x in proptest::collection::vec(-200f32..200.0, 9), lo in -100f32..0.0,
+        hi in 0f32..100.0, format in formats(), symmetric: bool) {
+        let affine = affine_for_range(lo, hi, format, symmetric, false);
+        let mut found = x.clone();
+        affine.round_trip(&mut found);
+        let wanted: Vec<f32> = x.iter().map(|x| affine.dequantize(affine.quantize(*x))).collect();
+        prop_assert_eq!(found, wanted);
+    }
+
+    #[test]
+    fn a_refined_grid_holds_every_value(lo in -100f32..0.0, hi in 0f32..100.0, signed: bool, bits in 2u32..=8) {
+        let affine = affine_for_range(lo, hi, IntFormat { bits, signed, narrow: false }, false, false);
+        let fine = affine.refined(16);
+        prop_assert_eq!(fine.format.bits, 16);
+        for q in affine.format.min()..=affine.format.max() {
+            let value = affine.dequantize(q);
+            prop_assert_eq!(fine.dequantize(fine.quantize(value)), value);
+        }
+        prop_assert_eq!(fine.refined(8), fine);
+    }
+
+    #[test]
     fn errs_by_half_a_step_inside_the_range(t in 0f32..1.0, lo in -100f32..0.0, hi in 1e-3f32..100.0, bits in 2u32..=8) {
         let affine = affine_for_range(lo, hi, IntFormat::unsigned(bits), false, false);
         let (least, greatest) = affine.range();

@@ -1,7 +1,8 @@
 //! The report as one self-contained page: no script, font or image from elsewhere.
 
-use super::tally::{refused_groups, spending};
+use super::tally::{Spending, refused_groups, spending};
 use super::{Report, format, plots};
+use crate::plan::AllocationRecord;
 use crate::{Code, Error, Result};
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::Serde;
@@ -25,10 +26,24 @@ pub fn html(report: &Report) -> Result<String> {
         error_plot => plots::error(report),
         sensitivity_plot => plots::sensitivity(report),
         refused => Value::from(Serde(refused_groups(&report.refused))),
-        spending => Value::from(Serde(spending(report))),
+        allocations => Value::from(Serde(allocations(report))),
         measured => report.layers.iter().any(|l| l.output_sqnr_db.is_some()),
     };
     template.render(data).map_err(failed)
+}
+
+/// One choice of widths, with its budgets as they are shown.
+#[derive(serde::Serialize)]
+struct Part<'r> {
+    of: &'static str,
+    record: &'r AllocationRecord,
+    spending: Vec<Spending>,
+}
+
+fn allocations(report: &Report) -> Vec<Part<'_>> {
+    let part = |of, record| Part { of, record, spending: spending(record) };
+    let activations = report.activation_allocation.as_ref().map(|record| part("Activations", record));
+    [part("Weights", &report.allocation)].into_iter().chain(activations).collect()
 }
 
 /// What the pages of this crate have in common: what is not there is an error, block tags stand on lines of their own

@@ -52,8 +52,11 @@ pub struct Report {
     pub warnings: Vec<String>,
     /// Sizes before and after.
     pub size: Size,
-    /// How the widths were chosen.
+    /// How the widths of weights were chosen.
     pub allocation: AllocationRecord,
+    /// How the widths of activations were chosen; absent where all have one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub activation_allocation: Option<AllocationRecord>,
     /// Quantized against float; absent if it was not measured.
     pub fidelity: Option<Fidelity>,
     /// Weight layers, in file order.

@@ -1,6 +1,7 @@
 //! What the renderings count over the layers.
 
-use super::{LayerReport, Refused, Report};
+use super::{LayerReport, Refused};
+use crate::plan::AllocationRecord;
 use serde::Serialize;
 
 /// Layers of one width.
@@ -61,8 +62,8 @@ pub struct Spending {
 }
 
 /// Budgets and uses by name.
-pub fn spending(report: &Report) -> Vec<Spending> {
-    let (budgets, used) = (&report.allocation.budgets, &report.allocation.used);
+pub fn spending(allocation: &AllocationRecord) -> Vec<Spending> {
+    let (budgets, used) = (&allocation.budgets, &allocation.used);
     let names: std::collections::BTreeSet<&String> = budgets.keys().chain(used.keys()).collect();
     let one = |name: &String| Spending {
         name: name.clone(),

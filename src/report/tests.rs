@@ -30,6 +30,7 @@ fn report(n: usize) -> Report {
             macs: layers.iter().map(|l| l.macs).sum(),
         },
         allocation: allocation(),
+        activation_allocation: Some(allocation()),
         fidelity: Some(Fidelity {
             samples: 32,
             held_out: false,
@@ -55,7 +56,12 @@ fn allocation() -> AllocationRecord {
         used: [("average bits".to_owned(), 5.2)].into(),
         sensitivity: Some(0.012345),
         proof: "optimal".into(),
-        compared: vec![Compared { what: "uniform".into(), average_bits: 5.0, sqnr_db: 12.5 }],
+        compared: vec![Compared {
+            what: "uniform".into(),
+            average_bits: Some(5.0),
+            average_activation_bits: Some(8.0),
+            sqnr_db: 12.5,
+        }],
     }
 }
 
@@ -232,7 +238,7 @@ fn paths(value: &serde_json::Value, path: &str, out: &mut BTreeSet<String>) {
     match value {
         serde_json::Value::Object(fields) => {
             for (key, value) in fields {
-                let named = path == "allocation.budgets" || path == "allocation.used";
+                let named = path.ends_with("allocation.budgets") || path.ends_with("allocation.used");
                 let key = if named { "*" } else { key.as_str() };
                 paths(value, &if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }, out);
             }

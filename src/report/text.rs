@@ -5,8 +5,8 @@ use super::format::{
     bytes, clean, cosine, count, db, percent, plural, ratio, shape, shorten, si, significant, together, width, wrap,
 };
 use super::tally::{Spending, Tally, refused_groups, spending, tallies};
-use super::{Fidelity, LayerReport, Report, decibels};
-use crate::plan::Compared;
+use super::{ActivationReport, Fidelity, LayerReport, Report, decibels};
+use crate::plan::{AllocationRecord, Compared};
 use std::collections::BTreeSet;
 
 /// Networks up to this many layers are listed whole.
@@ -117,12 +117,20 @@ impl Page {
         );
         self.item("weights", &weights, Ink::Plain);
         self.item("widths", &widths(&report.layers), Ink::Plain);
-        self.item("chosen by", &chosen(report), Ink::Plain);
-        if !report.allocation.compared.is_empty() {
-            self.item("compared", &compared(report), Ink::Plain);
+        self.allocation(&report.allocation);
+        if let Some(allocation) = &report.activation_allocation {
+            self.item("activations", &activation_widths(&report.activations), Ink::Plain);
+            self.allocation(allocation);
         }
         let source = &report.calibration;
         self.item("calibrated", &format!("on {} from {}", plural(source.samples, "sample"), source.source), Ink::Plain);
+    }
+
+    fn allocation(&mut self, allocation: &AllocationRecord) {
+        self.item("chosen by", &chosen(allocation), Ink::Plain);
+        if !allocation.compared.is_empty() {
+            self.item("compared", &compared(&allocation.compared), Ink::Plain);
+        }
     }
 
     /// Returns the reasons it listed, in the order of their numbers.
@@ -216,22 +224,40 @@ fn widths(layers: &[LayerReport]) -> String {
     }
 }
 
-fn chosen(report: &Report) -> String {
+fn activation_widths(activations: &[ActivationReport]) -> String {
+    let bits: BTreeSet<u32> = activations.iter().map(|a| a.bits).collect();
+    let count = |bits: &u32| activations.iter().filter(|a| a.bits == *bits).count();
+    dotted(bits.iter().map(|b| format!("{b} bits: {}", plural(count(b), "value"))))
+}
+
+fn chosen(allocation: &AllocationRecord) -> String {
     let budget = |s: Spending| {
         let used = s.used.map_or("–".to_owned(), significant);
         let of = s.limit.map_or(String::new(), |limit| format!(" of {}", significant(limit)));
         format!("{} {used}{of}", s.name)
     };
-    let budgets = spending(report).into_iter().map(budget);
-    let parts = [report.allocation.method.clone()].into_iter().chain(budgets).chain([report.allocation.proof.clone()]);
+    let budgets = spending(allocation).into_iter().map(budget);
+    let parts = [allocation.method.clone()].into_iter().chain(budgets).chain([allocation.proof.clone()]);
     dotted(parts.filter(|p| !p.is_empty()))
 }
 
 /// Whole configurations that were measured before one was taken.
-fn compared(report: &Report) -> String {
-    let one = |c: &Compared| format!("{}: {} dB at {:.2} bits", c.what, db(Some(c.sqnr_db)), c.average_bits);
-    let list = dotted(report.allocation.compared.iter().map(one));
-    format!("{list} (weights alone, on samples that they were not rounded with)")
+fn compared(all: &[Compared]) -> String {
+    let bits = |c: &Compared| match (c.average_bits, c.average_activation_bits) {
+        (Some(weights), None) => format!("{weights:.2} bits"),
+        (None, Some(activations)) => format!("{activations:.2} bits"),
+        (Some(weights), Some(activations)) => format!("W{weights:.2} A{activations:.2}"),
+        (None, None) => "full width".to_owned(),
+    };
+    let one = |c: &Compared| format!("{}: {} dB at {}", c.what, db(Some(c.sqnr_db)), bits(c));
+    let what = match all.iter().all(|c| c.average_bits.is_none()) {
+        true => "activations alone, weights in float",
+        false if all.iter().any(|c| c.average_activation_bits.is_some()) => {
+            "weights on samples that they were not rounded with"
+        }
+        false => "weights alone, on samples that they were not rounded with",
+    };
+    format!("{} ({what})", dotted(all.iter().map(one)))
 }
 
 /// Short parts with dots between them, each kept on one line.

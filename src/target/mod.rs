@@ -83,6 +83,9 @@ pub struct ActivationFormat {
     /// Widths below the storage type are expressed by a Clip between Q and DQ (QCDQ).
     #[serde(default)]
     pub clip_to_width: bool,
+    /// Whether all activations of one operator must have one width; where they differ, a second Q/DQ pair converts.
+    #[serde(default)]
+    pub one_width_per_operator: bool,
 }
 
 /// Format of quantized weights (always symmetric, zero point 0).

@@ -33,8 +33,8 @@ pub struct Args {
 }
 
 pub fn run(args: &Args) -> Result<Verdict> {
-    if args.choice.asks_for_widths() {
-        let what = "the front holds every size: it takes no --weight-bits and no budget";
+    if args.choice.asks_for_widths() || args.choice.avg_act_bits.is_some() {
+        let what = "the front holds every size: it takes no --weight-bits, no --avg-act-bits and no budget";
         return Err(Error::new(Code::Config, what));
     }
     let target = Target::named_or_read(&args.target)?;

@@ -28,7 +28,7 @@ pub struct Args {
     #[command(flatten)]
     pub choice: ChoiceArgs,
     /// Replay this plan instead of making one
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["weight_bits", "avg_weight_bits", "max_bytes", "max_bops", "act_bits", "keep_float"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["weight_bits", "avg_weight_bits", "max_bytes", "max_bops", "act_bits", "avg_act_bits", "keep_float"])]
     pub plan: Option<PathBuf>,
     /// Output model [default: MODEL.TARGET.onnx]; the plan is written beside it as .plan.yaml
     #[arg(short, long, value_name = "FILE")]
@@ -119,9 +119,12 @@ pub struct ChoiceArgs {
     /// Choose widths: at most this many bit operations (MACs x weight bits x activation bits) a sample
     #[arg(long, value_name = "N")]
     pub max_bops: Option<f64>,
-    /// Width of activations [default: the target's]
+    /// Width of activations [default: the target's; where it offers several, --max-bops chooses]
     #[arg(long, value_name = "B")]
     pub act_bits: Option<u32>,
+    /// Choose widths of activations: at most this many nominal bits on average over their elements
+    #[arg(long, value_name = "X")]
+    pub avg_act_bits: Option<f64>,
     /// What scores a layer's widths when they are chosen: a name (`xtask proxies` lists them), a YAML file, or a formula
     #[arg(long, value_name = "NAME|FILE|FORMULA", allow_hyphen_values = true, default_value = DEFAULT_PROXY)]
     pub proxy: String,
@@ -144,6 +147,7 @@ impl Default for ChoiceArgs {
             max_bytes: None,
             max_bops: None,
             act_bits: None,
+            avg_act_bits: None,
             proxy: DEFAULT_PROXY.to_owned(),
             effort: EffortArg::default(),
             equalize: EqualizeArg::default(),
@@ -164,6 +168,7 @@ impl ChoiceArgs {
             average: self.avg_weight_bits,
             max_bytes: self.max_bytes,
             max_bops: self.max_bops,
+            average_activation: self.avg_act_bits,
         }
     }
 }

@@ -1,8 +1,10 @@
 //! Building the fitness bench of a network: features of every layer, and the measured damage of configurations.
 
-use super::analyze::{Observed, observe_network, units, with_ground};
+use super::analyze::{units, with_ground};
 use super::budget::Unit;
-use super::choose::{Chooser, Configuration, Depth, Ground};
+use super::choose::{Configuration, Depth, Ground};
+use super::chooser::{Chooser, quantized};
+use super::observed::{Observed, observe_network};
 use super::{Options, Progress, features};
 use crate::driver::Driver;
 use crate::float_passes;
@@ -46,7 +48,7 @@ pub fn with_workbench<T>(
     let grams = std::mem::take(&mut observed.seen.grams);
     let digest = digest(&graph, options, &observed)?;
     let wanted = observed.outputs(options.held_out)?;
-    let mut units = units(&observed.placement, options.target, observed.activation_bits, &observed.macs);
+    let mut units = units(&observed.placement, options.target, &|_| observed.activation_bits, &observed.macs);
     // What stays in float has no width to speak of.
     units.iter_mut().for_each(|u| u.options.retain(Option::is_some));
     with_ground(&graph, &observed, grams, &mut units, options, progress, |units, ground| {
@@ -126,7 +128,7 @@ impl Workbench<'_> {
             let batch: Vec<Vec<usize>> = (start..last.min(start + BATCH)).map(|i| header.configuration(i)).collect();
             let widths = |row: &Vec<usize>| row.iter().map(|w| header.table.widths().get(*w).copied()).collect();
             let configurations: Vec<Configuration> = batch.iter().map(widths).collect();
-            let partial: Vec<Vec<(usize, u32)>> = configurations.iter().map(super::choose::quantized).collect();
+            let partial: Vec<Vec<(usize, u32)>> = configurations.iter().map(quantized).collect();
             let seen = self.chooser.errors(&partial, self.ground.samples.len(), &|| {})?;
             let apart = self.apart(&configurations)?;
             for (i, widths) in batch.into_iter().enumerate() {

@@ -1,4 +1,4 @@
-//! What weight widths are asked for, as a knapsack.
+//! What widths are asked for, and those of weights as a knapsack.
 
 use tapq::allocate::{Budget, Choice, Problem};
 use tapq::plan::Layer;
@@ -7,7 +7,7 @@ use tapq::quant::IntFormat;
 use tapq::target::Target;
 use tapq::{Code, Error, Result};
 
-/// What weight widths are asked for. Several budgets hold together.
+/// What widths are asked for. Several budgets hold together.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Widths {
     /// Every layer at this width.
@@ -18,10 +18,12 @@ pub struct Widths {
     pub max_bytes: Option<u64>,
     /// At most this many bit operations (multiply-accumulates x weight bits x activation bits) for one sample.
     pub max_bops: Option<f64>,
+    /// At most this many nominal bits on average over the elements of activations.
+    pub average_activation: Option<f64>,
 }
 
 impl Widths {
-    /// Whether a choice between widths is asked for.
+    /// Whether a choice between widths of weights is asked for.
     pub fn is_choice(&self) -> bool {
         self.average.is_some() || self.max_bytes.is_some() || self.max_bops.is_some()
     }
@@ -33,7 +35,7 @@ impl Widths {
             return Err(Error::new(Code::Config, what).help("give one or the other"));
         }
         let meaningless = |v: f64| v <= 0.0 || v.is_nan();
-        match self.average.is_some_and(meaningless) || self.max_bops.is_some_and(meaningless) {
+        match [self.average, self.max_bops, self.average_activation].into_iter().flatten().any(meaningless) {
             true => Err(Error::new(Code::Config, "a budget must be a positive number")),
             false => Ok(()),
         }
@@ -41,11 +43,14 @@ impl Widths {
 }
 
 /// Layers that share one stored weight: they get one width.
+#[derive(Clone)]
 pub struct Unit<'a> {
     /// The layers.
     pub layers: Vec<&'a Layer>,
-    /// Multiply-accumulates of all of them for one sample.
-    pub macs: u64,
+    /// Multiply-accumulates of each for one sample.
+    pub macs: Vec<u64>,
+    /// Width of the activations that each runs at.
+    pub beside: Vec<u32>,
     /// Widths to choose from, ascending; `None` is float.
     pub options: Vec<Option<u32>>,
     /// Sensitivity of the unit.
@@ -53,19 +58,55 @@ pub struct Unit<'a> {
 }
 
 impl Unit<'_> {
-    fn params(&self) -> f64 {
+    /// Elements of the weight.
+    pub fn params(&self) -> f64 {
         self.layers[0].params() as f64
     }
 
-    fn choice(&self, bits: Option<u32>, target: &Target, activation_bits: u32, widths: &Widths) -> Choice {
-        let error = |b: u32| self.sensitivity.bits.iter().position(|x| *x == b).map(|i| self.sensitivity.error[i]);
+    /// Bit operations for one sample at a width.
+    pub fn bit_operations(&self, bits: Option<u32>, target: &Target) -> f64 {
+        let float = target.float_fallback.weight_bits;
+        let operand = |beside: u32| f64::from(bits.unwrap_or(float)) * f64::from(bits.map_or(float, |_| beside));
+        self.macs.iter().zip(&self.beside).map(|(macs, beside)| *macs as f64 * operand(*beside)).sum()
+    }
+
+    /// What the proxy says that a width costs; a layer in float costs nothing.
+    pub fn cost(&self, bits: Option<u32>) -> f64 {
+        let at = |b: u32| self.sensitivity.bits.iter().position(|x| *x == b);
+        bits.and_then(at).map_or(0.0, |i| self.sensitivity.error[i])
+    }
+
+    /// Adds the widths that the device takes beside any activations.
+    pub fn offer_beside_any(&mut self, target: &Target) {
+        for beside in &target.activations.bits {
+            let taken = |b: &&u32| self.layers.iter().all(|l| target.weight_choices_at(&l.op, *beside).contains(b));
+            let choices = target.weight_choices_at(&self.layers[0].op, *beside);
+            let more: Vec<Option<u32>> = choices.iter().filter(taken).map(|b| Some(*b)).collect();
+            self.options.extend(more.into_iter().filter(|b| !self.options.contains(b)).collect::<Vec<_>>());
+        }
+        // Ascending, float last.
+        self.options.sort_unstable_by_key(|b| (b.is_none(), *b));
+    }
+
+    /// Drops widths that the device does not take beside the activations of the layers.
+    pub fn keep_offered(&mut self, target: &Target) {
+        let beside: Vec<(&str, u32)> = self.layers.iter().map(|l| l.op.as_str()).zip(self.beside.clone()).collect();
+        let takes = |b: u32| beside.iter().all(|(op, at)| target.weight_choices_at(op, *at).contains(&b));
+        self.options.retain(|option| option.is_none_or(takes));
+    }
+
+    /// Position of a width among those offered.
+    pub fn position(&self, bits: Option<u32>) -> usize {
+        self.options.iter().position(|o| *o == bits).unwrap_or(0)
+    }
+
+    fn choice(&self, bits: Option<u32>, target: &Target, widths: &Widths) -> Choice {
         let nominal = f64::from(bits.unwrap_or(target.float_fallback.weight_bits));
-        let activation = bits.map_or(target.float_fallback.weight_bits, |_| activation_bits);
         let mut weights = vec![];
         widths.average.inspect(|_| weights.push(nominal * self.params()));
         widths.max_bytes.inspect(|_| weights.push(stored_bytes(self.layers[0], bits, target) as f64));
-        widths.max_bops.inspect(|_| weights.push(self.macs as f64 * nominal * f64::from(activation)));
-        Choice { cost: bits.map_or(0.0, |b| error(b).unwrap_or(0.0)), weights }
+        widths.max_bops.inspect(|_| weights.push(self.bit_operations(bits, target)));
+        Choice { cost: self.cost(bits), weights }
     }
 }
 
@@ -78,13 +119,13 @@ pub fn stored_bytes(layer: &Layer, bits: Option<u32>, target: &Target) -> u64 {
 }
 
 /// The knapsack of a choice.
-pub fn problem(units: &[Unit], widths: &Widths, target: &Target, activation_bits: u32) -> Problem {
+pub fn problem(units: &[Unit], widths: &Widths, target: &Target) -> Problem {
     let params: f64 = units.iter().map(Unit::params).sum();
     let mut budgets = vec![];
     let mut add = |name: &str, limit: f64| budgets.push(Budget { name: name.to_owned(), limit });
     widths.average.inspect(|x| add("weight bits", x * params));
     widths.max_bytes.inspect(|n| add("stored weight bytes", *n as f64));
     widths.max_bops.inspect(|n| add("bit operations", *n));
-    let choices = |u: &Unit| u.options.iter().map(|b| u.choice(*b, target, activation_bits, widths)).collect();
+    let choices = |u: &Unit| u.options.iter().map(|b| u.choice(*b, target, widths)).collect();
     Problem { layers: units.iter().map(choices).collect(), budgets }
 }

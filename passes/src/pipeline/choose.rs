@@ -4,33 +4,53 @@
 //! is then measured as a whole, on samples that its weights were not rounded with, and the best one is taken; where
 //! that is the uniform width, or where time allows, single bits are exchanged between layers as long as it helps.
 
+use super::activations::{ChosenActivations, Field};
 use super::budget::{Unit, Widths, problem};
 use super::candidates::Candidates;
-use super::features;
-use super::probe::{Delta, Probe};
-use super::{Effort, Options, Progress};
-use crate::pipeline::analyze::weight_rows;
+use super::chooser::Chooser;
+use super::search::Search;
+use super::{Effort, Options, Progress, joint};
 use std::collections::BTreeMap;
 use tapq::allocate;
 use tapq::array::Array;
-use tapq::engine::Options as EngineOptions;
 use tapq::graph::Graph;
-use tapq::plan::{AllocationRecord, Compared, Layer};
-use tapq::proxy::{ProxyFile, sensitivities};
-use tapq::report::{Compare, decibels, top1_agreement};
+use tapq::plan::{AllocationRecord, Compared};
+use tapq::report::{Compare, decibels};
 use tapq::samples::Sample;
-use tapq::stats::{FOLDS, ValueObservation};
+use tapq::stats::ValueObservation;
 use tapq::target::Target;
 use tapq::{Code, Context, Error, Result};
 
+/// Widths by name: of layers, where `None` is float, and of values; a value that is missing has the width of all.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Assignment {
+    /// Width of each layer.
+    pub weights: BTreeMap<String, Option<u32>>,
+    /// Width of each value whose width was chosen.
+    pub activations: BTreeMap<String, u32>,
+}
+
 /// What was chosen.
 pub struct Chosen {
-    /// Width of each layer by name; `None` is float.
-    pub widths: BTreeMap<String, Option<u32>>,
-    /// How.
+    /// The widths.
+    pub widths: Assignment,
+    /// How those of weights were found.
     pub record: AllocationRecord,
-    /// The widest uniform width within the budgets, if there is one.
-    pub uniform: Option<BTreeMap<String, Option<u32>>>,
+    /// How those of activations were found, where they were chosen.
+    pub activation_record: Option<AllocationRecord>,
+    /// The widest uniform widths within the budgets, if there are any.
+    pub uniform: Option<Assignment>,
+}
+
+impl Chosen {
+    /// Takes over widths of activations that were chosen by a budget of their own.
+    pub fn set_activations(&mut self, field: &Field, apart: ChosenActivations) {
+        let mut uniform = self.uniform.take().unwrap_or_else(|| self.widths.clone());
+        self.widths.activations = field.by_value(&apart.bits);
+        uniform.activations = field.by_value(apart.uniform.as_ref().unwrap_or(&apart.bits));
+        self.uniform = Some(uniform);
+        self.activation_record = Some(apart.record);
+    }
 }
 
 /// What a choice rests on.
@@ -49,8 +69,6 @@ pub struct Ground<'a> {
     pub target: &'a Target,
     /// Halves of the samples that candidates were rounded on.
     pub halves: &'a [usize],
-    /// Nominal bits of activations.
-    pub activation_bits: u32,
 }
 
 /// Halves of the samples that candidates are rounded on, by effort: one is half the work and half as sure.
@@ -64,32 +82,33 @@ pub fn halves(effort: Effort, samples: usize) -> &'static [usize] {
 
 /// How many samples and widths the measurements take, by effort.
 pub struct Depth {
-    /// Samples that gains are measured on.
-    gain_samples: usize,
-    /// Widths that gains are measured at.
-    gain_bits: &'static [u32],
+    /// Samples that gains of layers are measured on.
+    pub gain_samples: usize,
+    /// Samples that the damage of activations is measured on: finer grids than those of weights, so more of them.
+    pub field_samples: usize,
+    /// Widths that gains and damage are measured at.
+    pub gain_bits: &'static [u32],
     /// Samples that whole configurations are compared on.
     pub compare_samples: usize,
     /// Exchanges that are measured at most.
-    exchanges: usize,
+    pub exchanges: usize,
 }
 
 impl Depth {
     /// What an effort means.
     pub fn of(effort: Effort) -> Depth {
-        match effort {
-            Effort::Fast => Depth { gain_samples: 2, gain_bits: &[4], compare_samples: 3, exchanges: 0 },
-            Effort::Balanced => Depth { gain_samples: 8, gain_bits: &[4], compare_samples: 16, exchanges: 24 },
-            Effort::Best => Depth { gain_samples: 16, gain_bits: &[3, 4, 5], compare_samples: 16, exchanges: 200 },
-        }
+        let [gain_samples, field_samples, compare_samples, exchanges] = match effort {
+            Effort::Fast => [2, 4, 3, 0],
+            Effort::Balanced => [8, 8, 16, 24],
+            Effort::Best => [16, 16, 16, 200],
+        };
+        let gain_bits: &[u32] = if effort == Effort::Best { &[3, 4, 5] } else { &[4] };
+        Depth { gain_samples, field_samples, gain_bits, compare_samples, exchanges }
     }
 }
 
-/// Errors of whole networks closer than this are taken for equal: half a percent of the error is 0.02 dB.
-const MARGIN: f64 = 0.995;
-
 /// What replaces the uniform width must be better by more than chance: 0.3 dB on so few samples.
-const UNIFORM_MARGIN: f64 = 0.93;
+pub const UNIFORM_MARGIN: f64 = 0.93;
 
 /// The same where both were rounded in sequence once, on half of the samples: half a decibel.
 pub const FILE_MARGIN: f64 = 0.89;
@@ -97,32 +116,113 @@ pub const FILE_MARGIN: f64 = 0.89;
 /// One width a unit; `None` is float.
 pub type Configuration = Vec<Option<u32>>;
 
-/// Chooses a width for each unit within the budgets.
-pub fn choose(units: &mut [Unit], ground: &Ground, options: &Options, progress: &dyn Progress) -> Result<Chosen> {
-    let chooser = Chooser::new(units, ground, options)?;
+/// One width a unit and, where activations are chosen together with weights, one a group of values.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Setting {
+    /// Widths of units.
+    pub weights: Configuration,
+    /// Widths of the field's groups; empty without a field.
+    pub activations: Vec<u32>,
+}
+
+/// What is asked for, and what the measurements say of each part of it.
+pub struct Scene<'a> {
+    /// Units with their sensitivities.
+    pub units: &'a [Unit<'a>],
+    /// Activations, where they are chosen together with weights.
+    pub field: Option<&'a Field>,
+    /// What the caller wants.
+    pub options: &'a Options<'a>,
+}
+
+impl Scene<'_> {
+    /// The units as they are beside activations of these widths: what they offer, and what it costs.
+    pub fn units_at(&self, activations: &[u32]) -> Vec<Unit<'_>> {
+        let mut units = self.units.to_vec();
+        let Some(field) = self.field else { return units };
+        for unit in &mut units {
+            for (layer, beside) in unit.layers.iter().zip(&mut unit.beside) {
+                *beside = field.width(layer.node, activations).unwrap_or(*beside);
+            }
+            unit.keep_offered(self.options.target);
+        }
+        units
+    }
+
+    /// Output errors of settings on the first `samples` samples.
+    pub fn compare(
+        &self,
+        chooser: &Chooser,
+        settings: &[Setting],
+        samples: usize,
+        progress: &dyn Progress,
+    ) -> Result<Vec<Compare>> {
+        progress.stage("compare", samples);
+        let beside = |s: &Setting| {
+            let steps = self.field.map_or(vec![], |field| field.steps(&s.activations));
+            (super::chooser::quantized(&s.weights), steps)
+        };
+        chooser.errors_beside(&settings.iter().map(beside).collect::<Vec<_>>(), samples, &|| progress.tick())
+    }
+
+    fn compared(&self, what: &str, setting: &Setting, error: Compare) -> Compared {
+        let bits = |b: &Option<u32>| f64::from(b.unwrap_or(32));
+        let total: f64 = self.units.iter().map(Unit::params).sum();
+        let weighted = self.units.iter().zip(&setting.weights).map(|(u, b)| u.params() * bits(b));
+        Compared {
+            what: what.to_owned(),
+            average_bits: Some(weighted.sum::<f64>() / total.max(1.0)),
+            average_activation_bits: self.field.map(|field| field.average(&setting.activations)),
+            sqnr_db: decibels(error.relative_error()),
+        }
+    }
+
+    fn assignment(&self, setting: &Setting) -> Assignment {
+        let layers = self.units.iter().zip(&setting.weights);
+        Assignment {
+            weights: layers.flat_map(|(u, b)| u.layers.iter().map(|l| (l.name.clone(), *b))).collect(),
+            activations: self.field.map_or_else(BTreeMap::new, |field| field.by_value(&setting.activations)),
+        }
+    }
+}
+
+/// Chooses a width for each unit within the budgets, and for each group of values of `field`.
+pub fn choose(
+    units: &mut [Unit],
+    field: Option<&Field>,
+    ground: &Ground,
+    options: &Options,
+    progress: &dyn Progress,
+) -> Result<Chosen> {
+    let chooser = match field {
+        Some(field) => Chooser::with_field(units, field, ground, options)?,
+        None => Chooser::new(units, ground, options)?,
+    };
     let depth = Depth::of(options.effort);
     chooser.score(units, &options.proxy, &depth, progress)?;
-    let problem_of = |units: &[Unit]| problem(units, &options.widths, options.target, ground.activation_bits);
-    let solution = allocate::solve(&problem_of(units))?;
-    let mut tried: Vec<(String, Configuration)> = vec![];
-    let mut add = |name: &str, configuration: Configuration| {
-        if !tried.iter().any(|(_, c)| *c == configuration) {
-            tried.push((name.to_owned(), configuration));
+    let scene = Scene { units, field, options };
+    let (first, solution) = joint::least_cost(&scene)?;
+    let mut tried: Vec<(String, Setting)> = vec![];
+    let mut add = |name: &str, setting: Setting| {
+        if !tried.iter().any(|(_, s)| *s == setting) {
+            tried.push((name.to_owned(), setting));
         }
     };
-    add("chosen", picked(units, &solution.picks));
-    let uniform = uniform_within(units, &options.widths, options, ground.activation_bits);
+    add("chosen", first.clone());
+    let uniform = joint::uniform(&scene);
     if let Some(uniform) = &uniform {
         add("uniform", uniform.clone());
     }
-    for (name, other) in chooser.alternatives(units, &options.widths, options, ground.activation_bits) {
-        add(&name, other);
+    for (name, weights) in alternatives(&scene, ground, &first.activations) {
+        add(name, Setting { weights, activations: first.activations.clone() });
     }
-    let errors = chooser.compare(&tried.iter().map(|(_, c)| c).collect::<Vec<_>>(), depth.compare_samples, progress)?;
+    let settings: Vec<Setting> = tried.iter().map(|(_, s)| s.clone()).collect();
+    let samples = depth.compare_samples.min(ground.samples.len());
+    let errors = scene.compare(&chooser, &settings, samples, progress)?;
     let least = |a: &usize, b: &usize| errors[*a].relative_error().total_cmp(&errors[*b].relative_error());
     let mut best = (0..tried.len()).min_by(least).unwrap_or(0);
     // Found by its widths: the knapsack may have chosen the same.
-    let uniform = uniform.and_then(|u| tried.iter().position(|(_, c)| *c == u));
+    let uniform = uniform.and_then(|u| tried.iter().position(|(_, s)| *s == u));
     let bar = uniform.map_or(f64::INFINITY, |u| errors[u].relative_error() * UNIFORM_MARGIN);
     if let Some(uniform) = uniform.filter(|u| best != *u && errors[best].relative_error() > bar) {
         best = uniform;
@@ -136,66 +236,57 @@ pub fn choose(units: &mut [Unit], ground: &Ground, options: &Options, progress: 
         .iter()
         .zip(&errors)
         .filter(|_| measured)
-        .map(|((name, c), e)| chooser.compared(name, c, *e, units))
+        .map(|((name, setting), e)| scene.compared(name, setting, *e))
         .collect();
-    let mut configuration = tried[best].1.clone();
+    let mut setting = tried[best].1.clone();
     let mut method = if tried[best].0 == "chosen" { "knapsack".to_owned() } else { tried[best].0.clone() };
     let searched = options.effort == Effort::Best || (options.effort == Effort::Balanced && best != 0);
     if searched && depth.exchanges > 0 {
-        let limits = problem_of(units).budgets;
-        let mut search = Search { chooser: &chooser, units, options, ground, limits: &limits, depth: &depth };
-        let found = search.run(&configuration, errors[best], progress)?;
+        let search = Search { chooser: &chooser, scene: &scene, samples, exchanges: depth.exchanges };
+        let found = search.run(&setting, errors[best], progress)?;
         if let Some((better, error, measured)) = found.filter(|(_, error, _)| error.relative_error() <= bar) {
-            compared.push(chooser.compared(&format!("{measured} exchanges"), &better, error, units));
-            (configuration, method) = (better, format!("{method}, then exchanges"));
+            compared.push(scene.compared(&format!("{measured} exchanges"), &better, error));
+            (setting, method) = (better, format!("{method}, then exchanges"));
         }
     }
-    let by_name = |configuration: &Configuration| {
-        let layers = units.iter().zip(configuration).flat_map(|(u, b)| u.layers.iter().map(|l| (l.name.clone(), *b)));
-        layers.collect::<BTreeMap<String, Option<u32>>>()
+    let mut record = record(&scene, &setting, method, compared);
+    record.proof = match (measured, setting == first) {
+        (false, _) => "no choice could be measured on so few samples".to_owned(),
+        (true, true) => solution.proof.to_string(),
+        (true, false) => "taken by measurement; the knapsack's own choice measured worse".to_owned(),
     };
-    let (widths, uniform) = (by_name(&configuration), uniform.map(|u| by_name(&tried[u].1)));
-    let mut record = record(units, &configuration, options, ground, method, compared, &solution);
-    if !measured {
-        "no choice could be measured on so few samples".clone_into(&mut record.proof);
-    }
-    Ok(Chosen { widths, record, uniform })
+    Ok(Chosen {
+        widths: scene.assignment(&setting),
+        record,
+        activation_record: field.map(|field| joint::record(field, &setting.activations)),
+        uniform: uniform.map(|u| scene.assignment(&tried[u].1)),
+    })
 }
 
-fn record(
-    units: &[Unit],
-    configuration: &Configuration,
-    options: &Options,
-    ground: &Ground,
-    method: String,
-    compared: Vec<Compared>,
-    solution: &allocate::Allocation,
-) -> AllocationRecord {
-    let problem = problem(units, &options.widths, options.target, ground.activation_bits);
-    let picks: Vec<usize> = units.iter().zip(configuration).map(|(u, b)| u.position(*b)).collect();
+fn record(scene: &Scene, setting: &Setting, method: String, compared: Vec<Compared>) -> AllocationRecord {
+    let units = scene.units_at(&setting.activations);
+    let problem = problem(&units, &scene.options.widths, scene.options.target);
+    let picks: Vec<usize> = units.iter().zip(&setting.weights).map(|(u, b)| u.position(*b)).collect();
     let used = |k: usize| problem.layers.iter().zip(&picks).map(|(layer, p)| layer[*p].weights[k]).sum();
     let named = |values: Vec<f64>| problem.budgets.iter().map(|b| b.name.clone()).zip(values).collect();
-    let proof = match picks == solution.picks {
-        true => solution.proof.to_string(),
-        false => "taken by measurement; the knapsack's own choice measured worse".to_owned(),
-    };
     AllocationRecord {
         method,
         budgets: named(problem.budgets.iter().map(|b| b.limit).collect()),
         used: named((0..problem.budgets.len()).map(used).collect()),
         sensitivity: Some(problem.layers.iter().zip(&picks).map(|(layer, p)| layer[*p].cost).sum()),
-        proof,
+        proof: String::new(),
         compared,
     }
 }
 
-fn picked(units: &[Unit], picks: &[usize]) -> Configuration {
+/// The widths of a solution.
+pub fn picked(units: &[Unit], picks: &[usize]) -> Configuration {
     units.iter().zip(picks).map(|(u, p)| u.options[*p]).collect()
 }
 
 /// The widest width that every unit offers and that meets the budgets.
-fn uniform_within(units: &[Unit], widths: &Widths, options: &Options, activation_bits: u32) -> Option<Configuration> {
-    let problem = problem(units, widths, options.target, activation_bits);
+pub fn uniform_within(units: &[Unit], widths: &Widths, target: &Target) -> Option<Configuration> {
+    let problem = problem(units, widths, target);
     let mut common: Vec<u32> = units.first()?.options.iter().flatten().copied().collect();
     common.retain(|b| units.iter().all(|u| u.options.contains(&Some(*b))));
     common.sort_unstable();
@@ -208,351 +299,52 @@ fn uniform_within(units: &[Unit], widths: &Widths, options: &Options, activation
     common.into_iter().rev().find(fits).map(|bits| vec![Some(bits); units.len()])
 }
 
-/// Runs the network with candidates in place of its weights.
-pub struct Chooser<'a> {
-    ground: &'a Ground<'a>,
-    probe: Probe,
-    /// Position in the probe of each layer of each unit; units that cannot be changed have none.
-    stops: Vec<Vec<usize>>,
-    rows: Vec<Vec<f32>>,
-    by_half: [Vec<usize>; FOLDS],
-}
-
-impl<'a> Chooser<'a> {
-    /// Prepares the network; what a unit may be is read from its candidates.
-    pub fn new(units: &[Unit], ground: &'a Ground<'a>, options: &Options) -> Result<Self> {
-        let mut layers: Vec<(&Layer, _)> = vec![];
-        let mut stops = vec![];
-        let mut rows = vec![];
-        for (unit, candidates) in units.iter().zip(ground.candidates) {
-            let mut own = vec![];
-            if candidates.can_change() {
-                for layer in &unit.layers {
-                    let Some(patches) = layer.patches(ground.graph) else { continue };
-                    own.push(layers.len());
-                    layers.push((*layer, patches));
-                }
-            }
-            stops.push(own);
-            rows.push(weight_rows(ground.graph, unit.layers[0])?.1);
-        }
-        let probe = Probe::new(ground.graph, &layers, &EngineOptions { dims: options.dims.clone() })?;
-        // Samples of a half are run with weights that were rounded on the other one.
-        let rounded_on = |half: usize| ground.halves.contains(&(FOLDS - 1 - half));
-        let all = || 0..ground.samples.len();
-        let by_half = [0, 1].map(|half| all().filter(|i| rounded_on(half) && i % FOLDS == half).collect());
-        Ok(Chooser { ground, probe, stops, rows, by_half })
-    }
-
-    /// What a configuration changes for samples of `half`: weights rounded on the other one.
-    fn change(&self, configuration: &[(usize, u32)], half: usize) -> Vec<Delta> {
-        let mut deltas = vec![];
-        for (unit, bits) in configuration {
-            let change = self.ground.candidates[*unit].change(*bits, FOLDS - 1 - half, &self.rows[*unit]);
-            let Some((rows, shift)) = change else { continue };
-            for layer in &self.stops[*unit] {
-                deltas.push(Delta { layer: *layer, rows: rows.clone(), shift: shift.clone() });
+/// Choices under other readings of the same measurements.
+fn alternatives(scene: &Scene, ground: &Ground, activations: &[u32]) -> Vec<(&'static str, Configuration)> {
+    let units = scene.units_at(activations);
+    let base = problem(&units, &scene.options.widths, scene.options.target);
+    let solve = |name: &'static str, change: &dyn Fn(usize, Option<u32>, f64) -> f64| {
+        let mut changed = base.clone();
+        for (u, (unit, layer)) in units.iter().zip(&mut changed.layers).enumerate() {
+            for (bits, choice) in unit.options.iter().zip(layer) {
+                choice.cost = change(u, *bits, choice.cost);
             }
         }
-        deltas
-    }
-
-    /// Output errors of partial configurations, each on the first `samples` samples.
-    pub fn errors(
-        &self,
-        configurations: &[Vec<(usize, u32)>],
-        samples: usize,
-        done: &(dyn Fn() + Sync),
-    ) -> Result<Vec<Compare>> {
-        let mut total = vec![Compare::default(); configurations.len()];
-        for half in 0..FOLDS {
-            let share = samples.div_ceil(self.ground.halves.len().max(1));
-            let own: Vec<usize> = self.by_half[half].iter().copied().take(share).collect();
-            let inputs: Vec<&Sample> = own.iter().map(|i| &self.ground.samples[*i]).collect();
-            let wanted: Vec<&Vec<Array>> = own.iter().map(|i| &self.ground.outputs[*i]).collect();
-            let changes: Vec<Vec<Delta>> = configurations.iter().map(|c| self.change(c, half)).collect();
-            let errors = self.probe.errors(&inputs, &wanted, &changes, done)?;
-            total.iter_mut().zip(errors).for_each(|(t, e)| t.merge(&e));
-        }
-        Ok(total)
-    }
-
-    /// Relative squared output error and top-1 agreement of configurations on samples that nothing else has seen.
-    pub fn fidelity(
-        &self,
-        configurations: &[Configuration],
-        samples: &[Sample],
-        wanted: &[Vec<Array>],
-    ) -> Result<Vec<(f64, f64)>> {
-        let rounded_on = self.ground.halves.first().copied().unwrap_or(0);
-        let changes: Vec<Vec<Delta>> =
-            configurations.iter().map(|c| self.change(&quantized(c), FOLDS - 1 - rounded_on)).collect();
-        let look = |i: usize, outputs: &[Array]| {
-            let agreement = wanted[i].first().zip(outputs.first()).map_or((0, 0), |(a, b)| top1_agreement(a, b));
-            (Compare::of(&wanted[i], outputs), agreement)
-        };
-        let samples: Vec<&Sample> = samples.iter().collect();
-        let each = self.probe.visit(&samples, &changes, &|| {}, &look)?;
-        let of = |c: usize| {
-            let (mut error, mut same, mut all) = (Compare::default(), 0, 0);
-            for sample in &each {
-                error.merge(&sample[c].0);
-                same += sample[c].1.0;
-                all += sample[c].1.1;
-            }
-            (error.relative_error(), same as f64 / f64::max(all as f64, 1.0))
-        };
-        Ok((0..configurations.len()).map(of).collect())
-    }
-
-    fn compare(
-        &self,
-        configurations: &[&Configuration],
-        samples: usize,
-        progress: &dyn Progress,
-    ) -> Result<Vec<Compare>> {
-        progress.stage("compare", samples.min(self.ground.samples.len()));
-        let partial: Vec<Vec<(usize, u32)>> = configurations.iter().map(|c| quantized(c)).collect();
-        self.errors(&partial, samples, &|| progress.tick())
-    }
-
-    fn compared(&self, name: &str, configuration: &Configuration, error: Compare, units: &[Unit]) -> Compared {
-        let params = |u: &Unit| u.layers[0].params() as f64;
-        let bits = |b: &Option<u32>| f64::from(b.unwrap_or(32));
-        let total: f64 = units.iter().map(params).sum();
-        let average = units.iter().zip(configuration).map(|(u, b)| params(u) * bits(b)).sum::<f64>() / total.max(1.0);
-        Compared { what: name.to_owned(), average_bits: average, sqnr_db: decibels(error.relative_error()) }
-    }
-
-    /// Fills in the sensitivity of every unit: what the proxy says that each width costs.
-    pub fn score(&self, units: &mut [Unit], proxy: &ProxyFile, depth: &Depth, progress: &dyn Progress) -> Result<()> {
-        let wanted = proxy.formula.features();
-        let table = features::table(self, units, self.ground, &wanted, depth, progress)?;
-        let found = sensitivities(&proxy.formula, &table)?;
-        for ((unit, candidates), row) in units.iter_mut().zip(self.ground.candidates).zip(found) {
-            let at = |b: &u32| table.widths().iter().position(|w| w == b).and_then(|i| row.get(i)).copied();
-            unit.sensitivity.bits.clone_from(&candidates.bits);
-            unit.sensitivity.error = candidates.bits.iter().map(|b| at(b).unwrap_or(0.0)).collect();
-        }
-        Ok(())
-    }
-
-    /// Relative output error of the network by noise of each unit: from few runs in which one unit is rounded.
-    ///
-    /// A unit that cannot be changed gets the median gain of the others for the same relative noise.
-    pub fn gains(&self, depth: &Depth, progress: &dyn Progress) -> Result<Vec<f64>> {
-        let candidates = self.ground.candidates;
-        let samples = depth.gain_samples.min(self.ground.samples.len());
-        let probes: Vec<Vec<(usize, u32)>> = (0..candidates.len())
-            .filter(|u| !self.stops[*u].is_empty())
-            .flat_map(|u| depth.gain_bits.iter().map(move |b| vec![(u, nearest(&candidates[u].bits, *b))]))
-            .collect();
-        progress.stage("measure gains", samples);
-        let errors = self.errors(&probes, samples, &|| progress.tick())?;
-        let mut logs: Vec<Vec<f64>> = vec![vec![]; candidates.len()];
-        for (probe, error) in probes.iter().zip(&errors) {
-            let (unit, bits) = probe[0];
-            let noise = candidates[unit].noise_at(bits);
-            if noise > 0.0 && error.relative_error() > 0.0 {
-                logs[unit].push((error.relative_error() / noise).ln());
-            }
-        }
-        let mean = |logs: &Vec<f64>| (!logs.is_empty()).then(|| (logs.iter().sum::<f64>() / logs.len() as f64).exp());
-        let gains: Vec<Option<f64>> = logs.iter().map(mean).collect();
-        let mut relative: Vec<f64> =
-            gains.iter().zip(candidates).filter_map(|(g, c)| Some((*g)? * c.power())).collect();
-        relative.sort_by(f64::total_cmp);
-        let typical = relative.get(relative.len() / 2).copied().unwrap_or(1.0);
-        Ok(gains.iter().zip(candidates).map(|(g, c)| g.unwrap_or(typical / c.power())).collect())
-    }
-
-    /// Output error with one unit at each of its widths, the others in float or at the width of `point`.
-    pub fn measured(&self, point: Option<u32>, depth: &Depth, progress: &dyn Progress) -> Result<Vec<Vec<f64>>> {
-        let candidates = self.ground.candidates;
-        let samples = depth.compare_samples.min(self.ground.samples.len());
-        let others = |u: usize| -> Vec<(usize, u32)> {
-            let at =
-                |b: u32| (0..candidates.len()).filter(|o| *o != u).map(move |o| (o, nearest(&candidates[o].bits, b)));
-            point.into_iter().flat_map(at).collect()
-        };
-        let changeable = |u: &usize| !self.stops[*u].is_empty();
-        let mut found = vec![];
-        progress.stage("measure widths", candidates.len() * samples);
-        for (u, own) in candidates.iter().enumerate() {
-            if !changeable(&u) {
-                found.push(scaled(&own.noise, 1.0 / own.power()));
-                (0..samples).for_each(|_| progress.tick());
-                continue;
-            }
-            let with = |b: &u32| others(u).into_iter().chain([(u, *b)]).collect::<Vec<_>>();
-            let tried: Vec<Vec<(usize, u32)>> = own.bits.iter().map(with).collect();
-            found
-                .push(self.errors(&tried, samples, &|| progress.tick())?.iter().map(Compare::relative_error).collect());
-        }
-        Ok(found)
-    }
-
-    /// Choices under other readings of the same measurements.
-    fn alternatives(
-        &self,
-        units: &[Unit],
-        widths: &Widths,
-        options: &Options,
-        activation_bits: u32,
-    ) -> Vec<(String, Configuration)> {
-        let mut found = vec![];
-        let base = problem(units, widths, options.target, activation_bits);
-        let mut solve = |name: &str, change: &dyn Fn(usize, Option<u32>, f64) -> f64| {
-            let mut changed = base.clone();
-            for (u, (unit, layer)) in units.iter().zip(&mut changed.layers).enumerate() {
-                for (bits, choice) in unit.options.iter().zip(layer) {
-                    choice.cost = change(u, *bits, choice.cost);
-                }
-            }
-            // An alternative that the budgets exclude is none.
-            if let Ok(solution) = allocate::solve(&changed).map(|s| picked(units, &s.picks)) {
-                found.push((name.to_owned(), solution));
-            }
-        };
-        solve("knapsack without widths below 3 bits", &|_, bits, cost| match bits {
-            Some(b) if b < 3 => f64::INFINITY,
-            _ => cost,
-        });
-        solve("knapsack by each layer's own output error", &|u, bits, cost| {
-            let candidates = &self.ground.candidates[u];
-            bits.map_or(cost, |b| candidates.noise_at(b) / candidates.power())
-        });
-        found
-    }
-}
-
-/// The widths of the units that are not in float.
-pub fn quantized(configuration: &Configuration) -> Vec<(usize, u32)> {
-    configuration.iter().enumerate().filter_map(|(u, b)| Some((u, (*b)?))).collect()
-}
-
-fn scaled(values: &[f64], factor: f64) -> Vec<f64> {
-    values.iter().map(|v| v * factor).collect()
-}
-
-/// The offered width nearest to `bits`.
-fn nearest(offered: &[u32], bits: u32) -> u32 {
-    offered.iter().copied().min_by_key(|b| (b.abs_diff(bits), *b)).unwrap_or(bits)
-}
-
-/// Exchanges of bits between layers, as long as the measured error falls.
-struct Search<'a> {
-    chooser: &'a Chooser<'a>,
-    units: &'a [Unit<'a>],
-    options: &'a Options<'a>,
-    ground: &'a Ground<'a>,
-    limits: &'a [allocate::Budget],
-    depth: &'a Depth,
-}
-
-/// Exchanges whose errors are measured before the best of them is taken.
-const BATCH: usize = 8;
-
-impl Search<'_> {
-    /// A better configuration, its error and the number of measured exchanges; `None` if none was found.
-    fn run(
-        &mut self,
-        start: &Configuration,
-        error: Compare,
-        progress: &dyn Progress,
-    ) -> Result<Option<(Configuration, Compare, usize)>> {
-        let (mut current, mut best) = (start.clone(), error);
-        let mut tried: Vec<Configuration> = vec![start.clone()];
-        let mut measured = 0;
-        while measured < self.depth.exchanges {
-            let mut moves = self.moves(&current);
-            moves.retain(|m| !tried.contains(m));
-            moves.truncate(BATCH.min(self.depth.exchanges - measured));
-            if moves.is_empty() {
-                break;
-            }
-            let refs: Vec<&Configuration> = moves.iter().collect();
-            let errors = self.chooser.compare(&refs, self.depth.compare_samples, progress)?;
-            measured += moves.len();
-            let first =
-                (0..moves.len()).min_by(|a, b| errors[*a].relative_error().total_cmp(&errors[*b].relative_error()));
-            tried.extend(moves.iter().cloned());
-            if let Some(i) = first.filter(|i| errors[*i].relative_error() < best.relative_error() * MARGIN) {
-                (current, best) = (moves[i].clone(), errors[i]);
-            }
-        }
-        Ok((current != *start).then_some((current, best, measured)))
-    }
-
-    /// Legal exchanges of one step up for one unit against one down for another, the most promising first.
-    fn moves(&self, current: &Configuration) -> Vec<Configuration> {
-        let problem = problem(self.units, &self.options.widths, self.options.target, self.ground.activation_bits);
-        let picks: Vec<usize> = self.units.iter().zip(current).map(|(u, b)| u.position(*b)).collect();
-        let used: Vec<f64> = (0..self.limits.len())
-            .map(|k| problem.layers.iter().zip(&picks).map(|(layer, p)| layer[*p].weights[k]).sum())
-            .collect();
-        let step = |u: usize, up: bool| {
-            let to = if up { picks[u] + 1 } else { picks[u].checked_sub(1)? };
-            (to < problem.layers[u].len()).then_some(to)
-        };
-        let mut moves: Vec<(f64, Configuration)> = vec![];
-        let ups: Vec<usize> = (0..self.units.len()).filter(|u| step(*u, true).is_some()).collect();
-        for up in ups {
-            let downs = (0..self.units.len()).filter(|d| *d != up).map(Some).chain([None]);
-            for down in downs {
-                let mut changes = vec![(up, step(up, true).unwrap_or(0))];
-                if let Some(d) = down {
-                    let Some(to) = step(d, false) else { continue };
-                    changes.push((d, to));
-                }
-                let item = |(u, to): &(usize, usize)| (&problem.layers[*u][*to], &problem.layers[*u][picks[*u]]);
-                let fits = (0..used.len()).all(|k| {
-                    let change: f64 = changes.iter().map(item).map(|(a, b)| a.weights[k] - b.weights[k]).sum();
-                    used[k] + change <= self.limits[k].limit * (1.0 + 1e-9)
-                });
-                if fits {
-                    let gain: f64 = changes.iter().map(item).map(|(a, b)| a.cost - b.cost).sum();
-                    let mut next = current.clone();
-                    changes.iter().for_each(|(u, to)| next[*u] = self.units[*u].options[*to]);
-                    moves.push((gain, next));
-                }
-            }
-        }
-        moves.sort_by(|a, b| a.0.total_cmp(&b.0).then_with(|| a.1.cmp(&b.1)));
-        moves.into_iter().map(|(_, c)| c).collect()
-    }
+        // An alternative that the budgets exclude is none.
+        allocate::solve(&changed).ok().map(|s| (name, picked(&units, &s.picks)))
+    };
+    let wide = solve("knapsack without widths below 3 bits", &|_, bits, cost| match bits {
+        Some(b) if b < 3 => f64::INFINITY,
+        _ => cost,
+    });
+    let own = solve("knapsack by each layer's own output error", &|u, bits, cost| {
+        let candidates = &ground.candidates[u];
+        bits.map_or(cost, |b| candidates.noise_at(b) / candidates.power())
+    });
+    wide.into_iter().chain(own).collect()
 }
 
 /// Every layer at the width asked for, or at the target's default.
-pub fn uniform(units: &[Unit], options: &Options, activation_bits: u32) -> Result<Chosen> {
-    let mut widths = BTreeMap::new();
-    for layer in units.iter().flat_map(|u| &u.layers) {
+pub fn uniform(units: &[Unit], options: &Options) -> Result<Chosen> {
+    let mut weights = BTreeMap::new();
+    for (layer, beside) in units.iter().flat_map(|u| u.layers.iter().zip(&u.beside)) {
         let bits = match options.widths.uniform {
             Some(bits) => bits,
-            None => default_width(options, &layer.op, activation_bits),
+            None => default_width(options, &layer.op, *beside),
         };
-        options
-            .target
-            .check_weight_bits_at(&layer.op, bits, activation_bits)
-            .at(|| format!("layer '{}'", layer.name))?;
-        widths.insert(layer.name.clone(), Some(bits));
+        options.target.check_weight_bits_at(&layer.op, bits, *beside).at(|| format!("layer '{}'", layer.name))?;
+        weights.insert(layer.name.clone(), Some(bits));
     }
     let proof = "nothing to choose".to_owned();
     let record = AllocationRecord { method: "uniform".to_owned(), proof, ..Default::default() };
-    Ok(Chosen { widths, record, uniform: None })
+    let widths = Assignment { weights, ..Default::default() };
+    Ok(Chosen { widths, record, activation_record: None, uniform: None })
 }
 
 /// 8 bits where the target runs them, else its widest.
 fn default_width(options: &Options, op: &str, activation_bits: u32) -> u32 {
     let choices = options.target.weight_choices_at(op, activation_bits);
     choices.iter().copied().find(|b| *b == 8).or(choices.last().copied()).unwrap_or(8)
-}
-
-/// A width that the unit offers.
-impl Unit<'_> {
-    fn position(&self, bits: Option<u32>) -> usize {
-        self.options.iter().position(|o| *o == bits).unwrap_or(0)
-    }
 }
 
 /// Says that a choice left nothing quantized.

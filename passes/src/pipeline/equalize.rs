@@ -4,7 +4,8 @@
 //! homogeneous operators stands between two layers, the factor of a channel can move from one to the other. What the
 //! activation gains, the weights behind it may lose: a weight has one scale for all its input channels.
 
-use super::analyze::{correct_biases, observe_network, plan_of, units};
+use super::analyze::{correct_biases, plan_of, units};
+use super::observed::observe_network;
 use super::settle::error_as_file;
 use super::{Equalize, Options, Progress, choose};
 use crate::driver::Driver;
@@ -176,9 +177,9 @@ impl Noise {
 /// Relative squared error of the outputs with every layer at the asked width, rounded to the nearest.
 fn error(graph: &Graph, options: &Options) -> Result<f64> {
     let observed = observe_network(graph, options, false, &super::Silent)?;
-    let units = units(&observed.placement, options.target, observed.activation_bits, &observed.macs);
-    let chosen = choose::uniform(&units, options, observed.activation_bits)?;
-    let mut plan = plan_of(graph, options, &observed, &chosen.widths, chosen.record)?;
+    let units = units(&observed.placement, options.target, &|_| observed.activation_bits, &observed.macs);
+    let chosen = choose::uniform(&units, options)?;
+    let mut plan = plan_of(graph, options, &observed, &chosen.widths, &chosen)?;
     correct_biases(graph, options.target, &mut plan, &observed)?;
     let all: Vec<usize> = (0..options.calibration.samples.len()).collect();
     error_as_file(graph, &plan, &Rounding::default(), options, &observed.seen, &all)

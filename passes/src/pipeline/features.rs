@@ -2,7 +2,8 @@
 
 use super::budget::Unit;
 use super::candidates::{Candidates, layer_weight_errors};
-use super::choose::{Chooser, Depth, Ground};
+use super::choose::{Depth, Ground};
+use super::chooser::Chooser;
 use super::{Progress, analyze::weight_rows};
 use rayon::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
@@ -96,14 +97,15 @@ fn of_unit(
     let kernel = if is_convolution { layer.dims[2..].iter().product() } else { 1 };
     let is_depthwise = layer.op == "Conv" && groups > 1.0 && layer.dims[1] == 1;
     let flag = |yes: bool| if yes { 1.0 } else { 0.0 };
+    let macs = unit.macs.iter().sum::<u64>() as f64;
     let mut found = BTreeMap::from([
         ("params", layer.params() as f64),
-        ("macs", unit.macs as f64),
+        ("macs", macs),
         ("fan_in", fan_in as f64),
         ("channels", channels as f64),
         ("kernel", kernel as f64),
         ("groups", groups),
-        ("outputs", unit.macs as f64 / fan_in.max(1) as f64),
+        ("outputs", macs / fan_in.max(1) as f64),
         ("is_depthwise", flag(is_depthwise)),
         ("is_linear", flag(!is_convolution)),
         ("o_power", candidates.power()),

@@ -1,19 +1,25 @@
 //! The pipeline: a float graph, samples and a target in; a quantized graph, a plan and a report out.
 
+mod activations;
 mod analyze;
 mod bench;
 mod budget;
 mod candidates;
 mod choose;
+mod chooser;
 mod equalize;
 mod features;
+mod joint;
 mod judge;
+mod observed;
 mod pareto;
 mod probe;
 mod rewrite;
+mod search;
 mod sequential;
 mod settle;
 mod summarize;
+mod versions;
 
 pub use bench::{Workbench, with_workbench};
 pub use budget::Widths;
@@ -124,8 +130,8 @@ pub fn quantize(mut graph: Graph, options: &Options, progress: &dyn Progress) ->
         Some(plan) => {
             equalize::apply(&mut graph, &plan.equalized, &mut driver)?;
             check_matches(plan, &graph)?;
-            check_target(plan, options.target)?;
-            analyze::check_versions(plan, &graph, options.target)?;
+            check_target(plan, &graph, options.target)?;
+            versions::check_versions(plan, &graph, options.target)?;
             analyze::Analysis::of_plan(&graph, plan.clone(), options)?
         }
         None => {

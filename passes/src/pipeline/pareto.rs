@@ -1,8 +1,10 @@
 //! The whole size/fidelity front: what widths cost at every size, without writing a file.
 
-use super::analyze::{observe_network, units, with_ground};
+use super::analyze::{units, with_ground};
 use super::budget::{Unit, Widths, problem, stored_bytes};
-use super::choose::{Chooser, Configuration, Depth, quantized};
+use super::choose::{Configuration, Depth};
+use super::chooser::{Chooser, quantized};
+use super::observed::observe_network;
 use super::{Options, Progress};
 use crate::driver::Driver;
 use crate::float_passes;
@@ -21,8 +23,7 @@ pub fn pareto(mut graph: Graph, options: &Options, progress: &dyn Progress) -> R
     Driver::new(None).run(&mut graph, &float_passes())?;
     let mut observed = observe_network(&graph, options, true, progress)?;
     let grams = std::mem::take(&mut observed.seen.grams);
-    let mut units = units(&observed.placement, options.target, observed.activation_bits, &observed.macs);
-    let bits = observed.activation_bits;
+    let mut units = units(&observed.placement, options.target, &|_| observed.activation_bits, &observed.macs);
     with_ground(&graph, &observed, grams, &mut units, options, progress, |units, ground| {
         // A choice that may leave layers in float has no size to speak of: only integer widths are compared.
         units.iter_mut().for_each(|u| u.options.retain(Option::is_some));
@@ -30,7 +31,7 @@ pub fn pareto(mut graph: Graph, options: &Options, progress: &dyn Progress) -> R
         let depth = Depth::of(options.effort);
         chooser.score(units, &options.proxy, &depth, progress)?;
         let by_size = Widths { average: Some(f64::INFINITY), ..Default::default() };
-        let problem = problem(units, &by_size, options.target, bits);
+        let problem = problem(units, &by_size, options.target);
         let corners = front(&problem.layers)?;
         let mut points: Vec<(Configuration, FrontPoint)> = vec![];
         for corner in &corners {

@@ -1,7 +1,7 @@
-//! What a change of some layers' weights does to the output of the network.
+//! What a change of some layers' weights, or of the widths of some activations, does to the output of the network.
 //!
 //! Each sample runs once and remembers its values; a change then adds the product of the layer's input with the
-//! change of its weight to the layer's output, and only what follows is run again.
+//! change of its weight to the layer's output, or rounds a value to its grid, and only what follows is run again.
 
 use super::tap;
 use rayon::prelude::*;
@@ -9,6 +9,7 @@ use tapq::array::Array;
 use tapq::engine::{Engine, Options as EngineOptions, TapView};
 use tapq::graph::Graph;
 use tapq::plan::Layer;
+use tapq::quant::Affine;
 use tapq::report::Compare;
 use tapq::samples::Sample;
 use tapq::stats::Patches;
@@ -25,10 +26,30 @@ pub struct Delta {
     pub shift: Vec<f32>,
 }
 
-/// A network whose layers can be changed one run at a time.
+/// A value that is rounded to a grid.
+#[derive(Clone, Copy, Debug)]
+pub struct Step {
+    /// Position of the value in the probe.
+    pub value: usize,
+    /// Its grid.
+    pub grid: Affine,
+}
+
+/// What one run changes.
+#[derive(Clone, Debug, Default)]
+pub struct Change {
+    /// Changed weights.
+    pub deltas: Vec<Delta>,
+    /// Quantized activations.
+    pub steps: Vec<Step>,
+}
+
+/// A network whose layers and values can be changed one run at a time.
 pub struct Probe {
     engine: Engine,
     stops: Vec<Stop>,
+    /// Taps of the values.
+    values: Vec<usize>,
 }
 
 struct Stop {
@@ -39,7 +60,12 @@ struct Stop {
 
 impl Probe {
     /// Prepares `graph`, whose nodes of the layers' names are the layers (their weights may be others by now).
-    pub fn new(graph: &Graph, layers: &[(&Layer, Patches)], options: &EngineOptions) -> Result<Probe> {
+    pub fn new(
+        graph: &Graph,
+        layers: &[(&Layer, Patches)],
+        values: &[String],
+        options: &EngineOptions,
+    ) -> Result<Probe> {
         let mut taps: Vec<String> = vec![];
         let mut stops = vec![];
         for (layer, patches) in layers {
@@ -51,7 +77,8 @@ impl Probe {
                 output: tap(&mut taps, &node.output[0]),
             });
         }
-        Ok(Probe { engine: Engine::new(graph, &taps, options)?, stops })
+        let values = values.iter().map(|value| tap(&mut taps, value)).collect();
+        Ok(Probe { engine: Engine::new(graph, &taps, options)?, stops, values })
     }
 
     /// Output error against `wanted` (outputs by sample) of the network with each of `changes`, over all samples.
@@ -59,7 +86,7 @@ impl Probe {
         &self,
         samples: &[&Sample],
         wanted: &[&Vec<Array>],
-        changes: &[Vec<Delta>],
+        changes: &[Change],
         done: &(dyn Fn() + Sync),
     ) -> Result<Vec<Compare>> {
         let each = self.visit(samples, changes, done, &|i, outputs| Compare::of(wanted[i], outputs))?;
@@ -74,7 +101,7 @@ impl Probe {
     pub fn visit<T: Send>(
         &self,
         samples: &[&Sample],
-        changes: &[Vec<Delta>],
+        changes: &[Change],
         done: &(dyn Fn() + Sync),
         look: &(dyn Fn(usize, &[Array]) -> T + Sync),
     ) -> Result<Vec<Vec<T>>> {
@@ -86,20 +113,22 @@ impl Probe {
         samples.par_iter().enumerate().map(one).collect()
     }
 
-    fn of_sample<T>(&self, sample: &Sample, changes: &[Vec<Delta>], look: &dyn Fn(&[Array]) -> T) -> Result<Vec<T>> {
+    fn of_sample<T>(&self, sample: &Sample, changes: &[Change], look: &dyn Fn(&[Array]) -> T) -> Result<Vec<T>> {
         let trace = self.engine.trace(sample)?;
         let mut found = vec![];
-        for change in changes {
-            let taps: Vec<usize> = change.iter().map(|d| self.stops[d.layer].output).collect();
+        for Change { deltas, steps } in changes {
+            let layers = deltas.iter().map(|d| self.stops[d.layer].output);
+            let taps: Vec<usize> = layers.chain(steps.iter().map(|s| self.values[s.value])).collect();
             let input_of = |tap: usize| {
-                let delta = change.iter().find(|d| self.stops[d.layer].output == tap);
+                let delta = deltas.iter().find(|d| self.stops[d.layer].output == tap);
                 delta.map_or(tap, |d| self.stops[d.layer].input)
             };
             let mut edit = |tap: usize, input: &TapView, values: &mut [f32]| -> Result<()> {
-                for delta in change.iter().filter(|d| self.stops[d.layer].output == tap) {
+                for delta in deltas.iter().filter(|d| self.stops[d.layer].output == tap) {
                     let patches = &self.stops[delta.layer].patches;
                     patches.add_product(input.dims, input.values, &delta.rows, &delta.shift, values)?;
                 }
+                steps.iter().filter(|s| self.values[s.value] == tap).for_each(|s| s.grid.round_trip(values));
                 Ok(())
             };
             found.push(look(&trace.rerun(&taps, &input_of, &mut edit)?.outputs()?));

@@ -5,8 +5,9 @@
 //! with the layer's float weight, are the moments that the weight is rounded with; the rounded layer's output then
 //! takes the place of the float weight's, and the walk goes on. So every layer answers for what those before it did.
 
-use super::analyze::{MOST_GRAM_COLUMNS, weight_rows};
+use super::analyze::weight_rows;
 use super::candidates::{grid, nearest};
+use super::observed::MOST_GRAM_COLUMNS;
 use super::rewrite::prepare;
 use super::{Effort, Options, Progress, tap};
 use crate::driver::Driver;

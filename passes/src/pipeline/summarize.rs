@@ -58,6 +58,7 @@ pub fn report(
         warnings: warnings(options, fidelity.as_ref()),
         size: size(&pairs, analysis, options),
         allocation: plan.allocation.clone(),
+        activation_allocation: plan.activation_allocation.clone(),
         layers: pairs.iter().map(|(p, l)| layer_report(p, l, analysis, rounding, &sqnr)).collect(),
         activations: plan.activations.iter().map(|a| activation_report(a, analysis, &sqnr)).collect(),
         refused: refused(&pairs),

@@ -1,0 +1,158 @@
+//! What one run of the samples through the float network says, before anything is decided.
+
+use super::summarize::layer_results;
+use super::{Options, Progress};
+use rayon::prelude::*;
+use std::collections::{BTreeMap, BTreeSet};
+use tapq::array::Array;
+use tapq::engine::{Engine, Options as EngineOptions, TapView};
+use tapq::graph::Graph;
+use tapq::onnx;
+use tapq::plan::{Layer, Placement, place};
+use tapq::samples::Sample;
+use tapq::stats::{Cpu, GramRequest, Observation, Request, ValueObservation, observe};
+use tapq::target::Target;
+use tapq::{Code, Context, Error, Result};
+
+/// What one run of the samples through the float network says, before anything is decided.
+pub struct Observed {
+    /// Nominal bits of activations.
+    pub activation_bits: u32,
+    /// What can be quantized.
+    pub placement: Placement,
+    /// What was measured, one request a tap: the sites of the placement come first.
+    pub requests: Vec<Request>,
+    /// Values that the engine taps.
+    pub taps: Vec<String>,
+    /// The float network.
+    pub engine: Engine,
+    /// Statistics and float outputs.
+    pub seen: Observation,
+    /// Multiply-accumulates of each layer by name.
+    pub macs: BTreeMap<String, u64>,
+}
+
+impl Observed {
+    /// Statistics of a value; none if it was only tapped.
+    pub fn value(&self, value: &str) -> Option<&ValueObservation> {
+        let at = self.requests.iter().position(|r| r.value == value && !r.only_tap)?;
+        self.seen.values.get(at)
+    }
+
+    /// Runs a sample once more; `look` sees the values in the order of the requests.
+    pub fn run(&self, sample: &Sample, look: &mut dyn FnMut(usize, &TapView)) -> Result<Vec<Array>> {
+        self.engine.run(sample, look)
+    }
+
+    /// Float outputs of other samples.
+    pub fn outputs(&self, samples: &[Sample]) -> Result<Vec<Vec<Array>>> {
+        samples.par_iter().map(|sample| self.engine.run(sample, &mut |_, _| {})).collect()
+    }
+}
+
+/// Places and observes; with Gram matrices if widths are to be chosen.
+pub fn observe_network(graph: &Graph, options: &Options, choice: bool, progress: &dyn Progress) -> Result<Observed> {
+    let target = options.target;
+    options.widths.check()?;
+    let activation_bits = options.activation_bits.unwrap_or(target.default_activation_bits());
+    target.check_activation_bits(activation_bits)?;
+    check_names(graph, &options.keep_float)?;
+    let placement = place(graph, target, &options.keep_float);
+    refuse_empty(graph, &placement, target)?;
+    check_weights(graph, &placement)?;
+    let requests = requests(graph, &placement, choice);
+    let taps: Vec<String> = requests.iter().map(|r| r.value.clone()).collect();
+    let engine = Engine::new(graph, &taps, &EngineOptions { dims: options.dims.clone() })?;
+    let samples = &options.calibration.samples;
+    progress.stage("observe", samples.len());
+    let seen = observe(&engine, &requests, samples, &Cpu, &|| progress.tick())?;
+    let macs = macs(graph, &placement, &requests, &seen);
+    Ok(Observed { activation_bits, placement, requests, taps, engine, seen, macs })
+}
+
+fn check_names(graph: &Graph, keep_float: &BTreeSet<String>) -> Result<()> {
+    match keep_float.iter().find(|name| !graph.nodes().iter().any(|n| n.name == **name)) {
+        None => Ok(()),
+        Some(name) => Err(Error::new(Code::Config, format!("no node is called '{name}'"))
+            .help("`xtask inspect` lists the layers and their names")),
+    }
+}
+
+fn refuse_empty(graph: &Graph, placement: &Placement, target: &Target) -> Result<()> {
+    if !placement.layers.is_empty() {
+        return Ok(());
+    }
+    if graph.nodes().is_empty() {
+        return Err(Error::new(Code::NothingToQuantize, "the graph is empty"));
+    }
+    let what = format!("no layer of this model runs with integers on {}", target.name);
+    let reason = placement.float_layers.first().map(|(l, because)| format!("'{}': {because}", l.name));
+    let help = "weights must be float32 constants of Conv, Gemm or MatMul; `xtask inspect` lists what was found";
+    Err(Error::new(Code::NothingToQuantize, what).help(reason.unwrap_or_else(|| help.to_owned())))
+}
+
+fn check_weights(graph: &Graph, placement: &Placement) -> Result<()> {
+    for layer in &placement.layers {
+        for name in [Some(&layer.weight), layer.bias.as_ref()].into_iter().flatten() {
+            let Some(tensor) = graph.constant(name) else { continue };
+            let place = || format!("node '{}', tensor '{name}'", layer.name);
+            let values = onnx::floats(tensor, graph.external()).at(place)?;
+            if let Some(i) = values.iter().position(|v| !v.is_finite()) {
+                let what = format!("element {i} of {} is {}", values.len(), values[i]);
+                return Err(Error::new(Code::NonFinite, what).help("export the model again from sound weights"))
+                    .at(place);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Fan-in up to which a layer's Gram matrix is kept (64 MB); wider layers are scored by weight error.
+pub const MOST_GRAM_COLUMNS: usize = 4096;
+
+/// One request a site; Gram matrices of the layers that read it, if a choice needs them.
+fn requests(graph: &Graph, placement: &Placement, grams: bool) -> Vec<Request> {
+    let small = |layer: &Layer| layer.params() / layer.dims[layer.axis].max(1) <= MOST_GRAM_COLUMNS;
+    let gram = |(i, layer): (usize, &Layer)| {
+        Some(GramRequest { layer: i, patches: layer.patches(graph).filter(|_| small(layer))? })
+    };
+    let of_value = |value: &str| {
+        let readers = placement.layers.iter().enumerate().filter(|(_, l)| grams && l.input == value);
+        readers.filter_map(gram).collect()
+    };
+    let channel_axis = |value: &str| placement.layers.iter().find(|l| l.input == value).map(channel_axis);
+    let request = |value: &String| Request {
+        value: value.clone(),
+        channel_axis: channel_axis(value),
+        grams: of_value(value),
+        only_tap: false,
+    };
+    let mut requests: Vec<Request> = placement.sites.iter().map(|s| request(&s.value)).collect();
+    for value in unseen_results(graph, placement) {
+        requests.push(Request { value, only_tap: true, ..Default::default() });
+    }
+    requests
+}
+
+/// The axis of a layer's input that its channels run along.
+pub fn channel_axis(layer: &Layer) -> i64 {
+    if layer.op.starts_with("Conv") { 1 } else { -1 }
+}
+
+/// Results of layers that no site shows: tapped as well, so that the report has an error for every layer.
+fn unseen_results(graph: &Graph, placement: &Placement) -> Vec<String> {
+    let is_site = |value: &String| placement.sites.iter().any(|s| s.value == *value);
+    let mut found: Vec<String> = vec![];
+    for layer in &placement.layers {
+        let results = layer_results(graph, layer);
+        let shown = results.iter().any(|r| is_site(r) || found.contains(r));
+        found.extend(results.into_iter().next().filter(|_| !shown));
+    }
+    found
+}
+
+fn macs(graph: &Graph, placement: &Placement, requests: &[Request], seen: &Observation) -> BTreeMap<String, u64> {
+    let dims_of = |value: &str| requests.iter().position(|r| r.value == value).map(|i| &seen.values[i].dims);
+    let layers = placement.layers.iter();
+    layers.filter_map(|l| Some((l.name.clone(), l.macs(graph, dims_of(&l.input)?)))).collect()
+}
