@@ -7,7 +7,7 @@
 use super::budget::{Unit, Widths, problem};
 use super::candidates::Candidates;
 use super::features;
-use super::probe::{Delta, Probe};
+use super::probe::{Changes, Delta, Probe};
 use super::{Effort, Options, Progress};
 use crate::pipeline::analyze::weight_rows;
 use std::collections::BTreeMap;
@@ -270,8 +270,8 @@ impl<'a> Chooser<'a> {
             let own: Vec<usize> = self.by_half[half].iter().copied().take(share).collect();
             let inputs: Vec<&Sample> = own.iter().map(|i| &self.ground.samples[*i]).collect();
             let wanted: Vec<&Vec<Array>> = own.iter().map(|i| &self.ground.outputs[*i]).collect();
-            let changes: Vec<Vec<Delta>> = configurations.iter().map(|c| self.change(c, half)).collect();
-            let errors = self.probe.errors(&inputs, &wanted, &changes, done)?;
+            let changes = Changes { count: configurations.len(), make: &|c| self.change(&configurations[c], half) };
+            let errors = self.probe.errors(&inputs, &wanted, changes, done)?;
             total.iter_mut().zip(errors).for_each(|(t, e)| t.merge(&e));
         }
         Ok(total)
@@ -285,14 +285,14 @@ impl<'a> Chooser<'a> {
         wanted: &[Vec<Array>],
     ) -> Result<Vec<(f64, f64)>> {
         let rounded_on = self.ground.halves.first().copied().unwrap_or(0);
-        let changes: Vec<Vec<Delta>> =
-            configurations.iter().map(|c| self.change(&quantized(c), FOLDS - 1 - rounded_on)).collect();
+        let make = |c: usize| self.change(&quantized(&configurations[c]), FOLDS - 1 - rounded_on);
         let look = |i: usize, outputs: &[Array]| {
             let agreement = wanted[i].first().zip(outputs.first()).map_or((0, 0), |(a, b)| top1_agreement(a, b));
             (Compare::of(&wanted[i], outputs), agreement)
         };
         let samples: Vec<&Sample> = samples.iter().collect();
-        let each = self.probe.visit(&samples, &changes, &|| {}, &look)?;
+        let changes = Changes { count: configurations.len(), make: &make };
+        let each = self.probe.visit(&samples, changes, &|| {}, &look)?;
         let of = |c: usize| {
             let (mut error, mut same, mut all) = (Compare::default(), 0, 0);
             for sample in &each {

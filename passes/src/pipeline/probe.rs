@@ -25,6 +25,15 @@ pub struct Delta {
     pub shift: Vec<f32>,
 }
 
+/// Changes to try, each made when its turn comes: all of them would be many copies of the weights.
+#[derive(Clone, Copy)]
+pub struct Changes<'a> {
+    /// How many.
+    pub count: usize,
+    /// One of them.
+    pub make: &'a (dyn Fn(usize) -> Vec<Delta> + Sync),
+}
+
 /// A network whose layers can be changed one run at a time.
 pub struct Probe {
     engine: Engine,
@@ -54,16 +63,16 @@ impl Probe {
         Ok(Probe { engine: Engine::new(graph, &taps, options)?, stops })
     }
 
-    /// Output error against `wanted` (outputs by sample) of the network with each of `changes`, over all samples.
+    /// Output error against `wanted` (outputs by sample) of the network with each of so many changes, over all samples.
     pub fn errors(
         &self,
         samples: &[&Sample],
         wanted: &[&Vec<Array>],
-        changes: &[Vec<Delta>],
+        changes: Changes,
         done: &(dyn Fn() + Sync),
     ) -> Result<Vec<Compare>> {
         let each = self.visit(samples, changes, done, &|i, outputs| Compare::of(wanted[i], outputs))?;
-        let mut total = vec![Compare::default(); changes.len()];
+        let mut total = vec![Compare::default(); changes.count];
         for errors in &each {
             total.iter_mut().zip(errors).for_each(|(t, e)| t.merge(e));
         }
@@ -74,7 +83,7 @@ impl Probe {
     pub fn visit<T: Send>(
         &self,
         samples: &[&Sample],
-        changes: &[Vec<Delta>],
+        changes: Changes,
         done: &(dyn Fn() + Sync),
         look: &(dyn Fn(usize, &[Array]) -> T + Sync),
     ) -> Result<Vec<Vec<T>>> {
@@ -86,10 +95,10 @@ impl Probe {
         samples.par_iter().enumerate().map(one).collect()
     }
 
-    fn of_sample<T>(&self, sample: &Sample, changes: &[Vec<Delta>], look: &dyn Fn(&[Array]) -> T) -> Result<Vec<T>> {
+    fn of_sample<T>(&self, sample: &Sample, changes: Changes, look: &dyn Fn(&[Array]) -> T) -> Result<Vec<T>> {
         let trace = self.engine.trace(sample)?;
         let mut found = vec![];
-        for change in changes {
+        for change in (0..changes.count).map(changes.make) {
             let taps: Vec<usize> = change.iter().map(|d| self.stops[d.layer].output).collect();
             let input_of = |tap: usize| {
                 let delta = change.iter().find(|d| self.stops[d.layer].output == tap);
@@ -102,7 +111,7 @@ impl Probe {
                 }
                 Ok(())
             };
-            found.push(look(&trace.rerun(&taps, &input_of, &mut edit)?.outputs()?));
+            found.push(look(&trace.rerun(&taps, &input_of, &mut edit)?));
         }
         Ok(found)
     }
