@@ -65,6 +65,7 @@ pub mod graph;
 pub mod llm;
 pub mod onnx;
 pub mod plan;
+mod plane;
 pub mod proxy;
 pub mod quant;
 pub mod random;
@@ -73,6 +74,7 @@ pub mod rounding;
 pub mod samples;
 pub mod stats;
 pub mod target;
+mod wide;
 pub mod yaml;
 
 pub use error::{Code, Context, Error, Result};

@@ -1,19 +1,14 @@
 //! Depthwise convolution, the one operator where tract's own code dominates the run time of mobile networks.
-//!
-//! Each input plane is padded and split by stride phase, so that every kernel tap is one contiguous run over the
-//! output; the loops then vectorise, whatever the stride, and small planes pay no overhead for each row.
 
 use crate::graph::{attr_i, attr_ints, attr_s, set_attr};
 use crate::onnx::NodeProto as Node;
+use crate::plane::{Plane, Reading};
 use tract_onnx::model::ParsingContext;
 use tract_onnx::pb::NodeProto;
 use tract_onnx::tract_hir::internal::*;
 
 /// Operator type in the lowered graph; attributes as the fields of [`Depthwise`].
 pub(super) const DEPTHWISE: &str = "TapqDepthwise";
-
-/// Elements of output that are accumulated at once, so that they stay in the first cache.
-const BLOCK: usize = 2048;
 
 /// A convolution over two axes with one filter for each channel, on NCHW float32.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,6 +64,11 @@ impl Depthwise {
         Ok(output)
     }
 
+    fn reading(&self, kernel: &[usize]) -> Reading {
+        let Depthwise { strides, pads, dilations } = *self;
+        Reading { kernel: [kernel[2], kernel[3]], strides, pads, dilations }
+    }
+
     fn shape(&self, image: &[usize], kernel: &[usize]) -> TractResult<TVec<usize>> {
         let ([n, channels, h, w], [filters, 1, kh, kw]) = (image, kernel) else {
             bail!("an image of shape {image:?} does not fit depthwise filters of shape {kernel:?}")
@@ -82,14 +82,14 @@ impl Depthwise {
         let shape = self.shape(image.shape(), kernel.shape())?;
         let mut output = Tensor::zero::<f32>(&shape)?;
         let (channels, size) = (shape[1], [image.shape()[2], image.shape()[3]]);
-        let mut plane = Plane::new(self, size, [kernel.shape()[2], kernel.shape()[3]], [shape[2], shape[3]]);
+        let mut plane = Plane::new(&self.reading(kernel.shape()), size, [shape[2], shape[3]]);
         let area = (size[0] * size[1]).max(1);
         let image = image.try_as_plain_ram()?;
         let kernel = kernel.try_as_plain_ram()?;
         let bias = bias.map(|b| b.try_as_plain_ram()).transpose()?;
         let bias = bias.as_ref().map(|b| b.as_slice::<f32>()).transpose()?;
         ensure!(bias.is_none_or(|b| b.len() == channels), "the bias does not have one element for each channel");
-        let filters = kernel.as_slice::<f32>()?.chunks(plane.offsets.len()).enumerate().cycle();
+        let filters = kernel.as_slice::<f32>()?.chunks(plane.taps()).enumerate().cycle();
         let mut written = output.try_as_plain_ram_mut()?;
         let outputs = written.as_slice_mut::<f32>()?.chunks_mut(shape[2] * shape[3]);
         for ((from, to), (channel, filter)) in image.as_slice::<f32>()?.chunks(area).zip(outputs).zip(filters) {
@@ -97,85 +97,6 @@ impl Depthwise {
             plane.convolve(filter, bias.map_or(0.0, |b| b[channel]), to);
         }
         Ok(output)
-    }
-}
-
-/// One padded channel, its rows and columns sorted by stride phase, and where each tap of the kernel starts in it.
-struct Plane {
-    values: Vec<f32>,
-    /// Where each element of an input row goes, and where each row starts.
-    columns: Vec<usize>,
-    rows: Vec<usize>,
-    /// Elements between two output rows.
-    pitch: usize,
-    offsets: Vec<usize>,
-    accumulator: Vec<f32>,
-    output: [usize; 2],
-}
-
-impl Plane {
-    fn new(op: &Depthwise, image: [usize; 2], kernel: [usize; 2], output: [usize; 2]) -> Plane {
-        let [sh, sw] = op.strides;
-        let phase_rows = (image[0] + op.pads[0] + op.pads[2]).div_ceil(sh);
-        let pitch = (image[1] + op.pads[1] + op.pads[3]).div_ceil(sw);
-        let area = phase_rows * pitch;
-        let row = |y: usize| (y % sh) * sw * area + (y / sh) * pitch;
-        let column = |x: usize| (x % sw) * area + x / sw;
-        let taps = (0..kernel[0]).flat_map(|y| (0..kernel[1]).map(move |x| (y, x)));
-        Plane {
-            values: vec![0.0; sh * sw * area],
-            columns: (0..image[1]).map(|x| column(x + op.pads[1])).collect(),
-            rows: (0..image[0]).map(|y| row(y + op.pads[0])).collect(),
-            pitch,
-            offsets: taps.map(|(y, x)| row(y * op.dilations[0]) + column(x * op.dilations[1])).collect(),
-            accumulator: Vec::new(),
-            output,
-        }
-    }
-
-    /// Spreads an input channel; the padding around it stays zero.
-    fn load(&mut self, channel: &[f32]) {
-        let contiguous = self.columns.windows(2).all(|pair| pair[1] == pair[0] + 1);
-        for (from, start) in channel.chunks(self.columns.len()).zip(&self.rows) {
-            match self.columns.first() {
-                Some(first) if contiguous => {
-                    self.values[start + first..][..from.len()].copy_from_slice(from);
-                }
-                _ => from.iter().zip(&self.columns).for_each(|(v, at)| self.values[start + at] = *v),
-            }
-        }
-    }
-
-    fn convolve(&mut self, filter: &[f32], bias: f32, output: &mut [f32]) {
-        let width = self.output[1];
-        let block = (BLOCK / self.pitch).max(1);
-        for (index, rows) in output.chunks_mut(block * width).enumerate() {
-            let length = (rows.len() / width - 1) * self.pitch + width;
-            self.accumulator.clear();
-            self.accumulator.resize(length, bias);
-            let values = &self.values[index * block * self.pitch..];
-            accumulate(&mut self.accumulator, values, &self.offsets, filter);
-            for (to, from) in rows.chunks_mut(width).zip(self.accumulator.chunks(self.pitch)) {
-                to.copy_from_slice(&from[..width]);
-            }
-        }
-    }
-}
-
-/// Adds `values[offset..]` times the filter's tap for every tap; three at a time spares memory traffic.
-fn accumulate(sums: &mut [f32], values: &[f32], offsets: &[usize], filter: &[f32]) {
-    let n = sums.len();
-    for (at, taps) in offsets.chunks(3).zip(filter.chunks(3)) {
-        if let ([a, b, c], [fa, fb, fc]) = (at, taps) {
-            let (a, b, c) = (&values[*a..][..n], &values[*b..][..n], &values[*c..][..n]);
-            for i in 0..n {
-                sums[i] += fa * a[i] + fb * b[i] + fc * c[i];
-            }
-        } else {
-            for (at, tap) in at.iter().zip(taps) {
-                sums.iter_mut().zip(&values[*at..][..n]).for_each(|(sum, v)| *sum += tap * v);
-            }
-        }
     }
 }
 

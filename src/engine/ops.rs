@@ -1,5 +1,6 @@
 //! Two operators of our own inside tract: a tap that no optimization removes, and fake quantization as ONNX defines it.
 
+use crate::wide::wide;
 use tract_onnx::model::ParsingContext;
 use tract_onnx::pb::NodeProto;
 use tract_onnx::tract_hir::internal::*;
@@ -82,12 +83,17 @@ impl FakeQuantize {
         // Adding and subtracting 1.5 * 2^23 rounds half to even below 2^22, and vectorises on every CPU.
         const ROUND: f32 = 12_582_912.0;
         let FakeQuantize { scale, low, high, offset, out_scale } = *self;
-        for value in values {
-            let x = *value / scale;
-            let x = if x < low { low } else { x };
-            let x = if x > high { high } else { x };
-            *value = ((x + ROUND) - ROUND + offset) * out_scale;
-        }
+        wide(
+            #[inline(always)]
+            || {
+                for value in values {
+                    let x = *value / scale;
+                    let x = if x < low { low } else { x };
+                    let x = if x > high { high } else { x };
+                    *value = ((x + ROUND) - ROUND + offset) * out_scale;
+                }
+            },
+        );
     }
 }
 

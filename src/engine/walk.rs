@@ -112,19 +112,29 @@ impl Trace {
         self.plan.outputs(|node| self.values[node].as_ref())
     }
 
-    /// Runs again what depends on the taps in `changed`; `change` gets such a tap, its elements to change in place
-    /// (computed from what was changed before it), and the current value of the tap that `input_of` names for it.
-    pub fn rerun(&self, changed: &[usize], input_of: &dyn Fn(usize) -> usize, change: &mut Change) -> Result<Trace> {
+    /// Outputs once the taps in `changed` are changed and what depends on them is run again; `change` gets such a tap,
+    /// its elements to change in place (computed from what was changed before it), and the current value of the tap
+    /// that `input_of` names for it. New values go after their last reader.
+    pub fn rerun(
+        &self,
+        changed: &[usize],
+        input_of: &dyn Fn(usize) -> usize,
+        change: &mut Change,
+    ) -> Result<Vec<Array>> {
         let plan = &self.plan;
         let mut state = plan.spawn()?;
         state.turn_state.values = self.values.clone();
         let model = plan.plan.model();
         let mut dirty = vec![false; model.nodes().len()];
-        for &id in plan.plan.order_without_consts() {
+        let inputs: Vec<Option<usize>> = changed.iter().map(|tap| plan.tap_nodes[input_of(*tap)]).collect();
+        for (step, &id) in plan.plan.order_without_consts().iter().enumerate() {
             let node = model.node(id);
             dirty[id] = node.inputs.iter().any(|i| dirty[i.node]);
             if dirty[id] {
                 compute(plan, &mut state, id)?;
+            }
+            for gone in plan.last_readers[step].iter().filter(|gone| dirty[**gone] && !inputs.contains(&Some(**gone))) {
+                state.turn_state.values[*gone] = None;
             }
             let Some(tap) = node.op_as::<ops::Tap>().map(|t| t.index).filter(|t| changed.contains(t)) else { continue };
             let explain = |e: TractError| failure::explain(&e, &plan.names.places);
@@ -139,7 +149,7 @@ impl Trace {
             state.turn_state.values[id] = Some(tvec!(tensor.into_tvalue()));
             dirty[id] = true;
         }
-        Ok(Trace { values: std::mem::take(&mut state.turn_state.values), plan: plan.clone() })
+        outputs(plan, &mut state)
     }
 
     fn value(&self, tap: usize) -> Option<&TValue> {

@@ -35,22 +35,30 @@ impl Curvature {
     /// Prepares group `g`; `centred` for a layer whose bias takes the mean error back.
     pub fn new(gram: &Gram, g: usize, centred: bool) -> Curvature {
         let n = gram.size;
-        let moment = second_moment(gram, g, centred);
-        let mean = (0..n).map(|i| moment[i * n + i]).sum::<f64>() / n.max(1) as f64;
+        let share = 1.0 / gram.rows.max(1) as f64;
+        let means: Vec<f64> = gram.means(g).collect();
+        let taken = if centred { 1.0 - MEAN_SHARE } else { 0.0 };
+        let data = gram.group(g);
+        let moment = |a: usize, b: usize| f64::from(data[a * n + b]) * share - taken * means[a] * means[b];
+        let diagonal: Vec<f64> = (0..n).map(|i| moment(i, i).max(0.0)).collect();
+        let mean = diagonal.iter().sum::<f64>() / n.max(1) as f64;
         // A column that never sees anything keeps a positive diagonal, so that the factor exists.
         let extra = DAMPING * mean + f64::from(f32::MIN_POSITIVE).sqrt();
         let mut order: Vec<usize> = (0..n).collect();
-        order.sort_by(|a, b| moment[b * n + b].total_cmp(&moment[a * n + a]).then(a.cmp(b)));
+        order.sort_by(|a, b| diagonal[*b].total_cmp(&diagonal[*a]).then(a.cmp(b)));
         let shrinkage = gram.shrinkage(g, centred);
         let keep = 1.0 - shrinkage.min(MOST_SHRINKAGE);
-        let mut ordered = vec![0f64; n * n];
+        let mut matrix = vec![0f32; n * n];
+        // The factor is taken with both orders reversed, from the lower half.
+        let mut lower = vec![0f64; n * n];
         for (i, a) in order.iter().enumerate() {
-            for (j, b) in order.iter().enumerate() {
-                ordered[i * n + j] = if i == j { moment[a * n + a] + extra } else { moment[a * n + b] * keep };
+            let (row, reversed) = (&mut matrix[i * n..(i + 1) * n], &mut lower[(n - 1 - i) * n..(n - i) * n]);
+            for ((j, b), into) in order.iter().enumerate().zip(row) {
+                let value = if i == j { diagonal[*a] + extra } else { moment(*a, *b) * keep };
+                (*into, reversed[n - 1 - j]) = (value as f32, value);
             }
         }
-        let matrix = ordered.iter().map(|v| *v as f32).collect();
-        let (feedback, cost) = factor(ordered, n);
+        let (feedback, cost) = factor(lower, n);
         Curvature { size: n, order, matrix, feedback, cost, shrinkage }
     }
 }
@@ -59,36 +67,20 @@ impl Curvature {
 /// that the deployed layer sees is not quite the one of the samples.
 const MEAN_SHARE: f64 = 0.2;
 
-/// X'X / rows of a group, less most of the outer product of the means where it is `centred`.
-fn second_moment(gram: &Gram, g: usize, centred: bool) -> Vec<f64> {
-    let n = gram.size;
-    let rows = (gram.rows.max(1)) as f64;
-    let mut moment: Vec<f64> = gram.group(g).iter().map(|v| f64::from(*v) / rows).collect();
-    if centred {
-        let means: Vec<f64> = gram.sums[g * n..(g + 1) * n].iter().map(|s| s / rows).collect();
-        for (i, row) in moment.chunks_exact_mut(n.max(1)).enumerate() {
-            row.iter_mut().zip(&means).for_each(|(v, m)| *v -= (1.0 - MEAN_SHARE) * means[i] * m);
-            row[i] = row[i].max(0.0);
-        }
-    }
-    moment
-}
-
 /// Columns of the panel that one step of the factorization eliminates.
 const PANEL: usize = 48;
 
-/// U (row-major, strictly upper) and D of C = (U + I) D (U + I)': the Cholesky factor of C with both orders reversed.
-fn factor(ordered: Vec<f64>, n: usize) -> (Vec<f32>, Vec<f32>) {
-    let mut lower = ordered;
-    lower.reverse();
+/// U (row-major, strictly upper) and D of C = (U + I) D (U + I)', where `lower` is C with both orders reversed: the
+/// Cholesky factor of that.
+fn factor(mut lower: Vec<f64>, n: usize) -> (Vec<f32>, Vec<f32>) {
     cholesky(&mut lower, n);
+    let pivots: Vec<f64> = (0..n).map(|i| lower[i * n + i]).collect();
     let mut upper = vec![0f32; n * n];
     for i in 1..n {
-        for j in 0..i {
-            upper[(n - 1 - i) * n + (n - 1 - j)] = (lower[i * n + j] / lower[j * n + j]) as f32;
-        }
+        let into = upper[(n - 1 - i) * n..(n - i) * n].iter_mut().rev();
+        into.zip(&lower[i * n..i * n + i]).zip(&pivots).for_each(|((u, l), pivot)| *u = (l / pivot) as f32);
     }
-    let cost = (0..n).rev().map(|i| lower[i * n + i].powi(2) as f32).collect();
+    let cost = pivots.iter().rev().map(|pivot| pivot.powi(2) as f32).collect();
     (upper, cost)
 }
 
@@ -100,18 +92,31 @@ fn cholesky(a: &mut [f64], n: usize) {
     for start in (0..n).step_by(PANEL) {
         let end = (start + PANEL).min(n);
         for j in start..end {
-            let pivot = a[j * n + j] - (start..j).map(|k| a[j * n + k].powi(2)).sum::<f64>();
-            let pivot = pivot.max(floor).sqrt();
+            let row = &a[j * n + start..j * n + j];
+            let pivot = (a[j * n + j] - dot(row, row)).max(floor).sqrt();
             a[j * n + j] = pivot;
             let (head, tail) = a.split_at_mut((j + 1) * n);
             let row = &head[j * n + start..j * n + j];
             for other in tail.chunks_exact_mut(n) {
-                let dot: f64 = other[start..j].iter().zip(row).map(|(x, y)| x * y).sum();
-                other[j] = (other[j] - dot) / pivot;
+                other[j] = (other[j] - dot(&other[start..j], row)) / pivot;
             }
         }
         subtract_panel(a, n, start, end);
     }
+}
+
+/// Scalar product in parallel lanes.
+fn dot(a: &[f64], b: &[f64]) -> f64 {
+    const LANES: usize = 8;
+    let mut lanes = [0f64; LANES];
+    let (mut left, mut right) = (a.chunks_exact(LANES), b.chunks_exact(LANES));
+    for (x, y) in (&mut left).zip(&mut right) {
+        for i in 0..LANES {
+            lanes[i] += x[i] * y[i];
+        }
+    }
+    let rest: f64 = left.remainder().iter().zip(right.remainder()).map(|(x, y)| x * y).sum();
+    lanes.iter().sum::<f64>() + rest
 }
 
 /// Subtracts the panel's part from what follows it, block column by block column of the lower triangle.

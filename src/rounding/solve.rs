@@ -1,7 +1,7 @@
 //! Rows times the inverse of the curvature, by its factors.
 
 use super::curvature::Curvature;
-use super::feedback::before;
+use super::feedback::{before, turned};
 use ndarray::linalg::general_mat_mul;
 use ndarray::{ArrayView2, ArrayViewMut2, s};
 
@@ -13,19 +13,14 @@ pub fn solve(rows: &mut [f32], curvature: &Curvature) {
     let n = curvature.size;
     let count = rows.len() / n.max(1);
     // Column-major inside, so that the loops over rows are the ones that vectorise.
-    let mut x = vec![0f32; rows.len()];
-    for (r, row) in rows.chunks_exact(n.max(1)).enumerate() {
-        row.iter().enumerate().for_each(|(j, v)| x[j * count + r] = *v);
-    }
+    let mut x = turned(rows, n, count);
     let mut part = vec![0f32; BLOCK * count];
     backward(&mut x, curvature, count, &mut part);
     for (column, cost) in x.chunks_exact_mut(count.max(1)).zip(&curvature.cost) {
         column.iter_mut().for_each(|v| *v /= cost);
     }
     forward(&mut x, curvature, count, &mut part);
-    for (r, row) in rows.chunks_exact_mut(n.max(1)).enumerate() {
-        row.iter_mut().enumerate().for_each(|(j, v)| *v = x[j * count + r]);
-    }
+    rows.copy_from_slice(&turned(&x, count, n));
 }
 
 /// y with y (U + I)' = x, last column first.

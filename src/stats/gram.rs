@@ -41,7 +41,7 @@ pub struct Gram {
 pub struct SampleMoments {
     /// Rows seen, of one group.
     rows: u64,
-    /// By group: as many rows as columns are kept, row-major.
+    /// By group: the pairs of kept columns, row by row of the triangle below the diagonal.
     products: Vec<f32>,
     /// By group: one a column.
     sums: Vec<f64>,
@@ -75,13 +75,12 @@ impl Gram {
     /// Adds the rows of one tensor.
     pub fn add(&mut self, dims: &[usize], values: &[f32], request: &GramRequest) -> Result<()> {
         self.prepare(dims, &request.patches)?;
-        let mut sample = self.no_moments();
-        request.patches.each_tile(dims, values, request.patches.sparse_step(dims), &mut |tile| {
-            self.add_tile(&tile, &mut sample);
+        let before = self.moments();
+        request.patches.each_tile(dims, values, request.patches.coarse_step(dims), &mut |tile| {
+            self.add_tile(&tile);
             Ok(())
         })?;
-        self.samples.push(sample);
-        self.mirrored = false;
+        self.end_sample(before);
         Ok(())
     }
 
@@ -106,9 +105,9 @@ impl Gram {
             *cross = Cross { data: vec![0.0; channels * extent.size], sums: vec![0.0; channels] };
         }
         let each = channels / extent.groups.max(1);
-        let mut sample = self.no_moments();
+        let before = self.moments();
         patches.each_tile(dims, values, patches.sparse_step(dims), &mut |tile| {
-            self.add_tile(&tile, &mut sample);
+            self.add_tile(&tile);
             let rows = tile.group * each..(tile.group + 1) * each;
             let part = gather(residual, patches, &tile, extent.positions, channels, rows.clone());
             let part = ArrayView2::from_shape((each, tile.columns.ncols()), &part).map_err(|_| misfit())?;
@@ -120,8 +119,7 @@ impl Gram {
             }
             Ok(())
         })?;
-        self.samples.push(sample);
-        self.mirrored = false;
+        self.end_sample(before);
         Ok(())
     }
 
@@ -169,15 +167,27 @@ impl Gram {
         }
         let all: Vec<f64> = self.means(g).collect();
         let mean = |i: usize| if centred { all[i * self.step()] } else { 0.0 };
+        let means: Vec<f64> = (0..kept).map(mean).collect();
+        let pairs = pairs(kept);
+        let (mut sum, mut square) = (vec![0f64; pairs], vec![0f64; pairs]);
+        for sample in &self.samples {
+            let share = 1.0 / sample.rows.max(1) as f64;
+            let seen: Vec<f64> = sample.sums[g * kept..(g + 1) * kept].iter().map(|s| s * share).collect();
+            let mut products = &sample.products[g * pairs..(g + 1) * pairs];
+            let (mut sum, mut square) = (&mut sum[..], &mut square[..]);
+            for i in 1..kept {
+                let (row, below) = products.split_at(i);
+                let ((sums, more_sums), (squares, more_squares)) = (sum.split_at_mut(i), square.split_at_mut(i));
+                for j in 0..i {
+                    let moment = f64::from(row[j]) * share - means[i] * seen[j] - (seen[i] - means[i]) * means[j];
+                    sums[j] += moment;
+                    squares[j] += moment * moment;
+                }
+                (products, sum, square) = (below, more_sums, more_squares);
+            }
+        }
         let (mut spread, mut squares) = (0.0, 0.0);
-        for (i, j) in (0..kept).flat_map(|i| (0..i).map(move |j| (i, j))) {
-            let of_sample = |s: &SampleMoments| {
-                let rows = s.rows.max(1) as f64;
-                let (a, b) = (s.sums[g * kept + i] / rows, s.sums[g * kept + j] / rows);
-                let moment = f64::from(s.products[(g * kept + i) * kept + j]) / rows;
-                moment - mean(i) * b - a * mean(j) + mean(i) * mean(j)
-            };
-            let (sum, square) = self.samples.iter().map(of_sample).fold((0.0, 0.0), |a, v| (a.0 + v, a.1 + v * v));
+        for (sum, square) in sum.iter().zip(&square) {
             let average = sum / count as f64;
             spread += (square / count as f64 - average * average).max(0.0) / (count - 1) as f64;
             squares += average * average;
@@ -194,9 +204,27 @@ impl Gram {
         self.size / self.kept().max(1)
     }
 
-    fn no_moments(&self) -> SampleMoments {
-        let kept = self.kept();
-        SampleMoments { rows: 0, products: vec![0.0; self.groups * kept * kept], sums: vec![0.0; self.groups * kept] }
+    /// Moments of the kept columns so far.
+    fn moments(&self) -> SampleMoments {
+        let (n, kept, step) = (self.size, self.kept(), self.step());
+        let mut products = Vec::with_capacity(self.groups * pairs(kept));
+        for matrix in self.data.chunks_exact((n * n).max(1)) {
+            for (i, row) in matrix.chunks_exact(n * step).take(kept).enumerate() {
+                products.extend(row.iter().step_by(step).take(i));
+            }
+        }
+        let sums = self.sums.chunks_exact(n.max(1)).flat_map(|own| own.iter().step_by(step).take(kept).copied());
+        SampleMoments { rows: self.rows, products, sums: sums.collect() }
+    }
+
+    /// Keeps what the sums grew by since `before`: no product is computed for it.
+    fn end_sample(&mut self, before: SampleMoments) {
+        let mut grown = self.moments();
+        grown.rows -= before.rows;
+        grown.products.iter_mut().zip(&before.products).for_each(|(now, then)| *now -= then);
+        grown.sums.iter_mut().zip(&before.sums).for_each(|(now, then)| *now -= then);
+        self.samples.push(grown);
+        self.mirrored = false;
     }
 
     fn prepare(&mut self, dims: &[usize], patches: &Patches) -> Result<()> {
@@ -217,30 +245,26 @@ impl Gram {
         }
     }
 
-    fn add_tile(&mut self, tile: &Tile, sample: &mut SampleMoments) {
-        let (n, g, kept, step) = (self.size, tile.group, self.kept(), self.step());
+    fn add_tile(&mut self, tile: &Tile) {
+        let (n, g) = (self.size, tile.group);
         if g == 0 {
             self.rows += tile.columns.ncols() as u64;
-            sample.rows += tile.columns.ncols() as u64;
         }
-        let few = tile.columns.slice(s![..kept * step;step, ..]);
-        let own = &mut sample.products[g * kept * kept..(g + 1) * kept * kept];
         let whole = &mut self.data[g * n * n..(g + 1) * n * n];
-        if n <= SMALL {
-            add_dots(&few, own, whole, n);
-        } else {
-            multiply(&few, own, kept);
-            multiply(&tile.columns, whole, n);
+        match n <= SMALL {
+            true => add_dots(&tile.columns, whole, n),
+            false => multiply(&tile.columns, whole, n),
         }
         let sums = &mut self.sums[g * n..(g + 1) * n];
-        for (i, line) in tile.columns.rows().into_iter().enumerate() {
-            let sum = line.to_slice().map_or_else(|| line.iter().map(|v| f64::from(*v)).sum(), total);
-            sums[i] += sum;
-            if i % step == 0 && i / step < kept {
-                sample.sums[g * kept + i / step] += sum;
-            }
+        for (sum, line) in sums.iter_mut().zip(tile.columns.rows()) {
+            *sum += line.to_slice().map_or_else(|| line.iter().map(|v| f64::from(*v)).sum(), total);
         }
     }
+}
+
+/// Pairs of so many columns.
+fn pairs(columns: usize) -> usize {
+    columns * columns.saturating_sub(1) / 2
 }
 
 /// The residual of some channels at the positions of a tile: channels x positions.
@@ -267,18 +291,17 @@ fn gather(
     part
 }
 
-/// Columns up to which a matrix kernel costs more than it saves: depthwise filters.
-const SMALL: usize = 32;
+/// Columns up to which a matrix kernel costs more than it saves: depthwise filters of 3 x 3.
+const SMALL: usize = 16;
 
-/// The products of all pairs of columns, added to two lower triangles.
-fn add_dots(columns: &ArrayView2<f32>, sample: &mut [f32], whole: &mut [f32], n: usize) {
+/// The products of all pairs of columns, added to a lower triangle.
+fn add_dots(columns: &ArrayView2<f32>, whole: &mut [f32], n: usize) {
     for i in 0..n {
         for j in 0..=i {
             let dot = match (columns.row(i).to_slice(), columns.row(j).to_slice()) {
                 (Some(a), Some(b)) => dot(a, b),
                 _ => columns.row(i).dot(&columns.row(j)),
             };
-            sample[i * n + j] += dot;
             whole[i * n + j] += dot;
         }
     }

@@ -4,6 +4,7 @@
 //! X is never materialised whole: [`Patches::each_tile`] shows it a few positions at a time, transposed, so that a
 //! column of X is a run over positions and most of it is copied in runs, too.
 
+use crate::plane::{Plane, Reading};
 use crate::{Code, Error, Result};
 use ndarray::linalg::general_mat_mul;
 use ndarray::{ArrayView2, ArrayViewMut2, s};
@@ -85,9 +86,18 @@ impl Patches {
     /// The step at which enough positions of an image are shown: eight times as many as the moments have columns,
     /// since neighbouring ones say nearly the same.
     pub fn sparse_step(&self, dims: &[usize]) -> usize {
+        self.step(dims, ENOUGH)
+    }
+
+    /// The step that suffices where widths are compared: each of them errs by the same moments.
+    pub fn coarse_step(&self, dims: &[usize]) -> usize {
+        self.step(dims, ENOUGH_TO_COMPARE)
+    }
+
+    fn step(&self, dims: &[usize], enough: usize) -> usize {
         let Ok(extent) = self.extent(dims) else { return 1 };
         let rows = extent.positions.div_ceil(self.row(dims).max(1));
-        extent.positions.div_ceil((8 * extent.size).clamp(128, ENOUGH)).clamp(1, rows.max(1))
+        extent.positions.div_ceil((8 * extent.size).clamp(128, enough)).clamp(1, rows.max(1))
     }
 
     /// Height and width of the output.
@@ -195,6 +205,9 @@ impl Patches {
         if !fits || shift.len() != channels || out.len() != extent.batch * channels * extent.positions {
             return Err(misfit());
         }
+        if extent.size > 0 && extent.positions > 0 && self.add_planes(dims, values, (delta, shift), out) {
+            return Ok(());
+        }
         let linear = *self == Patches::Last;
         self.each_tile(dims, values, 1, &mut |tile| {
             // Nothing is left out, so a tile is one run.
@@ -217,26 +230,39 @@ impl Patches {
             for (mut line, shift) in into.rows_mut().into_iter().zip(&shift[rows]) {
                 line += *shift;
             }
-            match each {
-                1 => add_lines(weights, tile.columns, into),
-                _ => general_mat_mul(1.0, &weights, &tile.columns, 1.0, &mut into),
-            }
+            general_mat_mul(1.0, &weights, &tile.columns, 1.0, &mut into);
             Ok(())
         })?;
         Ok(())
     }
-}
 
-/// One output channel: a sum of a few scaled lines needs no matrix kernel.
-fn add_lines(weights: ArrayView2<f32>, columns: ArrayView2<f32>, mut into: ArrayViewMut2<f32>) {
-    let mut line = into.row_mut(0);
-    for (weight, column) in weights.iter().zip(columns.rows()) {
-        line.scaled_add(*weight, &column);
+    /// The same for filters that read one channel each, which need no columns; false for all others.
+    fn add_planes(&self, dims: &[usize], values: &[f32], (filters, shift): (&[f32], &[f32]), out: &mut [f32]) -> bool {
+        let Patches::Conv { kernel, stride, dilation, pads, groups } = self else { return false };
+        let Ok((_, channels, height, width)) = image(dims) else { return false };
+        if channels != *groups || filters.len() != channels * kernel[0] * kernel[1] {
+            return false;
+        }
+        let output = self.outputs(height, width);
+        let reading = Reading { kernel: *kernel, strides: *stride, pads: *pads, dilations: *dilation };
+        let mut plane = Plane::new(&reading, [height, width], output);
+        let mut found = vec![0f32; output[0] * output[1]];
+        let filters = filters.chunks_exact(plane.taps()).zip(shift).cycle();
+        for ((from, to), (filter, shift)) in
+            values.chunks_exact(height * width).zip(out.chunks_exact_mut(found.len())).zip(filters)
+        {
+            plane.load(from);
+            plane.convolve(filter, *shift, &mut found);
+            to.iter_mut().zip(&found).for_each(|(sum, v)| *sum += v);
+        }
+        true
     }
 }
 
 /// Positions of one image that moments are taken from at most, about.
 const ENOUGH: usize = 1024;
+/// The same where moments only compare widths.
+const ENOUGH_TO_COMPARE: usize = 256;
 /// Positions of a linear layer, or of a 1-D convolution, that are taken or left together.
 const RUN: usize = 16;
 

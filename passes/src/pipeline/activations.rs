@@ -8,7 +8,7 @@
 use super::choose::{Depth, UNIFORM_MARGIN};
 use super::chooser::nearest;
 use super::observed::Observed;
-use super::probe::{Change, Probe, Step};
+use super::probe::{Change, Changes, Probe, Step};
 use super::{Options, Progress};
 use rayon::prelude::*;
 use std::collections::BTreeMap;
@@ -183,6 +183,8 @@ impl Field {
     ) -> Result<Vec<Compare>> {
         let inputs: Vec<&Sample> = samples.iter().collect();
         let wanted: Vec<&Vec<Array>> = outputs.iter().take(samples.len()).collect();
+        let make = |c: usize| changes[c].clone();
+        let changes = Changes { count: changes.len(), make: &make };
         self.probe.errors(&inputs, &wanted, changes, &|| progress.tick())
     }
 

@@ -44,10 +44,14 @@ impl Rounded {
 
     /// W' - W.
     fn delta(&self, rows: &[f32]) -> Vec<f32> {
-        let fan = rows.len() / self.shift.len().max(1);
+        let fan = (rows.len() / self.shift.len().max(1)).max(1);
         let scale = |c: usize| self.scales[if self.scales.len() == 1 { 0 } else { c }];
-        let pairs = self.values.iter().zip(rows).enumerate();
-        pairs.map(|(i, (q, w))| f32::from(*q) * scale(i / fan.max(1)) - w).collect()
+        let mut delta = Vec::with_capacity(rows.len());
+        for (c, (values, rows)) in self.values.chunks(fan).zip(rows.chunks(fan)).enumerate() {
+            let scale = scale(c);
+            delta.extend(values.iter().zip(rows).map(|(q, w)| f32::from(*q) * scale - w));
+        }
+        delta
     }
 }
 

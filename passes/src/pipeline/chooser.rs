@@ -4,7 +4,7 @@ use super::activations::Field;
 use super::budget::Unit;
 use super::choose::{Configuration, Depth, Ground};
 use super::features;
-use super::probe::{Change, Delta, Probe, Step};
+use super::probe::{Change, Changes, Delta, Probe, Step};
 use super::{Options, Progress};
 use crate::pipeline::analyze::weight_rows;
 use tapq::Result;
@@ -68,43 +68,12 @@ impl<'a> Chooser<'a> {
     fn deltas(&self, configuration: &[(usize, u32)], half: usize) -> Vec<Delta> {
         let mut deltas = vec![];
         for (unit, bits) in configuration {
-            let change = self.ground.candidates[*unit].change(*bits, FOLDS - 1 - half, &self.rows[*unit]);
-            let Some((rows, shift)) = change else { continue };
-            for layer in &self.stops[*unit] {
-                deltas.push(Delta { layer: *layer, rows: rows.clone(), shift: shift.clone() });
-            }
-        }
-        deltas
-    }
-
-    /// Output errors of partial configurations, each on the first `samples` samples.
-    pub fn errors(
-        &self,
-        configurations: &[Vec<(usize, u32)>],
-        samples: usize,
-        done: &(dyn Fn() + Sync),
-    ) -> Result<Vec<Compare>> {
-        let alone: Vec<Beside> = configurations.iter().map(|c| (c.clone(), vec![])).collect();
-        self.errors_beside(&alone, samples, done)
-    }
-
-    /// The same beside quantized activations.
-    pub fn errors_beside(
-        &self,
-        configurations: &[Beside],
-        samples: usize,
-        done: &(dyn Fn() + Sync),
-    ) -> Result<Vec<Compare>> {
-        let mut total = vec![Compare::default(); configurations.len()];
-        for half in 0..FOLDS {
-            let share = samples.div_ceil(self.ground.halves.len().max(1));
-            let own: Vec<usize> = self.by_half[half].iter().copied().take(share).collect();
-            let inputs: Vec<&Sample> = own.iter().map(|i| &self.ground.samples[*i]).collect();
-            let wanted: Vec<&Vec<Array>> = own.iter().map(|i| &self.ground.outputs[*i]).collect();
-            let change =
-                |(weights, steps): &Beside| Change { deltas: self.deltas(weights, half), steps: steps.clone() };
-            let changes: Vec<Change> = configurations.iter().map(change).collect();
-            let errors = self.probe.errors(&inputs, &wanted, &changes, done)?;
+            let make = |c: usize| {
+                let (weights, steps) = &configurations[c];
+                Change { deltas: self.deltas(weights, half), steps: steps.clone() }
+            };
+            let changes = Changes { count: configurations.len(), make: &make };
+            let errors = self.probe.errors(&inputs, &wanted, changes, done)?;
             total.iter_mut().zip(errors).for_each(|(t, e)| t.merge(&e));
         }
         Ok(total)
@@ -118,14 +87,17 @@ impl<'a> Chooser<'a> {
         wanted: &[Vec<Array>],
     ) -> Result<Vec<(f64, f64)>> {
         let rounded_on = self.ground.halves.first().copied().unwrap_or(0);
-        let deltas = |c: &Configuration| self.deltas(&quantized(c), FOLDS - 1 - rounded_on);
-        let changes: Vec<Change> = configurations.iter().map(|c| Change { deltas: deltas(c), steps: vec![] }).collect();
+        let make = |c: usize| {
+            let deltas = self.deltas(&quantized(&configurations[c]), FOLDS - 1 - rounded_on);
+            Change { deltas, steps: vec![] }
+        };
         let look = |i: usize, outputs: &[Array]| {
             let agreement = wanted[i].first().zip(outputs.first()).map_or((0, 0), |(a, b)| top1_agreement(a, b));
             (Compare::of(&wanted[i], outputs), agreement)
         };
         let samples: Vec<&Sample> = samples.iter().collect();
-        let each = self.probe.visit(&samples, &changes, &|| {}, &look)?;
+        let changes = Changes { count: configurations.len(), make: &make };
+        let each = self.probe.visit(&samples, changes, &|| {}, &look)?;
         let of = |c: usize| {
             let (mut error, mut same, mut all) = (Compare::default(), 0, 0);
             for sample in &each {

@@ -44,6 +44,15 @@ pub struct Change {
     pub steps: Vec<Step>,
 }
 
+/// Changes to try, each made when its turn comes: all of them would be many copies of the weights.
+#[derive(Clone, Copy)]
+pub struct Changes<'a> {
+    /// How many.
+    pub count: usize,
+    /// One of them.
+    pub make: &'a (dyn Fn(usize) -> Change + Sync),
+}
+
 /// A network whose layers and values can be changed one run at a time.
 pub struct Probe {
     engine: Engine,
@@ -81,16 +90,16 @@ impl Probe {
         Ok(Probe { engine: Engine::new(graph, &taps, options)?, stops, values })
     }
 
-    /// Output error against `wanted` (outputs by sample) of the network with each of `changes`, over all samples.
+    /// Output error against `wanted` (outputs by sample) of the network with each of so many changes, over all samples.
     pub fn errors(
         &self,
         samples: &[&Sample],
         wanted: &[&Vec<Array>],
-        changes: &[Change],
+        changes: Changes,
         done: &(dyn Fn() + Sync),
     ) -> Result<Vec<Compare>> {
         let each = self.visit(samples, changes, done, &|i, outputs| Compare::of(wanted[i], outputs))?;
-        let mut total = vec![Compare::default(); changes.len()];
+        let mut total = vec![Compare::default(); changes.count];
         for errors in &each {
             total.iter_mut().zip(errors).for_each(|(t, e)| t.merge(e));
         }
@@ -101,7 +110,7 @@ impl Probe {
     pub fn visit<T: Send>(
         &self,
         samples: &[&Sample],
-        changes: &[Change],
+        changes: Changes,
         done: &(dyn Fn() + Sync),
         look: &(dyn Fn(usize, &[Array]) -> T + Sync),
     ) -> Result<Vec<Vec<T>>> {
@@ -113,10 +122,10 @@ impl Probe {
         samples.par_iter().enumerate().map(one).collect()
     }
 
-    fn of_sample<T>(&self, sample: &Sample, changes: &[Change], look: &dyn Fn(&[Array]) -> T) -> Result<Vec<T>> {
+    fn of_sample<T>(&self, sample: &Sample, changes: Changes, look: &dyn Fn(&[Array]) -> T) -> Result<Vec<T>> {
         let trace = self.engine.trace(sample)?;
         let mut found = vec![];
-        for Change { deltas, steps } in changes {
+        for Change { deltas, steps } in (0..changes.count).map(changes.make) {
             let layers = deltas.iter().map(|d| self.stops[d.layer].output);
             let taps: Vec<usize> = layers.chain(steps.iter().map(|s| self.values[s.value])).collect();
             let input_of = |tap: usize| {
@@ -131,7 +140,7 @@ impl Probe {
                 steps.iter().filter(|s| self.values[s.value] == tap).for_each(|s| s.grid.round_trip(values));
                 Ok(())
             };
-            found.push(look(&trace.rerun(&taps, &input_of, &mut edit)?.outputs()?));
+            found.push(look(&trace.rerun(&taps, &input_of, &mut edit)?));
         }
         Ok(found)
     }
