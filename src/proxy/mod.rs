@@ -15,6 +15,7 @@ mod baselines;
 mod bench;
 mod canonical;
 mod column;
+mod configuration;
 mod doc;
 mod eval;
 mod expr;
@@ -45,6 +46,7 @@ mod tests;
 
 pub use baselines::{DEFAULT_PROXY, baseline, baselines, default_proxy};
 pub use bench::{BENCH_SCHEMA, Bench, BenchHeader, BenchRow, Ranking};
+pub use configuration::{BUDGETS, Drawn, TOLERANCE};
 pub use doc::reference;
 pub use eval::{evaluate, sensitivities};
 pub use feature::{FEATURES, Family, Feature, Shape, feature};

@@ -1,6 +1,7 @@
 //! Tests of the proxy language, one file a theme.
 
 mod baselines;
+mod bench;
 mod canonical;
 mod eval;
 mod file;

@@ -174,7 +174,7 @@ fn rank(args: &RankArgs) -> Result<Verdict> {
         proxies.push(proxies::find(wanted)?);
     }
     let mut ranks = RankTable {
-        schema: 1,
+        schema: 2,
         networks: benches.iter().map(|b| format!("{} on {}", b.header.network, b.header.target)).collect(),
         configurations: benches.iter().map(|b| b.rows.len()).collect(),
         proxies: vec![],

@@ -6,13 +6,11 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use tapq::allocate::{Budget, Choice, Problem, solve};
 use tapq::discover::{Fitness, Judge, Parsed};
-use tapq::proxy::{Bench, Feature, Formula, crossover, mutate, random, sensitivities};
+use tapq::proxy::{BUDGETS, Bench, Feature, Formula, crossover, mutate, random, sensitivities};
 use tapq::random::SplitMix64;
 use tapq::report::decibels;
 use tapq::{Error, Result};
 
-/// Average bits of the weights that a formula must allocate well.
-pub const BUDGETS: [f64; 3] = [3.5, 4.0, 5.0];
 /// SQNR of the outputs that counts as perfect.
 const PERFECT_DB: f64 = 40.0;
 /// Depth of random formulas.

@@ -17,7 +17,7 @@ mod summarize;
 
 pub use bench::{Workbench, with_workbench};
 pub use budget::Widths;
-pub use judge::{BUDGETS, NetworkJudge};
+pub use judge::NetworkJudge;
 pub use pareto::pareto;
 pub use rewrite::rewrite;
 
