@@ -8,6 +8,7 @@
 
 mod core;
 mod front;
+mod minimal;
 mod mip;
 mod prices;
 mod reduce;

@@ -16,10 +16,11 @@ pub(super) fn pool(function: Function, row: &[f64]) -> f64 {
     }
 }
 
-/// What [`Reach::Across`](super::function::Reach::Across) functions give each layer.
-pub(super) fn spread(function: Function, row: &[f64]) -> Vec<f64> {
+/// What [`Reach::Across`](super::function::Reach::Across) functions give each layer. `order` is the order of layers that
+/// was found last at this width, and is kept up to date.
+pub(super) fn spread(function: Function, row: &[f64], order: &mut Vec<u32>) -> Vec<f64> {
     match function {
-        Function::Rank => rank(row),
+        Function::Rank => rank(row, order),
         Function::Norm => {
             let whole = total(&row.iter().map(|x| x.abs()).collect::<Vec<_>>());
             scaled(row, 0.0, whole)
@@ -78,16 +79,15 @@ fn earlier<'a>(row: impl Iterator<Item = &'a f64>) -> Vec<f64> {
 }
 
 /// Places from 0 to 1, ties at the mean of their places; a layer alone is in the middle.
-fn rank(row: &[f64]) -> Vec<f64> {
-    let mut order: Vec<u128> = row.iter().zip(0u64..).map(|(x, layer)| sortable(*x, layer)).collect();
-    order.sort_unstable();
+fn rank(row: &[f64], order: &mut Vec<u32>) -> Vec<f64> {
+    let sorted = sorted(row, order);
     let mut places = vec![0.5; row.len()];
     let last = (row.len() as f64 - 1.0).max(1.0);
     let mut first = 0;
-    for group in order.chunk_by(|a, b| a >> 64 == b >> 64) {
+    for group in sorted.chunk_by(|a, b| a >> 64 == b >> 64) {
         let place = (first as f64 + (group.len() as f64 - 1.0) / 2.0) / last;
         for key in group {
-            if let Some(slot) = places.get_mut(*key as u64 as usize) {
+            if let Some(slot) = places.get_mut(*key as u32 as usize) {
                 *slot = if row.len() > 1 { place } else { 0.5 };
             }
         }
@@ -96,8 +96,28 @@ fn rank(row: &[f64]) -> Vec<f64> {
     places
 }
 
+/// Values with their layers, ascending; equal values in any order.
+///
+/// Most columns of a formula have the order of one before them, or its reverse, so that one is tried first.
+fn sorted(row: &[f64], order: &mut Vec<u32>) -> Vec<u128> {
+    if order.len() != row.len() {
+        *order = (0u32..).take(row.len()).collect();
+    }
+    let key = |layer: &u32| sortable(row.get(*layer as usize).copied().unwrap_or(0.0), *layer);
+    let mut keys: Vec<u128> = order.iter().map(key).collect();
+    if keys.is_sorted_by(|a, b| a >> 64 <= b >> 64) {
+        return keys;
+    }
+    match keys.is_sorted_by(|a, b| a >> 64 >= b >> 64) {
+        true => keys.reverse(),
+        false => keys.sort_unstable(),
+    }
+    order.iter_mut().zip(&keys).for_each(|(layer, key)| *layer = *key as u32);
+    keys
+}
+
 /// A number and its layer as one integer that sorts as the number does: integers sort several times faster.
-fn sortable(x: f64, layer: u64) -> u128 {
+fn sortable(x: f64, layer: u32) -> u128 {
     let bits = x.to_bits();
     let ordered = if bits >> 63 == 0 { bits | 1 << 63 } else { !bits };
     u128::from(ordered) << 64 | u128::from(layer)

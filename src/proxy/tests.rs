@@ -11,5 +11,6 @@ mod grow;
 mod hostile;
 mod naive;
 mod parse;
+mod recorded;
 mod strategy;
 mod table;

@@ -132,7 +132,12 @@ pub fn rank_svg(ranks: &RankTable) -> String {
         svg.dot((x(half), y), 5.0, "half", &format!("{}, best half: {half:.3}", row.name));
         svg.dot((x(mean), y), 6.0, "mean", &format!("{}: {mean:.3}", row.name));
     }
-    let legend = [("all", "a network", 0.0), ("mean", "mean", 110.0), ("half", "mean, best half", 190.0), ("equal", "mean, equal size", 310.0)];
+    let legend = [
+        ("all", "a network", 0.0),
+        ("mean", "mean", 110.0),
+        ("half", "mean, best half", 190.0),
+        ("equal", "mean, equal size", 310.0),
+    ];
     for (class, label, at) in legend {
         svg.dot((LEFT + at, 16.0), 5.0, class, "");
         svg.text((LEFT + at + 10.0, 20.0), "start", "", label);

@@ -9,6 +9,8 @@ mod discover;
 mod files;
 mod inputs;
 mod inspect;
+mod laboratory;
+mod live;
 #[cfg(feature = "local")]
 mod llm;
 mod models;

@@ -9,7 +9,7 @@ use tapq::llm::Spec;
 #[cfg(not(feature = "llm"))]
 use tapq::{Code, Error, Result};
 #[cfg(not(feature = "llm"))]
-use tapq_passes::pipeline::NetworkJudge;
+use tapq_passes::pipeline::NetworkJudges;
 
 #[cfg(feature = "llm")]
 pub use with_models::*;
@@ -18,7 +18,7 @@ pub use with_models::*;
 #[cfg(not(feature = "llm"))]
 pub fn proposer<'j>(
     spec: &Spec,
-    _judge: &'j NetworkJudge<'j>,
+    _judge: &'j NetworkJudges<'j>,
     _prompts: Option<&Path>,
 ) -> Result<Box<dyn Proposer + 'j>> {
     Err(without(spec))
@@ -44,7 +44,7 @@ mod with_models {
     };
     use tapq::proxy::{Feature as Known, Shape, baselines, feature, grammar};
     use tapq::{Code, Error, Result};
-    use tapq_passes::pipeline::NetworkJudge;
+    use tapq_passes::pipeline::NetworkJudges;
 
     /// Features that each question draws: small models copy what they are shown.
     const FOCUS: usize = 6;
@@ -54,7 +54,7 @@ mod with_models {
     /// A proposer that asks a language model.
     pub fn proposer<'j>(
         spec: &Spec,
-        judge: &'j NetworkJudge<'j>,
+        judge: &'j NetworkJudges<'j>,
         prompts: Option<&Path>,
     ) -> Result<Box<dyn Proposer + 'j>> {
         let backend = match spec {

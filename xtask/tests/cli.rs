@@ -359,6 +359,28 @@ fn a_bench_goes_on_where_it_was_cut_and_ranks_proxies() {
 }
 
 #[test]
+fn discovery_over_two_networks_names_both() {
+    let folder = TempDir::new().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let discover = |extra: &[&str]| {
+        let mut command = laboratory(&["discover"], &path("bench"), "36");
+        command.arg(fixtures().join("resnet_digits.onnx")).args(["--correlation", "equal-size", "--population", "3"]);
+        command.args(["--generations", "1", "--children", "2", "--transcript"]).arg(path("a.jsonl"));
+        command.arg("-o").arg(path("a.yaml")).arg("--report").arg(folder.path()).args(extra);
+        command
+    };
+    discover(&[]).assert().success().stdout(contains("resnet_digits on fpga").and(contains("dwcnn_digits on fpga")));
+    let transcript = std::fs::read_to_string(path("a.jsonl")).unwrap();
+    let header = transcript.lines().next().unwrap();
+    assert!(header.contains("\"name\":\"dwcnn_digits\"") && header.contains("\"name\":\"resnet_digits\""), "{header}");
+    assert!(header.contains("\"correlation\":\"equal-size\""), "{header}");
+    assert!(std::fs::read_to_string(path("a.yaml")).unwrap().contains("network: dwcnn_digits, resnet_digits"));
+    assert!(std::fs::read_to_string(path("discover.html")).unwrap().contains("The winner on each network"));
+    // Samples are told apart by their order; any other number is a slip.
+    discover(&["--calib", "a", "--calib", "b", "--calib", "c"]).assert().code(2).stderr(contains("3 times for 2"));
+}
+
+#[test]
 fn discovery_repeats_goes_on_and_names_its_winner() {
     let folder = TempDir::new().unwrap();
     let path = |name: &str| folder.path().join(name);
@@ -389,6 +411,18 @@ fn discovery_repeats_goes_on_and_names_its_winner() {
         .success()
         .stderr(contains("every one the same"));
     assert_eq!(std::fs::read_to_string(path("c.yaml")).unwrap(), winner);
+
+    // The same with neither network nor samples: what formulas were worth stands in the transcript.
+    let alone = |transcript: &Path| {
+        let mut command = xtask();
+        command.args(["discover", "-q", "--replay"]).arg(transcript).arg("-o").arg(path("f.yaml"));
+        command
+    };
+    alone(&path("a.jsonl")).assert().success().stderr(contains("taken from the transcript"));
+    assert_eq!(std::fs::read_to_string(path("f.yaml")).unwrap(), winner);
+    let text = String::from_utf8(whole.clone()).unwrap();
+    std::fs::write(path("g.jsonl"), text.replacen("\"total\":0.", "\"total\":0.9", 1)).unwrap();
+    alone(&path("g.jsonl")).assert().code(2).stderr(contains("departs from the transcript"));
 
     std::fs::write(path("d.jsonl"), "{}\n{}\n").unwrap();
     discover(&path("d.jsonl"), &path("d.yaml")).assert().code(2).stderr(contains("line 1"));

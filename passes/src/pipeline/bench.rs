@@ -9,7 +9,7 @@ use crate::float_passes;
 use tapq::array::Array;
 use tapq::graph::Graph;
 use tapq::plan::{model_digest, text_digest};
-use tapq::proxy::{BENCH_SCHEMA, BUDGETS, BenchHeader, BenchRow, Drawn, FEATURES, Table};
+use tapq::proxy::{BENCH_SCHEMA, BUDGETS, BenchHeader, BenchRow, Drawn, FEATURES, Table, is_reference};
 use tapq::samples::Sample;
 use tapq::{Code, Error, Result};
 
@@ -62,11 +62,6 @@ pub fn with_workbench<T>(
             digest,
         })
     })
-}
-
-/// Whether a feature needs a run for each layer and width: what proxies are held against.
-pub fn is_reference(feature: &str) -> bool {
-    matches!(feature, "one_err" | "point_err")
 }
 
 fn digest(graph: &Graph, options: &Options, observed: &Observed) -> Result<String> {

@@ -8,6 +8,7 @@ mod choose;
 mod equalize;
 mod features;
 mod judge;
+mod judges;
 mod pareto;
 mod probe;
 mod rewrite;
@@ -18,6 +19,7 @@ mod summarize;
 pub use bench::{Workbench, with_workbench};
 pub use budget::Widths;
 pub use judge::NetworkJudge;
+pub use judges::NetworkJudges;
 pub use pareto::pareto;
 pub use rewrite::rewrite;
 
