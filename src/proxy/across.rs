@@ -80,14 +80,15 @@ fn earlier<'a>(row: impl Iterator<Item = &'a f64>) -> Vec<f64> {
 
 /// Places from 0 to 1, ties at the mean of their places; a layer alone is in the middle.
 fn rank(row: &[f64], order: &mut Vec<u32>) -> Vec<f64> {
-    let sorted = sorted(row, order);
+    sort(row, order);
+    let value = |layer: &u32| row.get(*layer as usize).copied().unwrap_or(0.0);
     let mut places = vec![0.5; row.len()];
     let last = (row.len() as f64 - 1.0).max(1.0);
     let mut first = 0;
-    for group in sorted.chunk_by(|a, b| a >> 64 == b >> 64) {
+    for group in order.chunk_by(|a, b| value(a) == value(b)) {
         let place = (first as f64 + (group.len() as f64 - 1.0) / 2.0) / last;
-        for key in group {
-            if let Some(slot) = places.get_mut(*key as u32 as usize) {
+        for layer in group {
+            if let Some(slot) = places.get_mut(*layer as usize) {
                 *slot = if row.len() > 1 { place } else { 0.5 };
             }
         }
@@ -96,29 +97,48 @@ fn rank(row: &[f64], order: &mut Vec<u32>) -> Vec<f64> {
     places
 }
 
-/// Values with their layers, ascending; equal values in any order.
+/// Makes `order` the order of layers by ascending value; layers of equal value in any order.
 ///
 /// Most columns of a formula have the order of one before them, or its reverse, so that one is tried first.
-fn sorted(row: &[f64], order: &mut Vec<u32>) -> Vec<u128> {
+fn sort(row: &[f64], order: &mut Vec<u32>) {
     if order.len() != row.len() {
         *order = (0u32..).take(row.len()).collect();
     }
-    let key = |layer: &u32| sortable(row.get(*layer as usize).copied().unwrap_or(0.0), *layer);
-    let mut keys: Vec<u128> = order.iter().map(key).collect();
-    if keys.is_sorted_by(|a, b| a >> 64 <= b >> 64) {
-        return keys;
+    let value = |layer: &u32| row.get(*layer as usize).copied().unwrap_or(0.0);
+    if order.is_sorted_by(|a, b| value(a) <= value(b)) {
+        return;
     }
-    match keys.is_sorted_by(|a, b| a >> 64 >= b >> 64) {
-        true => keys.reverse(),
-        false => keys.sort_unstable(),
+    if order.is_sorted_by(|a, b| value(a) >= value(b)) {
+        order.reverse();
+        return;
     }
-    order.iter_mut().zip(&keys).for_each(|(layer, key)| *layer = *key as u32);
-    keys
+    let exact = |a: &u32, b: &u32| value(a).total_cmp(&value(b));
+    if row.len() > MOST_SHORT {
+        order.sort_unstable_by(exact);
+        return;
+    }
+    // Machine words sort several times faster than anything else; what they cannot tell apart is sorted once more.
+    let mut keys: Vec<u64> = row.iter().zip(0..).map(|(x, layer)| sortable(*x) & !SHORT | layer).collect();
+    keys.sort_unstable();
+    order.iter_mut().zip(&keys).for_each(|(layer, key)| *layer = (key & SHORT) as u32);
+    let mut rest = order.as_mut_slice();
+    for alike in keys.chunk_by(|a, b| a & !SHORT == b & !SHORT) {
+        let (run, after) = rest.split_at_mut(alike.len());
+        if run.len() > 1 {
+            run.sort_unstable_by(exact);
+        }
+        rest = after;
+    }
 }
 
-/// A number and its layer as one integer that sorts as the number does: integers sort several times faster.
-fn sortable(x: f64, layer: u32) -> u128 {
+/// Bits of a key that hold the layer.
+const SHORT: u64 = 0xFFFF;
+
+/// Layers that fit into them.
+const MOST_SHORT: usize = 1 << 16;
+
+/// An integer that sorts as the number does.
+fn sortable(x: f64) -> u64 {
     let bits = x.to_bits();
-    let ordered = if bits >> 63 == 0 { bits | 1 << 63 } else { !bits };
-    u128::from(ordered) << 64 | u128::from(layer)
+    if bits >> 63 == 0 { bits | 1 << 63 } else { !bits }
 }

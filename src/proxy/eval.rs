@@ -49,11 +49,20 @@ fn by_layer(column: &Column, table: &Table) -> Vec<Vec<f64>> {
 
 /// The value of a tree that stands for a number.
 pub(super) fn column(expr: &Expr, table: &Table) -> Result<Column> {
+    let steps = compile(expr);
+    let mut last_use = vec![0; steps.len()];
+    for (at, step) in steps.iter().enumerate() {
+        step.operands.iter().for_each(|o| last_use[o.step] = at);
+    }
     let mut done: Vec<Column> = vec![];
     let mut orders = vec![vec![]; table.widths().len()];
-    for step in compile(expr) {
-        let result = run(&step, &done, table, &mut orders)?;
+    for (at, step) in steps.iter().enumerate() {
+        let result = run(step, &done, table, &mut orders)?;
         done.push(result);
+        // A column goes with its last use: what is in memory stays in the cache.
+        for operand in step.operands.iter().filter(|o| last_use[o.step] == at) {
+            done[operand.step].values = vec![];
+        }
     }
     done.pop().ok_or_else(|| Error::new(Code::Proxy, "the formula is empty"))
 }
@@ -143,12 +152,12 @@ fn call(function: Function, arg: &Column, orders: &mut [Vec<u32>]) -> Column {
             dims: Dims { by_layer: false, ..dims },
             values: widths.map(|width| limited(across::pool(function, &row_of(width)))).collect(),
         },
-        Reach::Across => Column {
-            dims: Dims { by_layer: true, ..dims },
-            values: widths
-                .zip(orders)
-                .flat_map(|(width, order)| across::spread(function, &row_of(width), order))
-                .collect(),
-        },
+        Reach::Across => {
+            let mut values = Vec::with_capacity(dims.layers * widths.len());
+            for (width, order) in widths.zip(orders) {
+                values.extend(across::spread(function, &row_of(width), order));
+            }
+            Column { dims: Dims { by_layer: true, ..dims }, values }
+        }
     }
 }

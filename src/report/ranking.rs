@@ -79,7 +79,7 @@ pub fn rank_text(ranks: &RankTable, columns: usize) -> String {
         text.push('\n');
     }
     text.push_str("\n* needs runs of the quantized network\n");
-    text.push_str("equal size: within configurations of 3.5, 4.0 and 5.0 average bits each, the mean of the three\n");
+    text.push_str("equal size: within configurations of one average width, the mean over widths\n");
     if !ranks.skipped.is_empty() {
         text.push_str(&format!("not ranked, for want of features (`--reference`): {}\n", ranks.skipped.join(", ")));
     }

@@ -69,6 +69,9 @@ pub struct Args {
     /// Folder of prompt templates in place of the built-in ones
     #[arg(long, value_name = "DIR")]
     pub prompts: Option<PathBuf>,
+    /// How a server is held to the grammar of formulas; what it refuses is left out
+    #[arg(long, value_enum, default_value_t = ServerGrammar::Auto)]
+    pub server_grammar: ServerGrammar,
     /// Write discover.html into this folder
     #[arg(long, value_name = "DIR")]
     pub report: Option<PathBuf>,
@@ -93,6 +96,20 @@ pub enum CorrelationArg {
     All,
     /// Those of 3.5, 4.0 and 5.0 average bits, each size by itself
     EqualSize,
+}
+
+/// How a server is held to the grammar of formulas.
+#[derive(clap::ValueEnum, Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ServerGrammar {
+    /// As the server says that it can
+    #[default]
+    Auto,
+    /// GBNF, as llama.cpp and vLLM take it
+    Gbnf,
+    /// A JSON schema of the reply
+    JsonSchema,
+    /// Not at all
+    Off,
 }
 
 impl Args {
@@ -205,7 +222,7 @@ pub fn task(settings: Settings, judge: &NetworkJudges, given: &[String]) -> Task
 
 /// A new run, or the rest of one that was cut.
 fn search(task: &Task, path: &Path, args: &Args, spec: &Spec, judge: &NetworkJudges) -> Result<(Outcome, Vec<u8>)> {
-    let mut proposer = proposer(spec, judge, args.prompts.as_deref())?;
+    let mut proposer = proposer(spec, judge, args.prompts.as_deref(), args.server_grammar)?;
     let mut live = Live::new(&task.settings, args.how.quiet);
     let found = run_on(task, path, judge, proposer.as_mut(), &mut live);
     live.finish();
@@ -279,9 +296,10 @@ pub fn proposer<'j>(
     spec: &Spec,
     judge: &'j NetworkJudges<'j>,
     prompts: Option<&Path>,
+    grammar: ServerGrammar,
 ) -> Result<Box<dyn Proposer + 'j>> {
     match spec {
         Spec::None | Spec::Replay(_) => Ok(Box::new(Mutation::new(judge))),
-        Spec::Local(_) | Spec::OpenAi { .. } => crate::models::proposer(spec, judge, prompts),
+        Spec::Local(_) | Spec::OpenAi { .. } => crate::models::proposer(spec, judge, prompts, grammar),
     }
 }

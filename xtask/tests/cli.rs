@@ -432,3 +432,39 @@ fn discovery_repeats_goes_on_and_names_its_winner() {
         .code(2)
         .stderr(contains("openai:"));
 }
+
+#[test]
+fn experiments_go_on_where_they_were_left_and_say_what_is_missing() {
+    let folder = TempDir::new().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let manifest = format!(
+        "models:\n  resnet20_cifar10:\n    file: {0}/resnet_digits.onnx\n    preprocess: {{kind: image, mean: [84, 84, 84], \
+         std: [56, 56, 56]}}\n    calib: {0}/digits_calib.npz\n    eval: {0}/digits_eval.npz\n  kws_dscnn:\n    file: \
+         nowhere.onnx\n    preprocess: {{kind: tensor}}\n    calib: {0}/digits_calib.npz\n    eval: {0}/digits_eval.npz\n",
+        fixtures().canonicalize().unwrap().display()
+    );
+    std::fs::write(path("manifest.yaml"), manifest).unwrap();
+    let run = |only: &[&str]| {
+        let mut command = xtask();
+        command.args(["experiments", "-q", "--assets"]).arg(folder.path()).arg("--bench").arg(path("bench"));
+        command.arg("--work").arg(path("work")).arg("-o").arg(path("page.md"));
+        command.args(["--seeds", "2", "--population", "3", "--generations", "1", "--children", "2", "--samples", "6"]);
+        command.args(["--configurations", "36", "--held-out", "4", "--eval", "20"]);
+        for name in only {
+            command.args(["--only", name]);
+        }
+        command.assert().success()
+    };
+    run(&["controller"]).stderr(contains("search.resnet20_cifar10"));
+    let first = std::fs::read_to_string(path("page.md")).unwrap();
+    assert!(first.contains("| controller off | 2 |") && first.contains("Equal evaluations"), "{first}");
+    // What is there is not computed again, and stays on the page when another question is asked.
+    run(&["controller"]).stderr(contains(".json").not().and(contains("search.").not()));
+    assert_eq!(std::fs::read_to_string(path("page.md")).unwrap(), first);
+    run(&["model", "narrow"]).stderr(contains("built without them").and(contains("nowhere.onnx is not there")));
+    let page = std::fs::read_to_string(path("page.md")).unwrap();
+    assert!(page.contains("| controller off | 2 |") && page.contains("## Narrow widths"), "{page}");
+    assert!(
+        page.contains("- kws_dscnn: the model") && page.contains("vit_cifar10_op17ln: the manifest does not name it")
+    );
+}

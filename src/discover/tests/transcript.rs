@@ -55,7 +55,7 @@ fn garbage_is_refused_by_line() {
     assert!(message.starts_with("line 7: the header stands on the first line, and only there"), "{message}");
     assert!(refused(b"hello\n").starts_with("line 1: not the header of a transcript"));
     assert!(refused(&bytes[300..]).starts_with("line 1: not the header"));
-    assert!(refused(text.replacen("\"schema\":1", "\"schema\":2", 1).as_bytes()).contains("schema 2, but 1 is read"));
+    assert!(refused(text.replacen("\"schema\":2", "\"schema\":3", 1).as_bytes()).contains("schema 3, but 2 is read"));
     assert!(refused(b"{\"schema\":1}\xff\n").contains("not UTF-8"));
     assert!(
         refused("[".repeat(100_000).as_bytes().iter().chain(b"\n").copied().collect::<Vec<_>>().as_slice())

@@ -12,7 +12,7 @@ fn header(count: usize) -> BenchHeader {
         seed: 3,
         budgets: BUDGETS.to_vec(),
         samples: (16, 4),
-        params: (0..count).map(|l| table.get("params", l, 0).unwrap()).collect(),
+        params: (0..count).map(|l| 1000.0 + 370.0 * l as f64).collect(),
         offered: vec![(0..7).collect(); count],
         table,
     }
@@ -86,7 +86,11 @@ fn lines_are_read_back_and_a_foreign_budget_is_refused() {
     let header = serde_json::to_string(&bench.header).unwrap() + "\n";
     let text = header.clone() + &bench.rows.iter().map(row_line).collect::<String>();
     let (read, cut) = Bench::parse(&text).unwrap();
-    assert_eq!((read.rows, cut), (bench.rows.clone(), false));
+    // The last bit of a figure may differ from the one that was written.
+    let same = |(a, b): (&BenchRow, &BenchRow)| {
+        (&a.widths, a.budget) == (&b.widths, b.budget) && (a.damage - b.damage).abs() < 1e-12
+    };
+    assert!(!cut && read.rows.len() == bench.rows.len() && read.rows.iter().zip(&bench.rows).all(same));
     let foreign = BenchRow { budget: Some(6.0), ..bench.rows[1].clone() };
     let error = Bench::parse(&(header + &row_line(&foreign))).unwrap_err().to_string();
     assert!(error.contains("line 2") && error.contains("budget"), "{error}");
