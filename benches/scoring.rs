@@ -32,8 +32,7 @@ fn table() -> Table {
 /// Formulas near the limits of the language, each dear in its own way.
 fn heavy() -> Vec<(&'static str, String)> {
     let nested = |names: &[&str], inner: &str, levels: usize| {
-        let chain = (0..levels).fold(inner.to_owned(), |x, i| format!("{}({x})", names[i % names.len()]));
-        chain
+        (0..levels).fold(inner.to_owned(), |x, i| format!("{}({x})", names[i % names.len()]))
     };
     let sum = |parts: Vec<String>| parts.join(" + ");
     let wide = ["w_err", "out_err", "out_noise", "net_err"];
