@@ -1,7 +1,7 @@
 //! The reduced problem, its prices, and the order of the proofs.
 
 use super::search::{Found, Ladder, beam, search};
-use super::{MAX_BUDGETS, Proof, Prover, mip};
+use super::{MAX_BUDGETS, Proof, Prover, minimal, mip};
 
 /// What is consumed of each budget; unused places are 0.
 pub(super) type Use = [f64; MAX_BUDGETS];
@@ -97,6 +97,11 @@ impl Core {
         let excess = self.excess(&reduced, &picks);
         if excess <= 0.0 {
             return (picks, Proof::Optimal(Prover::Bound));
+        }
+        if self.budgets == 1
+            && let Some(better) = minimal::search(self, &reduced, &picks)
+        {
+            return (better, Proof::Optimal(Prover::Search));
         }
         let ladder = Ladder::new(self);
         // A cutoff far below the excess is often enough, and then leaves little to look at.

@@ -2,12 +2,14 @@
 //!
 //! One choice a layer, least total cost, every budget met.
 //! The way there: dominated choices go, a Lagrangian relaxation prices the budgets, its reduced costs rule out most
-//! of the rest, and a search over partial allocations, pruned by the same bound, finds and proves the optimum.
+//! of the rest, and a search over partial allocations, pruned by the same bound, finds and proves the optimum: with one
+//! budget by dynamic programming over a core of layers that grows as far as it must.
 //! What is too large for that search goes to the solver crate, which proves it or leaves a gap that is reported.
 //! No wall clock decides anything: equal problems have equal answers.
 
 mod core;
 mod front;
+mod minimal;
 mod mip;
 mod prices;
 mod reduce;

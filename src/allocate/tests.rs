@@ -122,6 +122,47 @@ fn network(layers: usize, seed: u64, budgets: usize) -> Problem {
     problem(rows, &limits)
 }
 
+/// The growing core against branch and bound of the solver crate, on problems too large for looking at everything.
+#[test]
+fn one_budget_agrees_with_the_solver() {
+    for seed in 1..30 {
+        let mut random = Random(seed);
+        let mut problem = network(8 + (seed as usize * 7) % 30, seed, 1);
+        if seed % 3 == 0 {
+            // Whole numbers make ties.
+            for choice in problem.layers.iter_mut().flatten() {
+                choice.cost = (choice.cost * 20.0).ceil();
+                choice.weights[0] = (choice.weights[0] / 1000.0).ceil();
+            }
+            problem.budgets[0].limit = problem.layers.iter().map(|l| l[2].weights[0]).sum::<f64>() + 3.0;
+        }
+        problem.budgets[0].limit *= 0.7 + 0.8 * random.next();
+        let found = solve(&problem).unwrap();
+        assert_eq!(found.proof, solve(&problem).unwrap().proof);
+        let Some(other) = by_solver(&problem) else { continue };
+        let largest = problem.layers.iter().flatten().map(|c| c.cost).fold(0.0, f64::max);
+        assert!(found.proof.is_optimal(), "{}", found.proof);
+        assert!(found.cost <= other + 1e-6 * largest, "seed {seed}: {} against {other}", found.cost);
+        assert!(found.cost >= other - 1e-6 * largest, "seed {seed}: {} against {other}", found.cost);
+    }
+}
+
+/// Least cost by microlp.
+fn by_solver(problem: &Problem) -> Option<f64> {
+    use microlp::{ComparisonOp, OptimizationDirection};
+    let mut stated = microlp::Problem::new(OptimizationDirection::Minimize);
+    let unit = problem.layers.iter().flatten().map(|c| c.cost).fold(1e-300, f64::max);
+    let mut load = vec![];
+    for layer in &problem.layers {
+        let places: Vec<_> = layer.iter().map(|c| stated.add_binary_var(c.cost / unit)).collect();
+        stated.add_constraint(places.iter().map(|v| (*v, 1.0)).collect::<Vec<_>>(), ComparisonOp::Eq, 1.0);
+        let limit = problem.budgets[0].limit;
+        load.extend(places.into_iter().zip(layer).map(|(v, c)| (v, c.weights[0] / limit)));
+    }
+    stated.add_constraint(load, ComparisonOp::Le, 1.0);
+    Some(stated.solve().ok()?.into_solution().ok()?.objective() * unit)
+}
+
 /// Budget in time with a wide margin for a busy machine: the figures are printed with `--nocapture`.
 #[test]
 fn large_problems_are_proven_and_fast() {

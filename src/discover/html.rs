@@ -22,6 +22,9 @@ pub fn html(outcome: &Outcome) -> Result<String> {
     let origin = |c: &super::population::Candidate| (c.origin.name(), plots::class(c.origin));
     let population = outcome.population();
     let templates: Vec<_> = TEMPLATES.iter().map(|t| (t.name(), outcome.by_template.get(*t))).collect();
+    let scatters: Vec<_> = outcome.scatters.iter().filter_map(|s| Some((&s.network, plots::scatter(s)?))).collect();
+    let on = outcome.winner().map_or(&[][..], |w| &w.fitness.networks);
+    let by_network: Vec<_> = outcome.header.networks.iter().zip(on).collect();
     let data = context! {
         o => Value::from(Serde(outcome)),
         winner => Value::from(Serde(&outcome.winner())),
@@ -32,7 +35,8 @@ pub fn html(outcome: &Outcome) -> Result<String> {
         refusals => Value::from(Serde(&outcome.refusals.iter().map(|g| (refusal(g.kind), g)).collect::<Vec<_>>())),
         fitness_plot => plots::fitness(outcome),
         policy_plot => plots::policy(outcome),
-        scatter_plot => plots::scatter(outcome),
+        scatter_plots => Value::from(Serde(&scatters)),
+        by_network => Value::from(Serde(&by_network)),
         family_plot => tree::family(outcome),
     };
     environment.get_template("page.html").and_then(|t| t.render(data)).map_err(failed)

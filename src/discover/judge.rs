@@ -20,7 +20,7 @@ pub struct Fitness {
     /// Score of the model quantized as this formula allocates, 0 to 1.
     pub fidelity: f64,
     /// Spearman's correlation with the measured damage over the fitness bench, -1 to 1, on samples that the features
-    /// were computed from.
+    /// were computed from; over which configurations, [`Correlation`](super::Correlation) says.
     pub correlation: f64,
     /// The same on samples that were held apart, where there are any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -28,6 +28,29 @@ pub struct Fitness {
     /// What the allocation has to say, one line each.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
+    /// The same on each network, in the order of the run's networks.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub networks: Vec<OnNetwork>,
+}
+
+/// What a formula is worth on one network.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OnNetwork {
+    /// As [`Fitness::fidelity`].
+    pub fidelity: f64,
+    /// Spearman's correlation over all configurations of the bench.
+    pub spearman: f64,
+    /// Over the half with the least measured damage.
+    pub best_half: f64,
+    /// Kendall's over all.
+    pub kendall: f64,
+    /// Spearman's within configurations of one size, where there are enough.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub equal_size: Option<f64>,
+    /// Of the two Spearman's the one that counts, on samples that were held apart.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held_out: Option<f64>,
 }
 
 /// A winner whose held-out correlation is below its correlation by more than this is reported as overfitted.
@@ -58,6 +81,15 @@ impl Fitness {
         self.fidelity = bring(self.fidelity, 0.0, "fidelity");
         self.correlation = bring(self.correlation, -1.0, "correlation");
         self.held_out = self.held_out.map(|h| bring(h, -1.0, "held-out correlation"));
+        for (i, on) in self.networks.iter_mut().enumerate() {
+            let mut bring = |x: f64, least: f64, what: &str| bring(x, least, &format!("{what} on network {}", i + 1));
+            on.fidelity = bring(on.fidelity, 0.0, "fidelity");
+            on.spearman = bring(on.spearman, -1.0, "correlation");
+            on.best_half = bring(on.best_half, -1.0, "correlation among the best half");
+            on.kendall = bring(on.kendall, -1.0, "Kendall's correlation");
+            on.equal_size = on.equal_size.map(|x| bring(x, -1.0, "correlation at equal size"));
+            on.held_out = on.held_out.map(|x| bring(x, -1.0, "held-out correlation"));
+        }
         self
     }
 }

@@ -25,14 +25,23 @@ pub struct Outcome {
     pub refusals: Vec<RefusalGroup>,
     /// Why the run ended, its winner and its warnings; absent where the transcript ends before.
     pub end: Option<End>,
-    /// Predicted and measured damage of the bench's configurations under the winner, where the caller gives them.
-    pub scatter: Vec<(f64, f64)>,
+    /// Predicted and measured damage of the benches' configurations under the winner, where the caller gives them.
+    pub scatters: Vec<Scatter>,
     /// The last question, to count its answer.
     #[serde(skip)]
     last: Option<(Step, Template)>,
     /// A formula whose fitness is not known yet.
     #[serde(skip)]
     pending: Option<Candidate>,
+}
+
+/// Configurations of one network's bench.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Scatter {
+    /// Name of the network.
+    pub network: String,
+    /// Predicted and measured damage of each.
+    pub points: Vec<(f64, f64)>,
 }
 
 /// What was asked, answered and refused in a run.
@@ -102,7 +111,7 @@ impl Outcome {
             by_template: PerTemplate::default(),
             refusals: vec![],
             end: None,
-            scatter: vec![],
+            scatters: vec![],
             last: None,
             pending: None,
         }

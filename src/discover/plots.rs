@@ -1,6 +1,6 @@
 //! The plots of a run's page. Those over generations share one horizontal axis.
 
-use super::outcome::Outcome;
+use super::outcome::{Outcome, Scatter};
 use super::per_template::TEMPLATES;
 use super::population::{Candidate, Origin};
 use super::transcript::Generation;
@@ -153,8 +153,8 @@ pub fn policy(outcome: &Outcome) -> Option<String> {
 }
 
 /// Predicted against measured damage by rank; none without points.
-pub fn scatter(outcome: &Outcome) -> Option<String> {
-    let points = &outcome.scatter;
+pub fn scatter(of: &Scatter) -> Option<String> {
+    let points = &of.points;
     points.first()?;
     let (side, left) = (360.0, 44.0);
     let xs = ranks(&points.iter().map(|p| p.0).collect::<Vec<_>>());

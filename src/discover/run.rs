@@ -14,7 +14,7 @@ use super::outcome::Outcome;
 use super::population::{Origin, Population};
 use super::recorder::Recorder;
 use super::settings::Settings;
-use super::transcript::{End, Event, Generation, Header, Step, Stop, TRANSCRIPT_SCHEMA};
+use super::transcript::{End, Event, Generation, Header, Network, Step, Stop, TRANSCRIPT_SCHEMA};
 use super::verdict::Verdict;
 use crate::random::SplitMix64;
 use crate::{Code, Error, Result};
@@ -28,10 +28,24 @@ pub const FAILURES_IN_A_ROW: usize = 5;
 pub struct Task {
     /// Settings.
     pub settings: Settings,
-    /// Digest of what the judge decides by, so that a transcript is not resumed with another judge.
+    /// How the judge decides, so that a transcript is not resumed with another one.
     pub judge: String,
+    /// The networks that it judges on.
+    pub networks: Vec<Network>,
     /// Formulas to start from, before the first question.
     pub given: Vec<String>,
+}
+
+impl Task {
+    /// What a recorded run was given.
+    pub fn of(header: &Header) -> Task {
+        Task {
+            settings: header.settings.clone(),
+            judge: header.judge.clone(),
+            networks: header.networks.clone(),
+            given: header.given.clone(),
+        }
+    }
 }
 
 /// Runs the loop to its end. Where `recorder` holds an earlier run, that one is repeated without asking, and gone on
@@ -53,6 +67,7 @@ pub fn run(
     let header = Header {
         schema: TRANSCRIPT_SCHEMA,
         judge: task.judge.clone(),
+        networks: task.networks.clone(),
         proposer: proposer.name(),
         settings: task.settings.clone(),
         given: task.given.clone(),

@@ -4,6 +4,17 @@ use super::controller::Controller;
 use crate::{Code, Error, Result};
 use serde::{Deserialize, Serialize};
 
+/// Which rank correlation is a part of the fitness.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Correlation {
+    /// Over all configurations of the bench.
+    #[default]
+    All,
+    /// Within configurations of equal size, the mean over the sizes.
+    EqualSize,
+}
+
 /// Settings of a run. With equal settings, judge and answers, runs are equal to the byte.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -16,6 +27,8 @@ pub struct Settings {
     pub children: usize,
     /// Weight of the rank correlation in the fitness, 0 to 1; the rest is fidelity.
     pub alpha: f64,
+    /// Which rank correlation that is.
+    pub correlation: Correlation,
     /// Seed of every draw.
     pub seed: u64,
     /// How templates are drawn.
@@ -33,6 +46,7 @@ impl Default for Settings {
             generations: 5,
             children: 10,
             alpha: 0.1,
+            correlation: Correlation::default(),
             seed: 0,
             controller: Controller::default(),
             attempts: 2,

@@ -1,9 +1,11 @@
 //! The run on a terminal.
 
 use super::html::{figure, refusal};
+use super::judge::OnNetwork;
 use super::outcome::Outcome;
 use super::per_template::TEMPLATES;
 use super::population::Candidate;
+use super::transcript::Network;
 use crate::report::columns::{Align, Column, table};
 use crate::report::format::{clean, count, percent, plural, together, wrap};
 
@@ -73,6 +75,28 @@ impl Page {
         ];
         self.item("fitness", &parts.map(|p| together(&p)).join("\u{a0}· "));
         fitness.notes.iter().for_each(|note| self.item("note", note));
+        if outcome.header.networks.len() > 1 {
+            self.networks(outcome, &fitness.networks);
+        }
+    }
+
+    /// The winner's figures on each network.
+    fn networks(&mut self, outcome: &Outcome, on: &[OnNetwork]) {
+        let rows: Vec<_> = outcome.header.networks.iter().zip(on).collect();
+        let column = |head, align, cell: &dyn Fn(&(&Network, &OnNetwork)) -> String| Column {
+            head,
+            align,
+            cells: rows.iter().map(|row| clean(&cell(row))).collect(),
+        };
+        self.table(&[
+            column("network", Align::Name, &|(n, _)| format!("{} on {}", n.name, n.target)),
+            column("fidelity", Align::Right, &|(_, on)| figure(Some(on.fidelity))),
+            column("rank", Align::Right, &|(_, on)| format!("{:.3}", on.spearman)),
+            column("equal size", Align::Right, &|(_, on)| {
+                on.equal_size.map_or("–".to_owned(), |x| format!("{x:.3}"))
+            }),
+            column("held out", Align::Right, &|(_, on)| on.held_out.map_or("–".to_owned(), |x| format!("{x:.3}"))),
+        ]);
     }
 
     fn population(&mut self, members: &[&Candidate]) {

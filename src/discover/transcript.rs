@@ -12,7 +12,7 @@ use crate::{Code, Error, Result};
 use serde::{Deserialize, Serialize};
 
 /// Version of the lines.
-pub const TRANSCRIPT_SCHEMA: u32 = 1;
+pub const TRANSCRIPT_SCHEMA: u32 = 2;
 
 /// One line.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -90,14 +90,30 @@ pub enum Event {
 pub struct Header {
     /// [`TRANSCRIPT_SCHEMA`].
     pub schema: u32,
-    /// Digest of what the judge decides by: features and bench.
+    /// How the judge decides, so that a transcript is not resumed with another one.
     pub judge: String,
+    /// The networks that it judges on.
+    pub networks: Vec<Network>,
     /// Name of the proposer.
     pub proposer: String,
     /// Settings of the run.
     pub settings: Settings,
     /// Formulas given to start from.
     pub given: Vec<String>,
+}
+
+/// A network that formulas are judged on.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Network {
+    /// Its name.
+    pub name: String,
+    /// Name of the target.
+    pub target: String,
+    /// Digest of what decides the figures: network, target, samples, way of rounding.
+    pub digest: String,
+    /// Configurations of its bench.
+    pub configurations: usize,
 }
 
 /// The place of a question in the run.

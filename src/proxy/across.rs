@@ -16,10 +16,11 @@ pub(super) fn pool(function: Function, row: &[f64]) -> f64 {
     }
 }
 
-/// What [`Reach::Across`](super::function::Reach::Across) functions give each layer.
-pub(super) fn spread(function: Function, row: &[f64]) -> Vec<f64> {
+/// What [`Reach::Across`](super::function::Reach::Across) functions give each layer. `order` is the order of layers that
+/// was found last at this width, and is kept up to date.
+pub(super) fn spread(function: Function, row: &[f64], order: &mut Vec<u32>) -> Vec<f64> {
     match function {
-        Function::Rank => rank(row),
+        Function::Rank => rank(row, order),
         Function::Norm => {
             let whole = total(&row.iter().map(|x| x.abs()).collect::<Vec<_>>());
             scaled(row, 0.0, whole)
@@ -78,16 +79,16 @@ fn earlier<'a>(row: impl Iterator<Item = &'a f64>) -> Vec<f64> {
 }
 
 /// Places from 0 to 1, ties at the mean of their places; a layer alone is in the middle.
-fn rank(row: &[f64]) -> Vec<f64> {
-    let mut order: Vec<u128> = row.iter().zip(0u64..).map(|(x, layer)| sortable(*x, layer)).collect();
-    order.sort_unstable();
+fn rank(row: &[f64], order: &mut Vec<u32>) -> Vec<f64> {
+    sort(row, order);
+    let value = |layer: &u32| row.get(*layer as usize).copied().unwrap_or(0.0);
     let mut places = vec![0.5; row.len()];
     let last = (row.len() as f64 - 1.0).max(1.0);
     let mut first = 0;
-    for group in order.chunk_by(|a, b| a >> 64 == b >> 64) {
+    for group in order.chunk_by(|a, b| value(a) == value(b)) {
         let place = (first as f64 + (group.len() as f64 - 1.0) / 2.0) / last;
-        for key in group {
-            if let Some(slot) = places.get_mut(*key as u64 as usize) {
+        for layer in group {
+            if let Some(slot) = places.get_mut(*layer as usize) {
                 *slot = if row.len() > 1 { place } else { 0.5 };
             }
         }
@@ -96,9 +97,48 @@ fn rank(row: &[f64]) -> Vec<f64> {
     places
 }
 
-/// A number and its layer as one integer that sorts as the number does: integers sort several times faster.
-fn sortable(x: f64, layer: u64) -> u128 {
+/// Makes `order` the order of layers by ascending value; layers of equal value in any order.
+///
+/// Most columns of a formula have the order of one before them, or its reverse, so that one is tried first.
+fn sort(row: &[f64], order: &mut Vec<u32>) {
+    if order.len() != row.len() {
+        *order = (0u32..).take(row.len()).collect();
+    }
+    let value = |layer: &u32| row.get(*layer as usize).copied().unwrap_or(0.0);
+    if order.is_sorted_by(|a, b| value(a) <= value(b)) {
+        return;
+    }
+    if order.is_sorted_by(|a, b| value(a) >= value(b)) {
+        order.reverse();
+        return;
+    }
+    let exact = |a: &u32, b: &u32| value(a).total_cmp(&value(b));
+    if row.len() > MOST_SHORT {
+        order.sort_unstable_by(exact);
+        return;
+    }
+    // Machine words sort several times faster than anything else; what they cannot tell apart is sorted once more.
+    let mut keys: Vec<u64> = row.iter().zip(0..).map(|(x, layer)| sortable(*x) & !SHORT | layer).collect();
+    keys.sort_unstable();
+    order.iter_mut().zip(&keys).for_each(|(layer, key)| *layer = (key & SHORT) as u32);
+    let mut rest = order.as_mut_slice();
+    for alike in keys.chunk_by(|a, b| a & !SHORT == b & !SHORT) {
+        let (run, after) = rest.split_at_mut(alike.len());
+        if run.len() > 1 {
+            run.sort_unstable_by(exact);
+        }
+        rest = after;
+    }
+}
+
+/// Bits of a key that hold the layer.
+const SHORT: u64 = 0xFFFF;
+
+/// Layers that fit into them.
+const MOST_SHORT: usize = 1 << 16;
+
+/// An integer that sorts as the number does.
+fn sortable(x: f64) -> u64 {
     let bits = x.to_bits();
-    let ordered = if bits >> 63 == 0 { bits | 1 << 63 } else { !bits };
-    u128::from(ordered) << 64 | u128::from(layer)
+    if bits >> 63 == 0 { bits | 1 << 63 } else { !bits }
 }

@@ -1,12 +1,14 @@
 //! The fitness bench: configurations of one network whose damage was measured, and what a formula says of them.
 
 use super::{Formula, Table, kendall, sensitivities, spearman};
-use crate::random::SplitMix64;
 use crate::{Code, Error, Result};
 use serde::{Deserialize, Serialize};
 
 /// Version of the bench's files.
-pub const BENCH_SCHEMA: u32 = 1;
+pub const BENCH_SCHEMA: u32 = 2;
+
+/// Configurations of one size below which their order tells nothing.
+const FEWEST: usize = 5;
 
 /// What the configurations of a bench are configurations of: its first line.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -22,6 +24,8 @@ pub struct BenchHeader {
     pub digest: String,
     /// Seed of the configurations.
     pub seed: u64,
+    /// Average widths that every second configuration is drawn at, in turn.
+    pub budgets: Vec<f64>,
     /// Samples that damage was measured on: those of the features, and others.
     pub samples: (usize, usize),
     /// Weights of each layer.
@@ -38,6 +42,9 @@ pub struct BenchHeader {
 pub struct BenchRow {
     /// By layer, the place of its width in the table.
     pub widths: Vec<usize>,
+    /// The average width that it was drawn at; absent where it may have any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub budget: Option<f64>,
     /// Relative squared error of the network's output on the samples of the features, each with weights that were
     /// rounded without it.
     pub damage: f64,
@@ -67,26 +74,10 @@ pub struct Ranking {
     pub kendall: f64,
     /// Spearman on samples that were held apart, where there are any.
     pub held_out: Option<f64>,
-}
-
-impl BenchHeader {
-    /// The `i`-th configuration: widths scattered about a mean that is drawn from the whole range, so that any part of
-    /// the list covers a spread of sizes.
-    pub fn configuration(&self, i: usize) -> Vec<usize> {
-        let mut random = SplitMix64::at(self.seed, &[i as u64]);
-        let widths = self.table.widths();
-        let bits = |at: usize| f64::from(widths.get(at).copied().unwrap_or(8).min(8));
-        let (least, most) = (bits(0), bits(widths.len().saturating_sub(1)));
-        let mean = least + (most - least) * random.unit();
-        let spread = [0.5, 1.0, 2.0][random.below(3)];
-        let mut draw = |offered: &Vec<usize>| {
-            // The sum of twelve uniform numbers is close to normal, and the same on every machine.
-            let wish = mean + spread * ((0..12).map(|_| random.unit()).sum::<f64>() - 6.0);
-            let near = |a: &&usize, b: &&usize| (bits(**a) - wish).abs().total_cmp(&(bits(**b) - wish).abs());
-            offered.iter().min_by(near).copied().unwrap_or(0)
-        };
-        self.offered.iter().map(&mut draw).collect()
-    }
+    /// Spearman within the configurations of one size, the mean over the sizes; absent where there are too few.
+    pub equal_size: Option<f64>,
+    /// The same on samples that were held apart.
+    pub equal_size_held_out: Option<f64>,
 }
 
 impl Bench {
@@ -102,11 +93,8 @@ impl Bench {
         let Some((_, first)) = lines.next().filter(|(_, l)| whole(l)) else {
             return Err(Error::new(Code::Config, "the fitness bench is empty"));
         };
+        check_schema(first).map_err(|e| e.at("line 1"))?;
         let header: BenchHeader = serde_json::from_str(first).map_err(|e| bad(0, &e))?;
-        if header.schema != BENCH_SCHEMA {
-            return Err(Error::new(Code::Config, format!("bench schema {} is not {BENCH_SCHEMA}", header.schema))
-                .help("build it again with `xtask bench build`"));
-        }
         let count = header.table.layers().len();
         if header.offered.len() != count || header.params.len() != count {
             return Err(bad(0, &"layers and widths do not agree"));
@@ -121,6 +109,9 @@ impl Bench {
             let legal = |(width, offered): (&usize, &Vec<usize>)| offered.contains(width);
             if row.widths.len() != count || !row.widths.iter().zip(&header.offered).all(legal) {
                 return Err(bad(at, &"widths that the layers do not have"));
+            }
+            if row.budget.is_some_and(|b| !header.budgets.contains(&b)) {
+                return Err(bad(at, &"a budget that the first line does not name"));
             }
             rows.push(row);
         }
@@ -157,7 +148,39 @@ impl Bench {
             best_half: best(2),
             best_fifth: best(5),
             kendall: kendall(&predicted, &damage),
+            equal_size: self.at_equal_size(&predicted, &damage),
+            equal_size_held_out: apart.as_ref().and_then(|a| self.at_equal_size(&predicted, a)),
             held_out: apart.filter(|a| !a.is_empty()).map(|a| spearman(&predicted, &a)),
         })
+    }
+
+    /// Mean over the budgets of the correlation within each.
+    fn at_equal_size(&self, predicted: &[f64], damage: &[f64]) -> Option<f64> {
+        let within = |budget: &f64| {
+            let of_it = |row: &BenchRow| row.budget == Some(*budget);
+            let pick = |of: &[f64]| -> Vec<f64> {
+                self.rows.iter().zip(of).filter(|(row, _)| of_it(row)).map(|(_, x)| *x).collect()
+            };
+            let predicted = pick(predicted);
+            (predicted.len() >= FEWEST).then(|| spearman(&predicted, &pick(damage)))
+        };
+        let found: Vec<f64> = self.header.budgets.iter().filter_map(within).collect();
+        (!found.is_empty()).then(|| found.iter().sum::<f64>() / found.len() as f64)
+    }
+}
+
+/// A bench of another version has other fields, and must not fail for those.
+fn check_schema(first: &str) -> Result<()> {
+    #[derive(Deserialize)]
+    struct Versioned {
+        schema: u32,
+    }
+    match serde_json::from_str::<Versioned>(first) {
+        Ok(Versioned { schema: BENCH_SCHEMA }) => Ok(()),
+        Ok(Versioned { schema }) => {
+            let what = format!("this fitness bench has version {schema}, and version {BENCH_SCHEMA} is read here");
+            Err(Error::new(Code::Config, what).help("build it again with `xtask bench build`"))
+        }
+        Err(_) => Err(Error::new(Code::Config, "not the first line of a fitness bench")),
     }
 }

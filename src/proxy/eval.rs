@@ -49,15 +49,26 @@ fn by_layer(column: &Column, table: &Table) -> Vec<Vec<f64>> {
 
 /// The value of a tree that stands for a number.
 pub(super) fn column(expr: &Expr, table: &Table) -> Result<Column> {
+    let steps = compile(expr);
+    let mut last_use = vec![0; steps.len()];
+    for (at, step) in steps.iter().enumerate() {
+        step.operands.iter().for_each(|o| last_use[o.step] = at);
+    }
     let mut done: Vec<Column> = vec![];
-    for step in compile(expr) {
-        let result = run(&step, &done, table)?;
+    let mut orders = vec![vec![]; table.widths().len()];
+    for (at, step) in steps.iter().enumerate() {
+        let result = run(step, &done, table, &mut orders)?;
         done.push(result);
+        // A column goes with its last use: what is in memory stays in the cache.
+        for operand in step.operands.iter().filter(|o| last_use[o.step] == at) {
+            done[operand.step].values = vec![];
+        }
     }
     done.pop().ok_or_else(|| Error::new(Code::Proxy, "the formula is empty"))
 }
 
-fn run(step: &Step, done: &[Column], table: &Table) -> Result<Column> {
+/// `orders` holds the order of layers that was found last at each width.
+fn run(step: &Step, done: &[Column], table: &Table, orders: &mut [Vec<u32>]) -> Result<Column> {
     let args = || step.operands.iter().filter_map(|o| done.get(o.step).map(|column| (column, o.turned)));
     let none = Dims { by_layer: false, by_width: false, layers: table.layers().len(), widths: table.widths().len() };
     let dims = args().fold(none, |dims, (arg, _)| dims.and(arg.dims));
@@ -92,7 +103,7 @@ fn run(step: &Step, done: &[Column], table: &Table) -> Result<Column> {
         Op::Choose => choose(dims, columns()),
         Op::Call(Function::Clip) => clip(dims, columns()),
         Op::Call(function) => match args().next() {
-            Some((arg, _)) => call(function, arg),
+            Some((arg, _)) => call(function, arg, orders),
             None => Column::filled(none, 0.0),
         },
     })
@@ -128,7 +139,7 @@ fn clip<'a>(dims: Dims, mut args: impl Iterator<Item = &'a Column>) -> Column {
     out.map(|(kept, _)| kept)
 }
 
-fn call(function: Function, arg: &Column) -> Column {
+fn call(function: Function, arg: &Column, orders: &mut [Vec<u32>]) -> Column {
     let dims = arg.dims;
     let row_of = |width| match arg.row(width) {
         [x] if !dims.by_layer => vec![*x; dims.layers],
@@ -141,9 +152,12 @@ fn call(function: Function, arg: &Column) -> Column {
             dims: Dims { by_layer: false, ..dims },
             values: widths.map(|width| limited(across::pool(function, &row_of(width)))).collect(),
         },
-        Reach::Across => Column {
-            dims: Dims { by_layer: true, ..dims },
-            values: widths.flat_map(|width| across::spread(function, &row_of(width))).collect(),
-        },
+        Reach::Across => {
+            let mut values = Vec::with_capacity(dims.layers * widths.len());
+            for (width, order) in widths.zip(orders) {
+                values.extend(across::spread(function, &row_of(width), order));
+            }
+            Column { dims: Dims { by_layer: true, ..dims }, values }
+        }
     }
 }

@@ -60,6 +60,9 @@ pub struct Measured {
     pub spearman_best_half: f64,
     /// Kendall's rank correlation over all configurations, -1 to 1.
     pub kendall: f64,
+    /// Spearman's within configurations of one size, the mean over the sizes, where it was measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spearman_equal_size: Option<f64>,
 }
 
 impl ProxyFile {
@@ -128,6 +131,7 @@ impl ProxyFile {
                 ("spearman", measured.spearman),
                 ("spearman_best_half", measured.spearman_best_half),
                 ("kendall", measured.kendall),
+                ("spearman_equal_size", measured.spearman_equal_size.unwrap_or(0.0)),
             ];
             if let Some((field, value)) = values.iter().find(|(_, v)| !(-1.0..=1.0).contains(v)) {
                 return wrong(&format!("measured[{i}].{field}"), format!("{value} is not from -1 to 1"));

@@ -30,21 +30,45 @@ pub fn grammar(features: &[&Feature]) -> String {
     if features.is_empty() {
         return String::new();
     }
+    let words = words(features).into_iter().map(|(name, words)| format!("{name}: {}\n", quoted(&words)));
+    RULES.to_owned() + &words.collect::<String>()
+}
+
+/// The same sentences in GBNF, as servers built on llama.cpp and others read it; the start rule is `formula`.
+///
+/// The names `root` and `thought` are left to whoever puts lines around the formula.
+pub fn gbnf(features: &[&Feature]) -> String {
+    if features.is_empty() {
+        return String::new();
+    }
+    let rules = RULES.lines().filter_map(|line| line.split_once(": ")).filter(|(name, _)| *name != "start");
+    // Lark tells rules from terminals by their case, GBNF has only rules.
+    let lower = |body: &str| -> String {
+        let parts = body.split('"').enumerate();
+        parts.map(|(i, part)| if i % 2 == 1 { format!("\"{part}\"") } else { part.to_ascii_lowercase() }).collect()
+    };
+    let rules = rules.map(|(name, body)| format!("{name} ::= {}\n", lower(body)));
+    let words = words(features).into_iter();
+    let words = words.map(|(name, words)| format!("{} ::= {}\n", name.to_ascii_lowercase(), quoted(&words)));
+    rules.chain(words).collect()
+}
+
+/// The words of each terminal.
+fn words(features: &[&Feature]) -> [(&'static str, Vec<&'static str>); 6] {
     let with = |reach: &dyn Fn(Reach) -> bool| {
         let fitting = Function::ALL.into_iter().filter(|f| f.spec().most == 1 && reach(f.spec().reach));
         fitting.map(Function::name).collect::<Vec<_>>()
     };
-    let mut text = RULES.to_string();
-    for (name, words) in [
+    [
         ("FEATURE", features.iter().map(|f| f.name).collect()),
         ("FUNCTION", with(&|_| true)),
         ("EACH", with(&|reach| reach == Reach::Each)),
         ("PAIR", vec!["min", "max"]),
         ("NUMBER", NUMBERS.to_vec()),
         ("EXPONENT", EXPONENTS.to_vec()),
-    ] {
-        let words: Vec<String> = words.iter().map(|word| format!("\"{word}\"")).collect();
-        text.push_str(&format!("{name}: {}\n", words.join(" | ")));
-    }
-    text
+    ]
+}
+
+fn quoted(words: &[&str]) -> String {
+    words.iter().map(|word| format!("\"{word}\"")).collect::<Vec<_>>().join(" | ")
 }

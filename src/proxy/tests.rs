@@ -1,6 +1,7 @@
 //! Tests of the proxy language, one file a theme.
 
 mod baselines;
+mod bench;
 mod canonical;
 mod eval;
 mod file;
@@ -10,5 +11,6 @@ mod grow;
 mod hostile;
 mod naive;
 mod parse;
+mod recorded;
 mod strategy;
 mod table;

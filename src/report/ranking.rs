@@ -38,6 +38,12 @@ impl RankRow {
     pub fn mean(&self, of: impl Fn(&Ranking) -> f64) -> f64 {
         self.rankings.iter().map(of).sum::<f64>() / self.rankings.len().max(1) as f64
     }
+
+    /// The same of a figure that networks may lack; absent where one does.
+    pub fn mean_of_all(&self, of: impl Fn(&Ranking) -> Option<f64>) -> Option<f64> {
+        let figures: Option<Vec<f64>> = self.rankings.iter().map(of).collect();
+        figures.filter(|f| !f.is_empty()).map(|f| f.iter().sum::<f64>() / f.len() as f64)
+    }
 }
 
 impl RankTable {
@@ -64,10 +70,8 @@ pub fn rank_text(ranks: &RankTable, columns: usize) -> String {
         column("best fifth", &|r| figure(r.mean(|x| x.best_fifth))),
         column("Kendall", &|r| figure(r.mean(|x| x.kendall))),
         column("worst net", &|r| figure(r.rankings.iter().map(|x| x.spearman).fold(f64::INFINITY, f64::min))),
-        column("held out", &|r| {
-            let apart: Option<Vec<f64>> = r.rankings.iter().map(|x| x.held_out).collect();
-            apart.map_or("-".to_owned(), |a| figure(a.iter().sum::<f64>() / a.len().max(1) as f64))
-        }),
+        column("held out", &|r| r.mean_of_all(|x| x.held_out).map_or("-".to_owned(), figure)),
+        column("equal size", &|r| r.mean_of_all(|x| x.equal_size).map_or("-".to_owned(), figure)),
     ];
     let mut text = String::from("Rank correlation of predicted with measured damage, mean over networks:\n\n");
     for line in table(&list, columns.max(60)) {
@@ -75,6 +79,7 @@ pub fn rank_text(ranks: &RankTable, columns: usize) -> String {
         text.push('\n');
     }
     text.push_str("\n* needs runs of the quantized network\n");
+    text.push_str("equal size: within configurations of one average width, the mean over widths\n");
     if !ranks.skipped.is_empty() {
         text.push_str(&format!("not ranked, for want of features (`--reference`): {}\n", ranks.skipped.join(", ")));
     }
@@ -90,14 +95,16 @@ const ROW: f64 = 26.0;
 const LEFT: f64 = 210.0;
 const TOP: f64 = 44.0;
 const STYLE: &str = "text{font:12px sans-serif;fill:#333}.axis{stroke:#999}.grid{stroke:#ddd}\
-.all{fill:#2563eb;fill-opacity:.55}.mean{fill:#1e3a8a}.half{fill:#d97706}";
+.all{fill:#2563eb;fill-opacity:.55}.mean{fill:#1e3a8a}.half{fill:#d97706}.equal{fill:#15803d}";
 
-/// A row for each proxy, a dot for each network, the mean over all configurations and over the best half beside it.
+/// A row for each proxy, a dot for each network, the means over all configurations, over the best half and at
+/// equal size beside it.
 pub fn rank_svg(ranks: &RankTable) -> String {
     let height = TOP + ROW * ranks.proxies.len() as f64 + 30.0;
     let mut svg = Svg::new(WIDTH, height, "Spearman correlation of predicted with measured damage");
+    let equal = |row: &RankRow| row.mean_of_all(|r| r.equal_size);
     let figures = ranks.proxies.iter().flat_map(|p| p.rankings.iter().flat_map(|r| [r.spearman, r.best_half]));
-    let least = figures.fold(0.9, f64::min);
+    let least = figures.chain(ranks.proxies.iter().filter_map(equal)).fold(0.9, f64::min);
     let step = if least > 0.5 { 0.1 } else { 0.25 };
     let steps = ((1.0 - least) / step).ceil().clamp(1.0, 8.0);
     let low = 1.0 - steps * step;
@@ -119,10 +126,18 @@ pub fn rank_svg(ranks: &RankTable) -> String {
             );
         }
         let (mean, half) = (row.mean(|r| r.spearman), row.mean(|r| r.best_half));
+        if let Some(equal) = equal(row) {
+            svg.dot((x(equal), y), 5.0, "equal", &format!("{}, equal size: {equal:.3}", row.name));
+        }
         svg.dot((x(half), y), 5.0, "half", &format!("{}, best half: {half:.3}", row.name));
         svg.dot((x(mean), y), 6.0, "mean", &format!("{}: {mean:.3}", row.name));
     }
-    let legend = [("all", "a network", 0.0), ("mean", "mean", 110.0), ("half", "mean, best half", 190.0)];
+    let legend = [
+        ("all", "a network", 0.0),
+        ("mean", "mean", 110.0),
+        ("half", "mean, best half", 190.0),
+        ("equal", "mean, equal size", 310.0),
+    ];
     for (class, label, at) in legend {
         svg.dot((LEFT + at, 16.0), 5.0, class, "");
         svg.text((LEFT + at + 10.0, 20.0), "start", "", label);
@@ -135,7 +150,13 @@ mod tests {
     use super::*;
 
     fn row(name: &str, figures: &[f64]) -> RankRow {
-        let ranking = |x: &f64| Ranking { spearman: *x, best_half: x - 0.1, held_out: Some(*x), ..Default::default() };
+        let ranking = |x: &f64| Ranking {
+            spearman: *x,
+            best_half: x - 0.1,
+            held_out: Some(*x),
+            equal_size: Some(x - 0.05),
+            ..Default::default()
+        };
         RankRow { name: name.to_owned(), rankings: figures.iter().map(ranking).collect(), ..Default::default() }
     }
 
@@ -157,6 +178,7 @@ mod tests {
         let at = |name: &str| text.find(name).unwrap_or_else(|| panic!("{name} in {text}"));
         assert!(at("b-equal") < at("better") && at("better") < at("worse"));
         assert!(text.contains("0.800") && text.contains("-0.900") && text.contains("operating-point"));
+        assert!(text.contains("equal size") && text.contains("0.750"), "{text}");
         assert!(text.lines().all(|l| l.chars().count() <= 80), "{text}");
     }
 

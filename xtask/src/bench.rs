@@ -1,16 +1,14 @@
 //! `xtask bench`: the laboratory that judges proxies.
 
-use crate::inputs::{SampleArgs, read_graph};
+use crate::inputs::SampleArgs;
+use crate::laboratory::{BenchArgs, Network, read};
 use crate::progress::Bars;
-use crate::quantize::{ChoiceArgs, EffortArg, Job};
 use crate::{Verdict, files, proxies};
-use std::io::Write;
-use std::path::{Path, PathBuf};
-use tapq::proxy::{Bench, BenchHeader, ProxyFile, Ranking, baselines};
+use std::path::PathBuf;
+use tapq::proxy::{Bench, ProxyFile, Ranking, baselines};
 use tapq::report::{RankRow, RankTable, rank_svg, rank_text};
 use tapq::target::Target;
-use tapq::{Code, Context, Error, Result};
-use tapq_passes::pipeline::{Progress, Workbench, with_workbench};
+use tapq::{Code, Error, Result};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -26,37 +24,17 @@ enum Action {
     Rank(RankArgs),
 }
 
-/// A network, and how its bench is made.
-#[derive(clap::Args, Clone)]
-pub struct BuildArgs {
+#[derive(clap::Args)]
+struct BuildArgs {
     /// The float ONNX model
-    pub model: PathBuf,
+    model: PathBuf,
     /// Device: a name (`xtask targets` lists them) or a YAML profile
     #[arg(long, value_name = "NAME|FILE")]
-    pub target: String,
+    target: String,
     #[command(flatten)]
-    pub samples: SampleArgs,
-    /// Configurations to measure
-    #[arg(long, value_name = "N", default_value_t = 120)]
-    pub configurations: usize,
-    /// Samples beyond those of the features that damage is measured on, too
-    #[arg(long, value_name = "N", default_value_t = 8)]
-    pub held_out: usize,
-    /// Measure every layer at every width, too: the reference that proxies are held against (slow)
-    #[arg(long)]
-    pub reference: bool,
-    /// Seed of the configurations
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    pub bench_seed: u64,
-    /// Width of activations [default: the target's]
-    #[arg(long, value_name = "B")]
-    pub act_bits: Option<u32>,
-    /// Folder of the bench files, which are named by network, target and the digest of what decides them
-    #[arg(long, value_name = "DIR", default_value = "bench")]
-    pub bench: PathBuf,
-    /// Print no progress
-    #[arg(short, long)]
-    pub quiet: bool,
+    samples: SampleArgs,
+    #[command(flatten)]
+    how: BenchArgs,
 }
 
 #[derive(clap::Args)]
@@ -82,85 +60,14 @@ pub fn run(args: &Args) -> Result<Verdict> {
     }
 }
 
-impl BuildArgs {
-    /// Prepares the network and hands its workbench to `then`.
-    pub fn with_workbench<T>(&self, progress: &dyn Progress, then: impl FnOnce(&Workbench) -> Result<T>) -> Result<T> {
-        let target = Target::named_or_read(&self.target)?;
-        let graph = read_graph(&self.model)?;
-        let choice = ChoiceArgs { act_bits: self.act_bits, effort: EffortArg::Balanced, ..Default::default() };
-        let job = Job {
-            model: &self.model,
-            target: &target,
-            samples: &self.samples,
-            choice: &choice,
-            plan: None,
-            verify_samples: self.held_out,
-            quiet: self.quiet,
-            fuel: None,
-        };
-        let network = files::stem(&self.model);
-        job.with_options(graph, |graph, options| with_workbench(graph, &network, options, progress, then))
-            .at(|| self.model.display().to_string())
-    }
-
-    /// Completes the bench of a network, and returns it with its file.
-    pub fn complete(&self, workbench: &Workbench, progress: &dyn Progress) -> Result<(Bench, PathBuf)> {
-        std::fs::create_dir_all(&self.bench).map_err(|e| Error::io(&self.bench, "create the bench folder", &e))?;
-        let kind = if self.reference { ".reference" } else { "" };
-        let name = format!("{}{kind}.bench.jsonl", workbench.name());
-        let path = self.bench.join(name);
-        if !path.exists() {
-            let header = workbench.header(self.bench_seed, self.reference, progress)?;
-            files::write_text(&path, &line(&header)?)?;
-        }
-        let (found, cut) = read(&path)?;
-        if cut {
-            let text = std::fs::read_to_string(&path).map_err(|e| Error::io(&path, "read the bench", &e))?;
-            let whole = text.rfind('\n').map_or(0, |at| at + 1);
-            files::write_text(&path, &text[..whole])?;
-        }
-        self.extend(&path, &found.header, found.rows.len(), workbench, progress)?;
-        let (mut bench, _) = read(&path)?;
-        bench.rows.truncate(self.configurations);
-        Ok((bench, path))
-    }
-
-    fn extend(
-        &self,
-        path: &Path,
-        header: &BenchHeader,
-        first: usize,
-        workbench: &Workbench,
-        progress: &dyn Progress,
-    ) -> Result<()> {
-        if first >= self.configurations {
-            return Ok(());
-        }
-        if header.seed != self.bench_seed {
-            let what = format!("this bench was begun with --bench-seed {}", header.seed);
-            return Err(Error::new(Code::Config, what).at(path.display().to_string()));
-        }
-        let failed = |e: std::io::Error| Error::io(path, "write the bench", &e);
-        let mut file = std::fs::OpenOptions::new().append(true).open(path).map_err(failed)?;
-        workbench.measure(header, (first, self.configurations), progress, |row| {
-            file.write_all(line(&row)?.as_bytes()).map_err(failed)
-        })
-    }
-}
-
-fn line(value: &impl serde::Serialize) -> Result<String> {
-    let text = serde_json::to_string(value);
-    text.map(|t| t + "\n").map_err(|e| Error::new(Code::Io, format!("cannot write JSON: {e}")))
-}
-
-fn read(path: &Path) -> Result<(Bench, bool)> {
-    let text = std::fs::read_to_string(path).map_err(|e| Error::io(path, "read the bench", &e))?;
-    Bench::parse(&text).at(|| path.display().to_string())
-}
-
 fn build(args: &BuildArgs) -> Result<Verdict> {
-    let bars = Bars::new(args.quiet);
-    let built = args.with_workbench(&bars, |workbench| args.complete(workbench, &bars));
+    let bars = Bars::new(args.how.quiet);
+    let network = Network {
+        model: args.model.clone(),
+        target: Target::named_or_read(&args.target)?,
+        samples: args.samples.clone(),
+    };
+    let built = network.with_workbench(&args.how, &bars, |workbench| args.how.complete(workbench, &bars));
     bars.finish();
     let (bench, path) = built?;
     println!("{}: {} configurations of {} layers", path.display(), bench.rows.len(), bench.header.params.len());
@@ -174,7 +81,7 @@ fn rank(args: &RankArgs) -> Result<Verdict> {
         proxies.push(proxies::find(wanted)?);
     }
     let mut ranks = RankTable {
-        schema: 1,
+        schema: 2,
         networks: benches.iter().map(|b| format!("{} on {}", b.header.network, b.header.target)).collect(),
         configurations: benches.iter().map(|b| b.rows.len()).collect(),
         proxies: vec![],
@@ -209,7 +116,7 @@ fn rank(args: &RankArgs) -> Result<Verdict> {
 }
 
 /// Benches of files and folders, sorted by file name.
-fn find(places: &[PathBuf]) -> Result<Vec<Bench>> {
+pub fn find(places: &[PathBuf]) -> Result<Vec<Bench>> {
     let mut paths = vec![];
     for place in places {
         if !place.is_dir() {

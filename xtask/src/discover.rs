@@ -1,30 +1,38 @@
 //! `xtask discover`: a search for proxies, steered by a controller that learns which kind of question pays off.
 
-use crate::bench::BuildArgs;
+use crate::inputs::ManySampleArgs;
+use crate::laboratory::{BenchArgs, Network, with_judges};
+use crate::live::Live;
 use crate::progress::Bars;
 use crate::{Verdict, files};
-use indicatif::{ProgressBar, ProgressStyle};
-use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 use tapq::discover::{
-    Ask, Controller, Dpo, End, Generation, Judged, Mutation, Observer, Outcome, Proposer, Recorded, Recorder, Replay,
-    Reply, Settings, Step, Task, html, run as run_loop, text,
+    Controller, Correlation, Dpo, Mutation, Outcome, Proposer, Recorded, Recorder, Replay, Scatter, Settings, Task,
+    html, run as run_loop, text,
 };
 use tapq::llm::Spec;
-use tapq::proxy::{Bench, Formula, Measured, Provenance, ProxyFile};
+use tapq::proxy::{ProxyFile, found, replay as replay_alone};
 use tapq::target::Target;
 use tapq::{Code, Context, Error, Result};
-use tapq_passes::pipeline::NetworkJudge;
+use tapq_passes::pipeline::{NetworkJudge, NetworkJudges};
 
 #[derive(clap::Args)]
 pub struct Args {
+    /// The float ONNX models; fitness is the mean over them
+    #[arg(value_name = "MODEL", required_unless_present = "replay")]
+    pub models: Vec<PathBuf>,
+    /// Device: a name (`xtask targets` lists them) or a YAML profile
+    #[arg(long, value_name = "NAME|FILE", required_unless_present = "replay")]
+    pub target: Option<String>,
     #[command(flatten)]
-    pub network: BuildArgs,
+    pub samples: ManySampleArgs,
+    #[command(flatten)]
+    pub how: BenchArgs,
     /// Who proposes formulas: none, local, local:FILE.gguf, openai:MODEL@http://HOST:PORT/v1
     #[arg(long, value_name = "SPEC", default_value = "none")]
     pub proposer: String,
-    /// Repeat a recorded run with its settings, without any model, and check that every line comes out the same
+    /// Repeat a recorded run with its settings, without any language model, and check that every line comes out the
+    /// same; without MODEL, what formulas were worth is taken from the transcript, too
     #[arg(long, value_name = "FILE", conflicts_with_all = ["proposer", "transcript"])]
     pub replay: Option<PathBuf>,
     /// Formulas that are kept, and asked for at first
@@ -39,6 +47,9 @@ pub struct Args {
     /// Weight of the rank correlation in the fitness; the rest is fidelity
     #[arg(long, value_name = "X", default_value_t = 0.1)]
     pub alpha: f64,
+    /// Over which configurations of the bench that is
+    #[arg(long, value_enum, default_value_t = CorrelationArg::All)]
+    pub correlation: CorrelationArg,
     /// Seed of the search
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub search_seed: u64,
@@ -49,15 +60,18 @@ pub struct Args {
     #[arg(long, value_name = "FORMULA", allow_hyphen_values = true)]
     pub given: Vec<String>,
     /// Everything that was asked and answered; an unfinished one is gone on with
-    /// [default: MODEL.TARGET.discover.jsonl]
+    /// [default: MODELS.TARGET.discover.jsonl]
     #[arg(long, value_name = "FILE")]
     pub transcript: Option<PathBuf>,
-    /// The winner [default: MODEL.TARGET.proxy.yaml]
+    /// The winner [default: MODELS.TARGET.proxy.yaml]
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
     /// Folder of prompt templates in place of the built-in ones
     #[arg(long, value_name = "DIR")]
     pub prompts: Option<PathBuf>,
+    /// How a server is held to the grammar of formulas; what it refuses is left out
+    #[arg(long, value_enum, default_value_t = ServerGrammar::Auto)]
+    pub server_grammar: ServerGrammar,
     /// Write discover.html into this folder
     #[arg(long, value_name = "DIR")]
     pub report: Option<PathBuf>,
@@ -75,6 +89,29 @@ pub enum ControllerArg {
     Uniform,
 }
 
+/// Which rank correlation is a part of the fitness.
+#[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CorrelationArg {
+    /// All of them
+    All,
+    /// Those of 3.5, 4.0 and 5.0 average bits, each size by itself
+    EqualSize,
+}
+
+/// How a server is held to the grammar of formulas.
+#[derive(clap::ValueEnum, Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ServerGrammar {
+    /// As the server says that it can
+    #[default]
+    Auto,
+    /// GBNF, as llama.cpp and vLLM take it
+    Gbnf,
+    /// A JSON schema of the reply
+    JsonSchema,
+    /// Not at all
+    Off,
+}
+
 impl Args {
     fn settings(&self) -> Settings {
         Settings {
@@ -82,6 +119,10 @@ impl Args {
             generations: self.generations,
             children: self.children,
             alpha: self.alpha,
+            correlation: match self.correlation {
+                CorrelationArg::All => Correlation::All,
+                CorrelationArg::EqualSize => Correlation::EqualSize,
+            },
             seed: self.search_seed,
             controller: match self.controller {
                 ControllerArg::Dpo => Controller::Dpo(Dpo::default()),
@@ -91,9 +132,23 @@ impl Args {
         }
     }
 
+    /// A file beside the first model, named by all of them; without models beside the transcript.
     fn beside(&self, suffix: &str) -> Result<PathBuf> {
-        let target = Target::named_or_read(&self.network.target)?;
-        Ok(files::beside(&self.network.model, &format!("{}.{suffix}", target.name)))
+        let Some((first, target)) = self.models.first().zip(self.target.as_ref()) else {
+            return Ok(files::beside(self.replay.as_deref().unwrap_or(Path::new("run")), suffix));
+        };
+        let target = Target::named_or_read(target)?;
+        let names: Vec<String> = self.models.iter().map(|m| files::stem(m)).collect();
+        Ok(first.with_file_name(format!("{}.{}.{suffix}", names.join("+"), target.name)))
+    }
+
+    fn networks(&self) -> Result<Vec<Network>> {
+        let target = self.target.as_deref().unwrap_or_default();
+        let one = |(at, model): (usize, &PathBuf)| {
+            let samples = self.samples.of(at, self.models.len())?;
+            Ok(Network { model: model.clone(), target: Target::named_or_read(target)?, samples })
+        };
+        self.models.iter().enumerate().map(one).collect()
     }
 }
 
@@ -105,24 +160,10 @@ pub fn run(args: &Args) -> Result<Verdict> {
         return Err(Error::new(Code::Config, "a transcript is repeated with --replay").help(help));
     }
     let output = args.output.clone().map_or_else(|| args.beside("proxy.yaml"), Ok)?;
-    let bars = Bars::new(args.network.quiet);
-    let found = args.network.with_workbench(&bars, |workbench| {
-        let (bench, _) = args.network.complete(workbench, &bars)?;
-        bars.finish();
-        let judge = NetworkJudge::new(workbench, &bench);
-        let (mut outcome, transcript) = match &args.replay {
-            Some(path) => replay(path, &judge, &bench)?,
-            None => search(args, &spec, &judge, &bench)?,
-        };
-        let proxy = winner(&outcome, &bench, &transcript)?;
-        if let Some(proxy) = &proxy {
-            let predicted = bench.predicted(&proxy.formula)?;
-            outcome.scatter = predicted.into_iter().zip(bench.rows.iter().map(|r| r.damage)).collect();
-        }
-        Ok((outcome, proxy))
-    });
-    bars.finish();
-    let (outcome, proxy) = found?;
+    let (outcome, proxy) = match &args.replay {
+        Some(path) if args.models.is_empty() => alone(path)?,
+        _ => judged(args, &spec)?,
+    };
     if let Some(folder) = &args.report {
         std::fs::create_dir_all(folder).map_err(|e| Error::io(folder, "create the report folder", &e))?;
         files::write_text(&folder.join("discover.html"), &html(&outcome)?)?;
@@ -142,131 +183,123 @@ pub fn run(args: &Args) -> Result<Verdict> {
     Ok(Verdict::Done)
 }
 
-fn task(settings: Settings, bench: &Bench, given: &[String]) -> Task {
-    let judge = format!("{} {} configurations", bench.header.digest, bench.rows.len());
-    Task { settings, judge, given: given.to_vec() }
+/// A run, or its repetition, on prepared networks.
+fn judged(args: &Args, spec: &Spec) -> Result<(Outcome, Option<ProxyFile>)> {
+    let recorded = args.replay.as_deref().map(Recording::read).transpose()?;
+    let settings = recorded.as_ref().map_or_else(|| args.settings(), |r| r.task.settings.clone());
+    let bars = Bars::new(args.how.quiet);
+    let found = with_judges(&args.networks()?, &args.how, settings.correlation, &bars, |judges| {
+        let judge = NetworkJudges::new(judges);
+        let (mut outcome, transcript) = match recorded {
+            Some(recorded) => recorded.again(&judge)?,
+            None => {
+                let path = args.transcript.clone().map_or_else(|| args.beside("discover.jsonl"), Ok)?;
+                let task = task(settings, &judge, &args.given);
+                search(&task, &path, args, spec, &judge)?
+            }
+        };
+        let proxy = found(&outcome, &transcript)?;
+        if let Some(proxy) = &proxy {
+            outcome.scatters = judges.iter().map(|j| scatter(j, proxy)).collect::<Result<_>>()?;
+        }
+        Ok((outcome, proxy))
+    });
+    bars.finish();
+    found
+}
+
+fn scatter(judge: &NetworkJudge, proxy: &ProxyFile) -> Result<Scatter> {
+    let bench = judge.bench();
+    let predicted = bench.predicted(&proxy.formula)?;
+    let points = predicted.into_iter().zip(bench.rows.iter().map(|r| r.damage)).collect();
+    Ok(Scatter { network: bench.header.network.clone(), points })
+}
+
+/// What a run on these networks is given.
+pub fn task(settings: Settings, judge: &NetworkJudges, given: &[String]) -> Task {
+    Task { settings, judge: judge.method(), networks: judge.networks(), given: given.to_vec() }
 }
 
 /// A new run, or the rest of one that was cut.
-fn search(args: &Args, spec: &Spec, judge: &NetworkJudge, bench: &Bench) -> Result<(Outcome, Vec<u8>)> {
-    let path = args.transcript.clone().map_or_else(|| args.beside("discover.jsonl"), Ok)?;
-    let mut proposer = proposer(args, spec, judge)?;
-    let (mut recorder, notice) = Recorder::open(&path)?;
+fn search(task: &Task, path: &Path, args: &Args, spec: &Spec, judge: &NetworkJudges) -> Result<(Outcome, Vec<u8>)> {
+    let mut proposer = proposer(spec, judge, args.prompts.as_deref(), args.server_grammar)?;
+    let mut live = Live::new(&task.settings, args.how.quiet);
+    let found = run_on(task, path, judge, proposer.as_mut(), &mut live);
+    live.finish();
+    found
+}
+
+/// Runs with a transcript at `path`, gone on with where there is one.
+pub fn run_on(
+    task: &Task,
+    path: &Path,
+    judge: &NetworkJudges,
+    proposer: &mut dyn Proposer,
+    live: &mut Live,
+) -> Result<(Outcome, Vec<u8>)> {
+    let (mut recorder, notice) = Recorder::open(path)?;
     if let Some(notice) = notice {
         eprintln!("{}: {notice}", path.display());
     }
-    let settings = args.settings();
-    let mut live = Live::new(&settings, args.network.quiet);
-    let task = task(settings, bench, &args.given);
-    let outcome = run_loop(&task, judge, proposer.as_mut(), &mut recorder, &mut live);
-    live.bar.finish_and_clear();
+    let outcome = run_loop(task, judge, proposer, &mut recorder, live);
     let outcome = outcome.at(|| path.display().to_string())?;
     drop(recorder);
-    let bytes = std::fs::read(&path).map_err(|e| Error::io(&path, "read the transcript", &e))?;
-    Ok((outcome, bytes))
-}
-
-/// The same run again, by its transcript alone.
-fn replay(path: &Path, judge: &NetworkJudge, bench: &Bench) -> Result<(Outcome, Vec<u8>)> {
     let bytes = std::fs::read(path).map_err(|e| Error::io(path, "read the transcript", &e))?;
-    let place = || path.display().to_string();
-    let recorded = Recorded::read(&bytes).at(place)?;
-    let header = recorded.header().ok_or_else(|| Error::new(Code::Transcript, "the transcript is empty")).at(place)?;
-    let task = task(header.settings.clone(), bench, &header.given);
-    let mut proposer = Replay::new(&recorded).at(place)?;
-    let mut again: Vec<u8> = vec![];
-    let outcome = {
-        // Every line is compared with the recorded one as it is made.
-        let mut recorder = Recorder::resume(recorded.clone(), &mut again);
-        run_loop(&task, judge, &mut proposer, &mut recorder, &mut ()).at(place)?
-    };
-    eprintln!("{}: {} events repeated, every one the same", path.display(), recorded.events.len());
     Ok((outcome, bytes))
 }
 
-fn proposer<'j>(args: &Args, spec: &Spec, judge: &'j NetworkJudge<'j>) -> Result<Box<dyn Proposer + 'j>> {
+/// A recorded run with what it was given.
+struct Recording {
+    place: String,
+    bytes: Vec<u8>,
+    recorded: Recorded,
+    task: Task,
+}
+
+impl Recording {
+    fn read(path: &Path) -> Result<Recording> {
+        let bytes = std::fs::read(path).map_err(|e| Error::io(path, "read the transcript", &e))?;
+        let place = path.display().to_string();
+        let recorded = Recorded::read(&bytes).at(|| place.clone())?;
+        let empty = || Error::new(Code::Transcript, "the transcript is empty");
+        let task = Task::of(recorded.header().ok_or_else(empty).at(|| place.clone())?);
+        Ok(Recording { place, bytes, recorded, task })
+    }
+
+    /// The same run again, every formula judged anew.
+    fn again(self, judge: &NetworkJudges) -> Result<(Outcome, Vec<u8>)> {
+        let place = || self.place.clone();
+        let task = task(self.task.settings, judge, &self.task.given);
+        let mut proposer = Replay::new(&self.recorded).at(place)?;
+        let events = self.recorded.events.len();
+        // Every line is compared with the recorded one as it is made.
+        let mut recorder = Recorder::resume(self.recorded, std::io::sink());
+        let outcome = run_loop(&task, judge, &mut proposer, &mut recorder, &mut ()).at(place)?;
+        eprintln!("{}: {events} events repeated, every one the same", self.place);
+        Ok((outcome, self.bytes))
+    }
+}
+
+/// The same run again by its transcript alone: no network judges, its recorded verdicts stand.
+fn alone(path: &Path) -> Result<(Outcome, Option<ProxyFile>)> {
+    let bytes = std::fs::read(path).map_err(|e| Error::io(path, "read the transcript", &e))?;
+    let (outcome, proxy) = replay_alone(&bytes).at(|| path.display().to_string())?;
+    eprintln!(
+        "{}: every event repeated, every one the same; what formulas are worth was taken from the transcript",
+        path.display()
+    );
+    Ok((outcome, proxy))
+}
+
+/// Whoever answers, as the command line names them.
+pub fn proposer<'j>(
+    spec: &Spec,
+    judge: &'j NetworkJudges<'j>,
+    prompts: Option<&Path>,
+    grammar: ServerGrammar,
+) -> Result<Box<dyn Proposer + 'j>> {
     match spec {
         Spec::None | Spec::Replay(_) => Ok(Box::new(Mutation::new(judge))),
-        Spec::Local(_) | Spec::OpenAi { .. } => crate::models::proposer(spec, judge, args.prompts.as_deref()),
-    }
-}
-
-/// The best formula as a proxy file.
-fn winner(outcome: &Outcome, bench: &Bench, transcript: &[u8]) -> Result<Option<ProxyFile>> {
-    let Some(best) = outcome.winner() else { return Ok(None) };
-    let formula = Formula::parse(&best.formula).map_err(Error::from)?;
-    let ranking = bench.rank(&formula)?;
-    let mut proxy = ProxyFile::of_formula(formula);
-    proxy.name = format!("found-{}", best.fingerprint);
-    if !best.thought.trim().is_empty() {
-        proxy.thought.clone_from(&best.thought);
-    }
-    proxy.source = format!("Found by tapq's discovery loop with the proposer {}.", outcome.header.proposer);
-    proxy.provenance = Some(Provenance {
-        model: outcome.header.proposer.clone(),
-        seed: outcome.header.settings.seed,
-        network: bench.header.network.clone(),
-        transcript: Sha256::digest(transcript).iter().map(|b| format!("{b:02x}")).collect(),
-        generation: best.generation as u32,
-    });
-    let round = |x: f64| (x * 1e4).round() / 1e4;
-    proxy.measured = vec![Measured {
-        network: format!("{} on {}", bench.header.network, bench.header.target),
-        spearman: round(ranking.spearman),
-        spearman_best_half: round(ranking.best_half),
-        kendall: round(ranking.kendall),
-    }];
-    Ok(Some(proxy))
-}
-
-/// The view on a terminal.
-struct Live {
-    bar: ProgressBar,
-    best: f64,
-    tokens: u64,
-    policy: String,
-}
-
-impl Live {
-    fn new(settings: &Settings, quiet: bool) -> Live {
-        let steps = settings.population + settings.generations * settings.children;
-        let bar = if quiet { ProgressBar::hidden() } else { ProgressBar::new(steps as u64) };
-        if let Ok(style) = ProgressStyle::with_template("{msg} [{bar:24}] {pos}/{len}, {eta} left") {
-            bar.set_style(style.progress_chars("=> "));
-        }
-        bar.enable_steady_tick(Duration::from_millis(200));
-        Live { bar, best: 0.0, tokens: 0, policy: "initialise".to_owned() }
-    }
-
-    fn show(&self, generation: usize) {
-        let message =
-            format!("generation {generation}, best {:.4}, {}, {} tokens", self.best, self.policy, self.tokens);
-        self.bar.set_message(message);
-    }
-}
-
-impl Observer for Live {
-    fn asked(&mut self, step: Step, _ask: &Ask, _replayed: bool) {
-        if step.attempt == 0 {
-            self.bar.inc(1);
-        }
-        self.show(step.generation);
-    }
-
-    fn judged(&mut self, step: Step, reply: &Reply, judged: Judged<'_>) {
-        self.tokens += reply.tokens;
-        if let Judged::Accepted(candidate) = judged {
-            self.best = self.best.max(candidate.total);
-        }
-        self.show(step.generation);
-    }
-
-    fn generation_ended(&mut self, generation: &Generation) {
-        let p = &generation.policy;
-        self.policy = format!("draws {:.2}/{:.2}/{:.2}", p.initialise, p.mutate, p.crossover);
-    }
-
-    fn ended(&mut self, _end: &End) {
-        self.bar.finish_and_clear();
+        Spec::Local(_) | Spec::OpenAi { .. } => crate::models::proposer(spec, judge, prompts, grammar),
     }
 }

@@ -31,6 +31,53 @@ pub struct SampleArgs {
     pub dims: Vec<(String, usize)>,
 }
 
+/// Where the samples of one model or several come from.
+#[derive(Args, Clone, Default)]
+pub struct ManySampleArgs {
+    /// Samples: a folder of JPEG/PNG, .npy, .npz (array `x`) or an ONNX test_data_set folder; once for all models, or
+    /// once for each in their order [default: the sidecar MODEL.tapq.yaml of each]
+    #[arg(long, value_name = "PATH")]
+    pub calib: Vec<PathBuf>,
+    /// How samples become inputs: a YAML file or a preset (imagenet, tf, lite, unit, raw, cifar10); once for all
+    /// models, or once for each in their order
+    #[arg(long, value_name = "FILE|PRESET")]
+    pub preprocess: Vec<String>,
+    /// How many samples to calibrate on [default: 16]
+    #[arg(long, value_name = "N")]
+    pub samples: Option<usize>,
+    /// Take samples in a shuffled order instead of file order
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
+    /// Extent of a symbolic dimension (repeatable)
+    #[arg(long = "dim", value_name = "NAME=N", value_parser = dimension)]
+    pub dims: Vec<(String, usize)>,
+}
+
+impl ManySampleArgs {
+    /// Those of the `at`-th of `count` models.
+    pub fn of(&self, at: usize, count: usize) -> Result<SampleArgs> {
+        Ok(SampleArgs {
+            calib: one_of(&self.calib, at, count, "--calib")?,
+            preprocess: one_of(&self.preprocess, at, count, "--preprocess")?,
+            samples: self.samples,
+            seed: self.seed,
+            dims: self.dims.clone(),
+        })
+    }
+}
+
+fn one_of<T: Clone>(given: &[T], at: usize, count: usize, option: &str) -> Result<Option<T>> {
+    match given {
+        [] => Ok(None),
+        [one] => Ok(Some(one.clone())),
+        many if many.len() == count => Ok(many.get(at).cloned()),
+        many => {
+            let what = format!("{option} is given {} times for {count} models", many.len());
+            Err(Error::new(Code::Config, what).help("give it once for all models, or once for each in their order"))
+        }
+    }
+}
+
 fn dimension(text: &str) -> Result<(String, usize), String> {
     let (name, value) = text.split_once('=').ok_or("expected NAME=N")?;
     let value = value.parse().map_err(|_| format!("'{value}' is not a number"))?;

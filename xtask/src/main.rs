@@ -6,9 +6,12 @@
 mod bench;
 mod check;
 mod discover;
+mod experiments;
 mod files;
 mod inputs;
 mod inspect;
+mod laboratory;
+mod live;
 #[cfg(feature = "local")]
 mod llm;
 mod models;
@@ -47,6 +50,8 @@ enum Command {
     Bench(Box<bench::Args>),
     /// Search for a proxy: a language model or tree mutation proposes formulas, the network judges them
     Discover(Box<discover::Args>),
+    /// Answer the method's own questions on real networks, and write them down as a page
+    Experiments(Box<experiments::Args>),
     /// Fetch the language model that proposes formulas on this machine
     #[cfg(feature = "local")]
     Llm(llm::Args),
@@ -77,6 +82,7 @@ fn main() -> ExitCode {
         Command::Check(args) => check::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Discover(args) => discover::run(&args),
+        Command::Experiments(args) => experiments::run(&args),
         #[cfg(feature = "local")]
         Command::Llm(args) => llm::run(&args),
         Command::Proxies(args) => proxies::run(&args),

@@ -1,6 +1,8 @@
 //! Language models for `xtask discover`, as far as they are compiled in, and `xtask llm`.
 
 #[cfg(not(feature = "llm"))]
+use crate::discover::ServerGrammar;
+#[cfg(not(feature = "llm"))]
 use std::path::Path;
 #[cfg(not(feature = "llm"))]
 use tapq::discover::Proposer;
@@ -9,7 +11,7 @@ use tapq::llm::Spec;
 #[cfg(not(feature = "llm"))]
 use tapq::{Code, Error, Result};
 #[cfg(not(feature = "llm"))]
-use tapq_passes::pipeline::NetworkJudge;
+use tapq_passes::pipeline::NetworkJudges;
 
 #[cfg(feature = "llm")]
 pub use with_models::*;
@@ -18,8 +20,9 @@ pub use with_models::*;
 #[cfg(not(feature = "llm"))]
 pub fn proposer<'j>(
     spec: &Spec,
-    _judge: &'j NetworkJudge<'j>,
+    _judge: &'j NetworkJudges<'j>,
     _prompts: Option<&Path>,
+    _grammar: ServerGrammar,
 ) -> Result<Box<dyn Proposer + 'j>> {
     Err(without(spec))
 }
@@ -35,16 +38,17 @@ fn without(spec: &Spec) -> Error {
 
 #[cfg(feature = "llm")]
 mod with_models {
+    use crate::discover::ServerGrammar;
     use std::path::Path;
     use std::sync::Arc;
     use tapq::discover::Proposer;
-    use tapq::llm::openai::{Server, Settings};
+    use tapq::llm::openai::{GrammarUse, Server, Settings};
     use tapq::llm::{
         Backend, ChainProposer, Example, Feature, GrammarOf, ModelExecutor, ReplyGrammar, Spec, Task, Templates,
     };
-    use tapq::proxy::{Feature as Known, Shape, baselines, feature, grammar};
+    use tapq::proxy::{Feature as Known, Shape, baselines, feature, gbnf, grammar};
     use tapq::{Code, Error, Result};
-    use tapq_passes::pipeline::NetworkJudge;
+    use tapq_passes::pipeline::NetworkJudges;
 
     /// Features that each question draws: small models copy what they are shown.
     const FOCUS: usize = 6;
@@ -54,12 +58,20 @@ mod with_models {
     /// A proposer that asks a language model.
     pub fn proposer<'j>(
         spec: &Spec,
-        judge: &'j NetworkJudge<'j>,
+        judge: &'j NetworkJudges<'j>,
         prompts: Option<&Path>,
+        grammar: ServerGrammar,
     ) -> Result<Box<dyn Proposer + 'j>> {
         let backend = match spec {
             Spec::OpenAi { model, base } => {
-                Backend::Server(Box::new(Server::new(Settings::new(model.clone(), base.clone()))?))
+                let grammar = match grammar {
+                    ServerGrammar::Auto => GrammarUse::Auto,
+                    ServerGrammar::Gbnf => GrammarUse::Gbnf,
+                    ServerGrammar::JsonSchema => GrammarUse::JsonSchema,
+                    ServerGrammar::Off => GrammarUse::Off,
+                };
+                let settings = Settings { grammar, ..Settings::new(model.clone(), base.clone()) };
+                Backend::Server(Box::new(Server::new(settings)?))
             }
             Spec::Local(path) => local(path.as_deref())?,
             Spec::None | Spec::Replay(_) => return Err(Error::new(Code::Config, format!("`{spec}` is no model"))),
@@ -94,7 +106,7 @@ mod with_models {
         let examples = baselines()?.into_iter().filter(|b| !b.formula.needs_runs());
         let of_names: GrammarOf = Arc::new(|names: &[&str]| {
             let known: Vec<&Known> = names.iter().filter_map(|name| feature(name)).collect();
-            ReplyGrammar { lark: grammar(&known), gbnf: None }
+            ReplyGrammar { lark: grammar(&known), gbnf: Some(gbnf(&known)) }
         });
         Ok(Task {
             features: features.iter().map(told).collect(),

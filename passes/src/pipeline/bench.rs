@@ -11,7 +11,7 @@ use crate::float_passes;
 use tapq::array::Array;
 use tapq::graph::Graph;
 use tapq::plan::{model_digest, text_digest};
-use tapq::proxy::{BENCH_SCHEMA, BenchHeader, BenchRow, FEATURES, Table};
+use tapq::proxy::{BENCH_SCHEMA, BUDGETS, BenchHeader, BenchRow, Drawn, FEATURES, Table, is_reference};
 use tapq::samples::Sample;
 use tapq::{Code, Error, Result};
 
@@ -66,11 +66,6 @@ pub fn with_workbench<T>(
     })
 }
 
-/// Whether a feature needs a run for each layer and width: what proxies are held against.
-pub fn is_reference(feature: &str) -> bool {
-    matches!(feature, "one_err" | "point_err")
-}
-
 fn digest(graph: &Graph, options: &Options, observed: &Observed) -> Result<String> {
     let apart = tapq::samples::digest(options.held_out);
     let words = [
@@ -108,6 +103,7 @@ impl Workbench<'_> {
             target: self.options.target.name.clone(),
             digest: self.digest.clone(),
             seed,
+            budgets: BUDGETS.to_vec(),
             samples: (self.ground.samples.len(), self.held_out.len()),
             params: self.units.iter().map(|u| u.layers[0].params() as f64).collect(),
             offered: self.units.iter().map(|u| u.options.iter().filter_map(place).collect()).collect(),
@@ -125,15 +121,15 @@ impl Workbench<'_> {
     ) -> Result<()> {
         progress.stage("measure configurations", last.saturating_sub(first));
         for start in (first..last).step_by(BATCH) {
-            let batch: Vec<Vec<usize>> = (start..last.min(start + BATCH)).map(|i| header.configuration(i)).collect();
-            let widths = |row: &Vec<usize>| row.iter().map(|w| header.table.widths().get(*w).copied()).collect();
+            let batch: Vec<Drawn> = (start..last.min(start + BATCH)).map(|i| header.configuration(i)).collect();
+            let widths = |row: &Drawn| row.widths.iter().map(|w| header.table.widths().get(*w).copied()).collect();
             let configurations: Vec<Configuration> = batch.iter().map(widths).collect();
             let partial: Vec<Vec<(usize, u32)>> = configurations.iter().map(quantized).collect();
             let seen = self.chooser.errors(&partial, self.ground.samples.len(), &|| {})?;
             let apart = self.apart(&configurations)?;
-            for (i, widths) in batch.into_iter().enumerate() {
+            for (i, Drawn { widths, budget }) in batch.into_iter().enumerate() {
                 let held_out = apart.get(i).map(|(error, _)| *error);
-                write(BenchRow { widths, damage: seen[i].relative_error(), held_out })?;
+                write(BenchRow { widths, budget, damage: seen[i].relative_error(), held_out })?;
                 progress.tick();
             }
         }

@@ -1,22 +1,17 @@
-//! Fitness of a formula: how good a file its allocation makes, and how well it ranks the bench.
+//! What a formula is worth on one network: how good a file its allocation makes, and how well it ranks the bench.
 
-use super::bench::{Workbench, is_reference};
+use super::bench::Workbench;
 use super::choose::Configuration;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use tapq::allocate::{Budget, Choice, Problem, solve};
-use tapq::discover::{Fitness, Judge, Parsed};
-use tapq::proxy::{Bench, Feature, Formula, crossover, mutate, random, sensitivities};
-use tapq::random::SplitMix64;
+use tapq::discover::{Correlation, Network, OnNetwork};
+use tapq::proxy::{BUDGETS, Bench, Feature, Formula, is_reference, sensitivities};
 use tapq::report::decibels;
-use tapq::{Error, Result};
+use tapq::{Code, Error, Result};
 
-/// Average bits of the weights that a formula must allocate well.
-pub const BUDGETS: [f64; 3] = [3.5, 4.0, 5.0];
 /// SQNR of the outputs that counts as perfect.
 const PERFECT_DB: f64 = 40.0;
-/// Depth of random formulas.
-const RANDOM_DEPTH: usize = 3;
 
 /// Judges formulas on one network.
 ///
@@ -26,16 +21,33 @@ pub struct NetworkJudge<'a> {
     workbench: &'a Workbench<'a>,
     bench: &'a Bench,
     features: Vec<&'static Feature>,
+    correlation: Correlation,
     /// Configurations repeat: formulas agree more often than not.
     known: RefCell<BTreeMap<Configuration, (f64, f64)>>,
 }
 
 impl<'a> NetworkJudge<'a> {
     /// A judge by a bench; formulas may use every feature that is cheap: all but those that need a run for each layer
-    /// and width.
-    pub fn new(workbench: &'a Workbench<'a>, bench: &'a Bench) -> Self {
+    /// and width. `correlation` says which rank correlation counts.
+    pub fn new(workbench: &'a Workbench<'a>, bench: &'a Bench, correlation: Correlation) -> Self {
         let features = bench.header.table.features().into_iter().filter(|f| !is_reference(f.name)).collect();
-        NetworkJudge { workbench, bench, features, known: RefCell::default() }
+        NetworkJudge { workbench, bench, features, correlation, known: RefCell::default() }
+    }
+
+    /// The network, as transcripts name it.
+    pub fn network(&self) -> Network {
+        let header = &self.bench.header;
+        Network {
+            name: header.network.clone(),
+            target: header.target.clone(),
+            digest: header.digest.clone(),
+            configurations: self.bench.rows.len(),
+        }
+    }
+
+    /// Its bench.
+    pub fn bench(&self) -> &Bench {
+        self.bench
     }
 
     /// Features that formulas may use.
@@ -73,53 +85,52 @@ impl<'a> NetworkJudge<'a> {
         let known = self.known.borrow();
         Ok(configurations.iter().filter_map(|c| known.get(c).copied()).collect())
     }
-}
 
-impl Judge for NetworkJudge<'_> {
-    fn parse(&self, formula: &str) -> Result<Parsed, String> {
-        let read = Formula::parse(formula).map_err(|e| format!("{e:#}"))?;
-        if let Some(costly) = read.features().iter().find(|f| is_reference(f.name)) {
-            return Err(format!("feature `{}` needs a run for each layer and width: use the others", costly.name));
-        }
-        Ok(Parsed {
-            canonical: read.canonical().to_string(),
-            fingerprint: read.fingerprint(),
-            degenerate: read.is_degenerate(),
-        })
-    }
-
-    fn fitness(&self, canonical: &str) -> Result<Fitness> {
-        let formula = Formula::parse(canonical).map_err(Error::from)?;
-        let ranking = self.bench.rank(&formula)?;
-        let mut configurations = vec![];
-        for bits in BUDGETS {
-            configurations.extend(self.allocation(&formula, bits)?);
-        }
-        let measured = self.measured(&configurations)?;
-        let score =
-            |(error, agreement): &(f64, f64)| (agreement + (decibels(*error) / PERFECT_DB).clamp(0.0, 1.0)) / 2.0;
+    /// What a formula is worth here, the rank correlation that counts, and what its allocations have to say.
+    ///
+    /// # Errors
+    /// If the formula asks for what the bench does not hold, or the bench is too small for the correlation.
+    pub fn worth(&self, formula: &Formula) -> Result<(OnNetwork, f64, Vec<String>)> {
+        let ranking = self.bench.rank(formula)?;
+        let few = || Error::new(Code::Config, "the bench has too few configurations of equal size");
+        let (correlation, held_out) = match self.correlation {
+            Correlation::All => (ranking.spearman, ranking.held_out),
+            Correlation::EqualSize => (ranking.equal_size.ok_or_else(few)?, ranking.equal_size_held_out),
+        };
+        let measured = self.sizes(formula)?;
+        let score = |(_, error, agreement): &(f64, f64, f64)| {
+            (agreement + (decibels(*error) / PERFECT_DB).clamp(0.0, 1.0)) / 2.0
+        };
         let fidelity = measured.iter().map(score).sum::<f64>() / measured.len().max(1) as f64;
-        let notes = BUDGETS.iter().zip(&measured).map(|(bits, (error, agreement))| {
+        let notes = measured.iter().map(|(bits, error, agreement)| {
             format!("{bits} bits: {:.2} dB, agreement {agreement:.3}", decibels(*error))
         });
-        Ok(Fitness { fidelity, correlation: ranking.spearman, held_out: ranking.held_out, notes: notes.collect() })
+        let notes = notes.collect();
+        let on = OnNetwork {
+            fidelity,
+            spearman: ranking.spearman,
+            best_half: ranking.best_half,
+            kendall: ranking.kendall,
+            equal_size: ranking.equal_size,
+            held_out,
+        };
+        Ok((on, correlation, notes))
     }
 
-    fn random(&self, seed: u64) -> String {
-        random(&mut SplitMix64(seed), RANDOM_DEPTH, &self.features).to_string()
-    }
-
-    fn mutate(&self, formula: &str, seed: u64) -> String {
-        match Formula::parse(formula) {
-            Ok(formula) => mutate(&mut SplitMix64(seed), &formula, &self.features).to_string(),
-            Err(_) => self.random(seed),
+    /// Relative squared output error and top-1 agreement of the formula's allocation at each of [`BUDGETS`] that can
+    /// be met, on samples held apart.
+    ///
+    /// # Errors
+    /// If the formula asks for what the bench does not hold.
+    pub fn sizes(&self, formula: &Formula) -> Result<Vec<(f64, f64, f64)>> {
+        let (mut bits, mut configurations) = (vec![], vec![]);
+        for budget in BUDGETS {
+            if let Some(configuration) = self.allocation(formula, budget)? {
+                bits.push(budget);
+                configurations.push(configuration);
+            }
         }
-    }
-
-    fn crossover(&self, a: &str, b: &str, seed: u64) -> String {
-        match (Formula::parse(a), Formula::parse(b)) {
-            (Ok(a), Ok(b)) => crossover(&mut SplitMix64(seed), &a, &b).to_string(),
-            _ => self.random(seed),
-        }
+        let measured = self.measured(&configurations)?;
+        Ok(bits.into_iter().zip(measured).map(|(bits, (error, agreement))| (bits, error, agreement)).collect())
     }
 }

@@ -11,6 +11,7 @@ mod equalize;
 mod features;
 mod joint;
 mod judge;
+mod judges;
 mod observed;
 mod pareto;
 mod probe;
@@ -23,7 +24,8 @@ mod versions;
 
 pub use bench::{Workbench, with_workbench};
 pub use budget::Widths;
-pub use judge::{BUDGETS, NetworkJudge};
+pub use judge::NetworkJudge;
+pub use judges::NetworkJudges;
 pub use pareto::pareto;
 pub use rewrite::rewrite;
 

@@ -46,7 +46,12 @@ fn a_judge_without_numbers_makes_no_hole_in_the_transcript() {
             Ok(Parsed { canonical: formula.to_owned(), fingerprint: formula.to_owned(), degenerate: false })
         }
         fn fitness(&self, _: &str) -> crate::Result<Fitness> {
-            Ok(Fitness { fidelity: f64::NAN, correlation: f64::NEG_INFINITY, held_out: Some(f64::NAN), notes: vec![] })
+            Ok(Fitness {
+                fidelity: f64::NAN,
+                correlation: f64::NEG_INFINITY,
+                held_out: Some(f64::NAN),
+                ..Fitness::default()
+            })
         }
         fn random(&self, seed: u64) -> String {
             format!("x * {seed}")

@@ -6,7 +6,8 @@ fn sample() -> Outcome {
     let mut task = task();
     task.given = vec!["a*3+b*1".to_owned()];
     let mut outcome = play_moody(&task).0;
-    outcome.scatter = (0..40).map(|i| (f64::from(i * i), f64::from((i * 7) % 11 + i) * 1e-3)).collect();
+    let points = (0..40).map(|i| (f64::from(i * i), f64::from((i * 7) % 11 + i) * 1e-3)).collect();
+    outcome.scatters = vec![Scatter { network: "a <net>".to_owned(), points }];
     outcome
 }
 
@@ -104,6 +105,23 @@ fn a_text_fits_its_columns() {
     }
     assert!(text.starts_with("proposer    script\nended       all 8 generations were run\nwinner      a*"));
     assert!(text.contains("\ngen    best    mean  initialise  mutate  crossover  pairs\n"));
+}
+
+#[test]
+fn each_network_has_its_figures() {
+    let mut outcome = sample();
+    let network = |name: &str| Network { name: name.to_owned(), target: "fpga".to_owned(), ..Network::default() };
+    outcome.header.networks = vec![network("first <net>"), network("second")];
+    let on = |spearman| OnNetwork { spearman, equal_size: Some(0.4321), ..OnNetwork::default() };
+    let winner = outcome.winner().unwrap().id;
+    for candidate in outcome.candidates.iter_mut().filter(|c| c.id == winner) {
+        candidate.fitness.networks = vec![on(0.9876), on(0.5)];
+    }
+    let page = html(&outcome).unwrap();
+    assert!(is_balanced(&page) && page.contains("The winner on each network"));
+    assert!(page.contains("0.9876") && page.contains("first &lt;net&gt;"), "{page}");
+    let text = text(&outcome, 80);
+    assert!(text.contains("second on fpga") && text.contains("0.432"), "{text}");
 }
 
 #[test]

@@ -63,7 +63,7 @@ impl Judge for Toy {
             fidelity: 1.0 / (1.0 + distance as f64 / 10.0),
             correlation,
             held_out: Some(correlation - self.overfit),
-            notes: vec![],
+            ..Fitness::default()
         })
     }
 
@@ -129,7 +129,7 @@ pub fn moody(ask: &Ask, number: usize) -> Result<Reply> {
 
 pub fn task() -> Task {
     let settings = Settings { generations: 8, patience: 0, seed: 1, ..Settings::default() };
-    Task { settings, judge: "toy".to_owned(), given: vec![] }
+    Task { settings, judge: "toy".to_owned(), ..Task::default() }
 }
 
 /// Outcome and transcript of a run.

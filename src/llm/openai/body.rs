@@ -29,7 +29,7 @@ const OPTIONAL: [&str; 4] = ["temperature", "top_p", "seed", "stop"];
 impl Refused {
     /// Learns from the text of a refusal; false where nothing more can be left out.
     pub fn learn(&mut self, sent: &Value, complaint: &str) -> bool {
-        let had_grammar = sent.get("grammar").is_some() || sent.get("structured_outputs").is_some();
+        let had_grammar = ["grammar", "structured_outputs", "response_format"].iter().any(|f| sent.get(*f).is_some());
         if had_grammar && !self.grammar {
             self.grammar = true;
             return true;
@@ -69,6 +69,7 @@ pub(super) fn request(
         match dialect {
             Dialect::LlamaCpp => drop(body.insert("grammar".to_owned(), json!(gbnf))),
             Dialect::Vllm => drop(body.insert("structured_outputs".to_owned(), json!({ "grammar": gbnf }))),
+            Dialect::Schema => drop(body.insert("response_format".to_owned(), reply_schema())),
             Dialect::Plain => {}
         }
     }
@@ -84,6 +85,17 @@ fn round(x: f64) -> f64 {
 fn reply_gbnf(grammar: &ReplyGrammar) -> Option<String> {
     let formula = grammar.gbnf.as_ref()?;
     Some(format!("root ::= \"Thought: \" thought \"\\nFormula: \" formula\nthought ::= [^\\n]{{8,120}}\n{formula}"))
+}
+
+/// A reply as an object of two texts, which the reader of replies takes, too.
+fn reply_schema() -> Value {
+    let schema = json!({
+        "type": "object",
+        "properties": { "thought": { "type": "string" }, "formula": { "type": "string" } },
+        "required": ["thought", "formula"],
+        "additionalProperties": false,
+    });
+    json!({ "type": "json_schema", "json_schema": { "name": "proxy", "strict": true, "schema": schema } })
 }
 
 /// What is read of an answer.

@@ -9,7 +9,9 @@ pub(super) enum Dialect {
     LlamaCpp,
     /// vLLM since 0.12: `structured_outputs.grammar`.
     Vllm,
-    /// Any other: no grammar.
+    /// OpenAI, Ollama: a JSON schema in `response_format`, which holds the form of a reply, not the formula in it.
+    Schema,
+    /// Any other: nothing.
     Plain,
 }
 
@@ -21,6 +23,7 @@ impl Dialect {
         match owner {
             Some("llamacpp") => Dialect::LlamaCpp,
             Some("vllm") => Dialect::Vllm,
+            Some("openai" | "openai-internal" | "system" | "library") => Dialect::Schema,
             _ => Dialect::Plain,
         }
     }
@@ -36,7 +39,8 @@ mod tests {
         let of = |owner: &str| Dialect::of(&json!({ "object": "list", "data": [{ "id": "m", "owned_by": owner }] }));
         assert_eq!(of("llamacpp"), Dialect::LlamaCpp);
         assert_eq!(of("vllm"), Dialect::Vllm);
-        assert_eq!(of("library"), Dialect::Plain);
+        assert_eq!((of("library"), of("openai")), (Dialect::Schema, Dialect::Schema));
+        assert_eq!(of("somebody"), Dialect::Plain);
         assert_eq!(Dialect::of(&json!([1, 2])), Dialect::Plain);
         assert_eq!(Dialect::of(&json!({ "data": [] })), Dialect::Plain);
     }

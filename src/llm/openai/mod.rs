@@ -23,12 +23,16 @@ use serde_json::Value;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// Whether a server is asked to hold its replies to the grammar.
+/// How a server is asked to hold its replies to the grammar. What it refuses is left out from then on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum GrammarUse {
-    /// Where the server is known to have a field for it, until it refuses.
+    /// As the server says that it can, where it says what it is.
     #[default]
     Auto,
+    /// As GBNF, as llama.cpp and vLLM take it.
+    Gbnf,
+    /// As a JSON schema of the reply; the formula in it is free.
+    JsonSchema,
     /// Never.
     Off,
 }
@@ -164,12 +168,23 @@ impl Server {
         }
     }
 
-    /// Asks the server once what it is, where a grammar is at stake. Where it does not say, no grammar is sent.
+    /// How a grammar is sent, where one is at stake. Where the server does not say what it is, none is.
     fn dialect(&self, sampling: &Sampling) -> Dialect {
         let has_grammar = sampling.grammar.as_ref().is_some_and(|g| g.gbnf.is_some());
-        if self.settings.grammar == GrammarUse::Off || !has_grammar {
-            return Dialect::Plain;
+        match self.settings.grammar {
+            _ if !has_grammar => return Dialect::Plain,
+            GrammarUse::Off => return Dialect::Plain,
+            GrammarUse::JsonSchema => return Dialect::Schema,
+            GrammarUse::Gbnf | GrammarUse::Auto => {}
         }
+        match (self.settings.grammar, self.named()) {
+            (GrammarUse::Gbnf, Dialect::Plain | Dialect::Schema) => Dialect::LlamaCpp,
+            (_, named) => named,
+        }
+    }
+
+    /// What the server says that it is; asked once.
+    fn named(&self) -> Dialect {
         if let Some(dialect) = self.known().dialect {
             return dialect;
         }

@@ -246,6 +246,20 @@ fn each_dialect_gets_the_grammar_in_its_own_field() {
         ask_with_grammar(&other.server()).unwrap();
         assert!(other.body(1).get("grammar").is_none() && other.body(1).get("structured_outputs").is_none());
     }
+    let schema = stub(vec![models("library"), say(200, OK)]);
+    ask_with_grammar(&schema.server()).unwrap();
+    let format = &schema.body(1)["response_format"]["json_schema"];
+    assert_eq!(format["schema"]["required"], json!(["thought", "formula"]));
+    let forced = |grammar: GrammarUse, acts: Vec<Act>| {
+        let stub = stub(acts);
+        let settings = Settings { grammar, ..stub.server().settings };
+        ask_with_grammar(&stub.with(settings)).unwrap();
+        stub.body(stub.requests().len() - 1)
+    };
+    assert_eq!(forced(GrammarUse::Gbnf, vec![models("somebody"), say(200, OK)])["grammar"], want);
+    let vllm = forced(GrammarUse::Gbnf, vec![models("vllm"), say(200, OK)]);
+    assert_eq!(vllm["structured_outputs"]["grammar"], want);
+    assert_eq!(forced(GrammarUse::JsonSchema, vec![say(200, OK)])["response_format"]["type"], "json_schema");
     let off = stub(vec![say(200, OK)]);
     let settings = Settings { grammar: GrammarUse::Off, ..off.server().settings };
     ask_with_grammar(&off.with(settings)).unwrap();
@@ -262,6 +276,30 @@ fn a_refused_grammar_is_left_out_and_not_sent_again() {
     assert_eq!(ask_with_grammar(&server).unwrap(), said());
     let had: Vec<bool> = (1..4).map(|at| stub.body(at).get("grammar").is_some()).collect();
     assert_eq!(had, [true, false, false]);
+}
+
+#[test]
+fn a_refused_schema_falls_back_to_plain_text() {
+    let models = say(200, r#"{"data":[{"id":"m","owned_by":"library"}]}"#);
+    let bad = say(400, r#"{"error":{"message":"response_format is not supported"}}"#);
+    let stub = stub(vec![models, bad, say(200, OK)]);
+    assert_eq!(ask_with_grammar(&stub.server()).unwrap(), said());
+    assert!(stub.body(1).get("response_format").is_some() && stub.body(2).get("response_format").is_none());
+}
+
+#[test]
+fn the_grammar_of_the_proxy_language_reaches_the_server() {
+    let models = say(200, r#"{"data":[{"id":"m","owned_by":"llamacpp"}]}"#);
+    let stub = stub(vec![models, say(200, OK)]);
+    let features: Vec<_> = ["params", "w_err"].iter().filter_map(|n| crate::proxy::feature(n)).collect();
+    let grammar = ReplyGrammar { lark: String::new(), gbnf: Some(crate::proxy::gbnf(&features)) };
+    stub.server().ask(&chat(), &Sampling { grammar: Some(grammar), ..Sampling::default() }).unwrap();
+    let sent = stub.body(1)["grammar"].as_str().unwrap().to_owned();
+    assert!(sent.starts_with("root ::= \"Thought: \" thought"), "{sent}");
+    assert!(
+        sent.contains("\nformula ::= sum | product \" if \" condition") && sent.contains("\nfeature ::= "),
+        "{sent}"
+    );
 }
 
 #[test]

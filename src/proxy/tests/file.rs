@@ -33,7 +33,13 @@ fn file() -> ProxyFile {
             transcript: "0123456789abcdef".repeat(4),
             generation: 3,
         }),
-        measured: vec![Measured { network: "digits".into(), spearman: 0.9, spearman_best_half: 0.5, kendall: -0.25 }],
+        measured: vec![Measured {
+            network: "digits".into(),
+            spearman: 0.9,
+            spearman_best_half: 0.5,
+            kendall: -0.25,
+            spearman_equal_size: None,
+        }],
     }
 }
 

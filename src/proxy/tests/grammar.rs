@@ -1,4 +1,4 @@
-use crate::proxy::{FEATURES, Feature, Formula, Shape, grammar};
+use crate::proxy::{FEATURES, Feature, Formula, Shape, gbnf, grammar};
 use crate::random::SplitMix64;
 use std::collections::BTreeMap;
 
@@ -6,9 +6,13 @@ use std::collections::BTreeMap;
 type Rules = BTreeMap<String, Vec<Vec<String>>>;
 
 fn rules(text: &str) -> Rules {
+    rules_with(text, ": ")
+}
+
+fn rules_with(text: &str, sign: &str) -> Rules {
     let mut rules = Rules::new();
     for line in text.lines() {
-        let (name, body) = line.split_once(": ").unwrap();
+        let (name, body) = line.split_once(sign).unwrap();
         let mut alternatives = vec![vec![]];
         let mut rest = body;
         while let Some(first) = rest.chars().next() {
@@ -56,6 +60,28 @@ fn the_text_is_what_constrained_decoders_read() {
         }
     }
     assert_eq!(grammar(&[]), "");
+}
+
+#[test]
+fn gbnf_has_the_same_sentences() {
+    let text = gbnf(&few());
+    assert!(text.starts_with("formula ::= sum | product \" if \" condition \" else \" product\n"), "{text}");
+    let (lark, other) = (rules(&grammar(&few())), rules_with(&text, " ::= "));
+    assert_eq!(lark.len(), other.len() + 1, "all but the start rule");
+    for name in other.keys() {
+        assert!(
+            name.chars().all(|c| c.is_ascii_lowercase()) && !["root", "thought"].contains(&name.as_str()),
+            "{name}"
+        );
+    }
+    for seed in 0..300 {
+        let draw = |rules: &Rules| {
+            let mut random = SplitMix64(seed);
+            sentence(rules, "formula", &mut |alternatives| random.below(alternatives.len()))
+        };
+        assert_eq!(draw(&lark), draw(&other));
+    }
+    assert_eq!(gbnf(&[]), "");
 }
 
 #[test]
