@@ -21,6 +21,8 @@ pub enum Code {
     NonFinite,
     /// The engine cannot run the model.
     Engine,
+    /// The GPU or its driver is missing, too old, or failed.
+    Device,
     /// Samples are missing, of the wrong shape, or unreadable.
     Samples,
     /// A YAML file (sidecar, preprocess, target, plan) does not say what it should.
@@ -53,6 +55,7 @@ impl Code {
             Code::NonFinite => "TQ105",
             Code::Opset => "TQ106",
             Code::Engine => "TQ201",
+            Code::Device => "TQ202",
             Code::Samples => "TQ301",
             Code::Config => "TQ401",
             Code::Refused => "TQ402",

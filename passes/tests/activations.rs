@@ -5,7 +5,7 @@ use std::path::Path;
 use tapq::engine::{Engine, Options as EngineOptions};
 use tapq::graph::Graph;
 use tapq::onnx;
-use tapq::plan::{Operators, Plan};
+use tapq::plan::Plan;
 use tapq::samples::{SampleSet, Selection, input_specs, load, read_sidecar};
 use tapq::target::Target;
 use tapq::{Code, Result};
@@ -26,6 +26,7 @@ fn run(network: &str, target: &str, widths: Widths, bits: Option<u32>, plan: Opt
     let options = Options {
         target: &Target::named(target).unwrap(),
         calibration: &samples,
+        backend: &tapq::stats::Cpu,
         held_out: &[],
         widths,
         activation_bits: bits,
@@ -58,14 +59,10 @@ fn plain(outcome: &Outcome) -> String {
 }
 
 /// Bit operations of a plan, from its words alone: each layer at its width and that of what it reads.
-fn bit_operations(network: &str, outcome: &Outcome, target: &str) -> f64 {
-    let (mut graph, _) = read(network);
-    let mut driver = tapq_passes::driver::Driver::new(None);
-    driver.run(&mut graph, &tapq_passes::float_passes()).unwrap();
-    let operators = Operators::of_plan(&graph, &outcome.plan, &Target::named(target).unwrap());
+fn bit_operations(outcome: &Outcome) -> f64 {
     let of_layer = |layer: &tapq::report::LayerReport| {
-        let node = graph.nodes().iter().position(|n| n.name == layer.name).unwrap();
-        let beside = operators.width(node, &outcome.plan.activation_bits()).unwrap();
+        let read = |a: &&tapq::plan::ActivationPlan| a.readers.contains(&(layer.name.clone(), 0));
+        let beside = outcome.plan.activations.iter().find(read).unwrap().bits;
         layer.macs as f64 * f64::from(layer.bits.unwrap()) * f64::from(beside)
     };
     outcome.report.layers.iter().map(of_layer).sum()
@@ -91,11 +88,11 @@ fn a_budget_of_activations_is_kept_and_worth_its_bits() {
 fn bit_operations_are_shared_between_weights_and_activations() {
     let network = "resnet_digits";
     let uniform = run(network, "fpga", Widths { uniform: Some(4), ..Default::default() }, Some(6), None).unwrap();
-    let limit = bit_operations(network, &uniform, "fpga");
+    let limit = bit_operations(&uniform);
     let widths = Widths { max_bops: Some(limit), ..Default::default() };
     let chosen = run(network, "fpga", widths, None, None).unwrap();
     let record = &chosen.plan.allocation;
-    let used = bit_operations(network, &chosen, "fpga");
+    let used = bit_operations(&chosen);
     assert!(used <= limit * (1.0 + 1e-9), "{used} of {limit}");
     assert!((record.used["bit operations"] - used).abs() <= used * 1e-9, "{record:?}");
     assert!(sqnr(&chosen) > sqnr(&uniform) - 0.3, "{} against {}", sqnr(&chosen), sqnr(&uniform));

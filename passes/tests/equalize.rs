@@ -29,6 +29,7 @@ fn run(equalize: Equalize, plan: Option<Plan>) -> Result<Outcome> {
     let options = Options {
         target: &target,
         calibration: &calibration,
+        backend: &tapq::stats::Cpu,
         held_out: &[],
         widths: Widths::default(),
         activation_bits: None,

@@ -34,6 +34,7 @@ fn run(graph: &Graph, target: &Target, widths: Widths, plan: Option<Plan>) -> Re
     let options = Options {
         target,
         calibration: &calibration,
+        backend: &tapq::stats::Cpu,
         held_out: &[],
         widths,
         activation_bits: None,

@@ -47,6 +47,7 @@ fn case(
     let options = Options {
         target,
         calibration: &samples,
+        backend: &tapq::stats::Cpu,
         held_out: &[],
         widths,
         activation_bits,

@@ -3,7 +3,7 @@
 //! X has one row per output position and one column per weight of an output channel, in the order of the
 //! weight tensor. For a linear layer rows are positions and columns input features.
 
-use super::patches::{Patches, Tile, misfit};
+use super::patches::{Extent, Patches, Tile, misfit};
 use crate::{Code, Error, Result};
 use ndarray::linalg::general_mat_mul;
 use ndarray::{ArrayView2, ArrayViewMut2, s};
@@ -47,8 +47,26 @@ pub struct SampleMoments {
     sums: Vec<f64>,
 }
 
+impl SampleMoments {
+    /// Moments that were measured elsewhere: by group, the square matrix of products of `kept` columns, row-major, and
+    /// their sums.
+    pub(super) fn measured(rows: u64, squares: &[f32], kept: usize, sums: Vec<f64>) -> SampleMoments {
+        let mut products = vec![];
+        for square in squares.chunks_exact((kept * kept).max(1)) {
+            (0..kept).for_each(|i| products.extend_from_slice(&square[i * kept..i * kept + i]));
+        }
+        SampleMoments { rows, products, sums }
+    }
+}
+
 /// Columns of each group whose moments are kept sample by sample.
 const KEPT: usize = 128;
+
+/// How many columns of `size` have their moments kept sample by sample, and their distance.
+pub(super) fn kept_columns(size: usize) -> (usize, usize) {
+    let kept = size.min(KEPT);
+    (kept, size / kept.max(1))
+}
 
 /// Sum over samples of R'X and of the rows of R, where R has one row per output position and one column per output
 /// channel: what is left to explain of a layer's output, against what the layer sees.
@@ -146,6 +164,12 @@ impl Gram {
         Ok(())
     }
 
+    /// A sum that was measured elsewhere, with both halves of its matrices.
+    pub(super) fn measured(extent: &Extent, data: Vec<f32>, sums: Vec<f64>, samples: Vec<SampleMoments>) -> Gram {
+        let rows = samples.iter().map(|s| s.rows).sum();
+        Gram { size: extent.size, groups: extent.groups, rows, data, sums, samples, mirrored: true }
+    }
+
     /// The matrix of one group.
     pub fn group(&self, g: usize) -> &[f32] {
         &self.data[g * self.size * self.size..(g + 1) * self.size * self.size]
@@ -196,12 +220,12 @@ impl Gram {
     }
 
     fn kept(&self) -> usize {
-        self.size.min(KEPT)
+        kept_columns(self.size).0
     }
 
     /// Distance of the kept columns.
     fn step(&self) -> usize {
-        self.size / self.kept().max(1)
+        kept_columns(self.size).1
     }
 
     /// Moments of the kept columns so far.

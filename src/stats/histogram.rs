@@ -19,7 +19,7 @@ impl Histogram {
     pub fn new(values: &[f32], lo: f32, hi: f32) -> Self {
         let binning = Binning::new(lo, hi);
         let mut tables = vec![[0u32; Self::BINS]; TABLES];
-        let every = values.len().div_ceil(MOST_COUNTED).max(1);
+        let (every, _) = Self::counted(values.len());
         for block in values.chunks(BLOCK).step_by(every) {
             let bins = binning.bins(block);
             for (i, bin) in bins[..block.len()].iter().enumerate() {
@@ -35,6 +35,12 @@ impl Histogram {
             counts[usize::from(binning.bins(&[0.0])[0])] -= zeros;
         }
         Histogram { lo, hi, counts }
+    }
+
+    /// Of `n` elements, every how many-th block of 256 elements is counted, and how many blocks that makes.
+    pub(super) fn counted(n: usize) -> (usize, usize) {
+        let every = n.div_ceil(MOST_COUNTED).max(1);
+        (every, n.div_ceil(BLOCK).div_ceil(every))
     }
 
     /// Centre and count of each bin that is not empty.

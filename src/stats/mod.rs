@@ -4,6 +4,7 @@
 //! samples is done here, in sample order, so the numbers do not depend on thread count.
 
 mod cpu;
+pub mod cuda;
 mod gram;
 mod histogram;
 mod observe;

@@ -55,7 +55,36 @@ pub struct Extent {
     pub positions: usize,
 }
 
+/// Positions of an image that moments are taken from: runs of neighbours at equal distances.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Taken {
+    /// The first position.
+    pub(super) first: usize,
+    /// Positions that lie side by side; the last run may be shorter.
+    pub(super) run: usize,
+    /// Distance of two runs.
+    pub(super) pitch: usize,
+    /// Positions in all.
+    pub(super) count: usize,
+}
+
 impl Patches {
+    /// The positions that [`Patches::each_tile`] shows at `step`.
+    pub(super) fn taken(&self, dims: &[usize], step: usize) -> Result<Taken> {
+        let positions = self.extent(dims)?.positions;
+        let run = if step > 1 { self.row(dims).clamp(1, positions.max(1)) } else { positions.max(1) };
+        let (first, pitch) = (step / 2 * run, run * step.max(1));
+        let runs = (first..positions).step_by(pitch);
+        let count = runs.map(|from| run.min(positions - from)).sum();
+        Ok(Taken { first, run, pitch, count })
+    }
+
+    /// Height and width of the input, and of the output of a convolution.
+    pub(super) fn sides(&self, dims: &[usize]) -> Result<([usize; 2], [usize; 2])> {
+        let (_, _, height, width) = image(dims)?;
+        Ok(([height, width], self.outputs(height, width)))
+    }
+
     /// What the shape of the input implies.
     ///
     /// # Errors

@@ -3,7 +3,7 @@
 use crate::inputs::SampleArgs;
 use crate::laboratory::{BenchArgs, Network, read};
 use crate::progress::Bars;
-use crate::{Verdict, files, proxies};
+use crate::{Verdict, device, files, proxies};
 use std::path::PathBuf;
 use tapq::proxy::{Bench, ProxyFile, Ranking, baselines};
 use tapq::report::{RankRow, RankTable, rank_svg, rank_text};
@@ -22,6 +22,8 @@ enum Action {
     Build(BuildArgs),
     /// Compare proxies by how well they rank measured damage, over several benches
     Rank(RankArgs),
+    /// Time the CUDA kernels against what the device can do, as a Markdown table
+    Gpu(device::GpuArgs),
 }
 
 #[derive(clap::Args)]
@@ -57,6 +59,7 @@ pub fn run(args: &Args) -> Result<Verdict> {
     match &args.action {
         Action::Build(args) => build(args),
         Action::Rank(args) => rank(args),
+        Action::Gpu(args) => device::bench(args),
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod bench;
 mod check;
+mod device;
 mod discover;
 mod experiments;
 mod files;
@@ -55,6 +56,10 @@ enum Command {
     /// Fetch the language model that proposes formulas on this machine
     #[cfg(feature = "local")]
     Llm(llm::Args),
+    /// Say what this machine has: threads, CUDA driver, devices, and why one is not used
+    Doctor,
+    /// Compile the CUDA kernels and write the PTX that the library is built with (for developers)
+    Kernels(device::KernelArgs),
     /// List the proxies that score layers, or explain one or their language
     Proxies(proxies::Args),
     /// List the targets, or explain one
@@ -85,6 +90,8 @@ fn main() -> ExitCode {
         Command::Experiments(args) => experiments::run(&args),
         #[cfg(feature = "local")]
         Command::Llm(args) => llm::run(&args),
+        Command::Doctor => device::doctor(),
+        Command::Kernels(args) => device::kernels(&args),
         Command::Proxies(args) => proxies::run(&args),
         Command::Targets(args) => targets::run(&args),
     };

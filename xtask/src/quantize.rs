@@ -1,5 +1,6 @@
 //! `xtask quantize`: the main job.
 
+use crate::device::Device;
 use crate::inputs::{Inputs, SampleArgs, read_graph};
 use crate::progress::Bars;
 use crate::{Verdict, files, proxies};
@@ -131,6 +132,9 @@ pub struct ChoiceArgs {
     /// How much time a better file may take
     #[arg(long, value_enum, default_value_t = EffortArg::Fast)]
     pub effort: EffortArg,
+    /// Who measures the tensors: cpu, cuda, cuda:N, or auto for a GPU if there is one
+    #[arg(long, value_name = "DEVICE", default_value = "cpu")]
+    pub device: Device,
     /// Move channel factors between layers before rounding: where the output then measures better, always, or never
     #[arg(long, value_enum, default_value_t = EqualizeArg::Auto)]
     pub equalize: EqualizeArg,
@@ -150,6 +154,7 @@ impl Default for ChoiceArgs {
             avg_act_bits: None,
             proxy: DEFAULT_PROXY.to_owned(),
             effort: EffortArg::default(),
+            device: Device::default(),
             equalize: EqualizeArg::default(),
             keep_float: vec![],
         }
@@ -211,9 +216,11 @@ impl Job<'_> {
     pub fn with_options<T>(self, graph: Graph, then: impl FnOnce(Graph, &Options) -> Result<T>) -> Result<T> {
         let Inputs { graph, calibration, held_out, input_range, dims } =
             self.samples.load(self.model, graph, self.verify_samples)?;
+        let backend = self.choice.device.open(self.quiet)?;
         let options = Options {
             target: self.target,
             calibration: &calibration,
+            backend: backend.as_ref(),
             held_out: held_out.as_ref().map_or(&[], |s| &s.samples),
             widths: self.choice.widths(),
             activation_bits: self.choice.act_bits,

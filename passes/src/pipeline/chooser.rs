@@ -68,6 +68,39 @@ impl<'a> Chooser<'a> {
     fn deltas(&self, configuration: &[(usize, u32)], half: usize) -> Vec<Delta> {
         let mut deltas = vec![];
         for (unit, bits) in configuration {
+            let change = self.ground.candidates[*unit].change(*bits, FOLDS - 1 - half, &self.rows[*unit]);
+            let Some((rows, shift)) = change else { continue };
+            for layer in &self.stops[*unit] {
+                deltas.push(Delta { layer: *layer, rows: rows.clone(), shift: shift.clone() });
+            }
+        }
+        deltas
+    }
+
+    /// Output errors of partial configurations, each on the first `samples` samples.
+    pub fn errors(
+        &self,
+        configurations: &[Vec<(usize, u32)>],
+        samples: usize,
+        done: &(dyn Fn() + Sync),
+    ) -> Result<Vec<Compare>> {
+        let alone: Vec<Beside> = configurations.iter().map(|c| (c.clone(), vec![])).collect();
+        self.errors_beside(&alone, samples, done)
+    }
+
+    /// The same beside quantized activations.
+    pub fn errors_beside(
+        &self,
+        configurations: &[Beside],
+        samples: usize,
+        done: &(dyn Fn() + Sync),
+    ) -> Result<Vec<Compare>> {
+        let mut total = vec![Compare::default(); configurations.len()];
+        for half in 0..FOLDS {
+            let share = samples.div_ceil(self.ground.halves.len().max(1));
+            let own: Vec<usize> = self.by_half[half].iter().copied().take(share).collect();
+            let inputs: Vec<&Sample> = own.iter().map(|i| &self.ground.samples[*i]).collect();
+            let wanted: Vec<&Vec<Array>> = own.iter().map(|i| &self.ground.outputs[*i]).collect();
             let make = |c: usize| {
                 let (weights, steps) = &configurations[c];
                 Change { deltas: self.deltas(weights, half), steps: steps.clone() }

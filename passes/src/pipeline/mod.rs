@@ -38,6 +38,7 @@ use tapq::plan::{Plan, check_matches, check_target};
 use tapq::proxy::ProxyFile;
 use tapq::report::{Fidelity, Report, measure};
 use tapq::samples::{Sample, SampleSet};
+use tapq::stats::Backend;
 use tapq::target::Target;
 use tapq::{Code, Error, Result};
 
@@ -47,6 +48,8 @@ pub struct Options<'a> {
     pub target: &'a Target,
     /// Samples that the statistics come from.
     pub calibration: &'a SampleSet,
+    /// What measures the tensors.
+    pub backend: &'a dyn Backend,
     /// Samples that fidelity is measured on; the calibration samples if empty.
     pub held_out: &'a [Sample],
     /// What weight widths are asked for.

@@ -10,7 +10,7 @@ use tapq::graph::Graph;
 use tapq::onnx;
 use tapq::plan::{Layer, Placement, place};
 use tapq::samples::Sample;
-use tapq::stats::{Cpu, GramRequest, Observation, Request, ValueObservation, observe};
+use tapq::stats::{GramRequest, Observation, Request, ValueObservation, observe};
 use tapq::target::Target;
 use tapq::{Code, Context, Error, Result};
 
@@ -65,7 +65,7 @@ pub fn observe_network(graph: &Graph, options: &Options, choice: bool, progress:
     let engine = Engine::new(graph, &taps, &EngineOptions { dims: options.dims.clone() })?;
     let samples = &options.calibration.samples;
     progress.stage("observe", samples.len());
-    let seen = observe(&engine, &requests, samples, &Cpu, &|| progress.tick())?;
+    let seen = observe(&engine, &requests, samples, options.backend, &|| progress.tick())?;
     let macs = macs(graph, &placement, &requests, &seen);
     Ok(Observed { activation_bits, placement, requests, taps, engine, seen, macs })
 }

@@ -82,6 +82,7 @@ impl Lab<'_> {
         Ok(Options {
             target,
             calibration,
+            backend: &tapq::stats::Cpu,
             held_out,
             widths: Widths::default(),
             activation_bits: None,

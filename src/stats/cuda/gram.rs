@@ -1,0 +1,217 @@
+//! X'X of layer inputs, summed over samples on the device.
+
+use super::kernels::Kernel;
+use super::lane::Lane;
+use super::machine::{Argument, Machine, Reading, long};
+use crate::Result;
+use crate::stats::gram::{SampleMoments, kept_columns};
+use crate::stats::{Extent, Gram, GramRequest, Patches};
+
+/// A sum over samples that stays on the device until it is fetched.
+pub(super) struct Resident<M: Machine> {
+    sum: Option<Sum<M>>,
+    /// What the kernels cannot read, measured on the CPU.
+    rest: Gram,
+}
+
+struct Sum<M: Machine> {
+    extent: Extent,
+    data: M::Buffer,
+    sums: M::Buffer,
+    samples: Vec<SampleMoments>,
+}
+
+impl<M: Machine> Default for Resident<M> {
+    fn default() -> Self {
+        Resident { sum: None, rest: Gram::default() }
+    }
+}
+
+/// Columns of a tile.
+const TILE: usize = 64;
+/// Rows that a block reads at a time.
+const STEP: usize = 32;
+/// Rows that one block sums up at most: (32 + 4096 / 32) roundings of f32 stay below 1e-5.
+const MOST_ROWS: usize = 4096;
+/// Blocks that fill the largest devices several times over.
+const BLOCKS: usize = 528;
+/// Bytes of partial tiles at most.
+const MOST_PARTIAL: usize = 256 << 20;
+
+/// What a launch needs to know of one tensor.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Task {
+    /// The kernel.
+    pub(super) kernel: Kernel,
+    /// Its view of the tensor.
+    pub(super) reading: Reading,
+    /// Columns and groups.
+    pub(super) extent: Extent,
+    /// Rows of X, of one group.
+    pub(super) rows: usize,
+    /// Bytes of partial tiles at most; what does not fit is done in a further pass.
+    pub(super) partial: usize,
+}
+
+impl Task {
+    /// `None` where a size does not fit the kernels' integers, or there is nothing to do.
+    pub(super) fn of(dims: &[usize], values: usize, patches: &Patches) -> Result<Option<Task>> {
+        let extent = patches.extent(dims)?;
+        let taken = patches.taken(dims, patches.sparse_step(dims))?;
+        let small = |v: usize| i32::try_from(v).ok();
+        let word = |v: usize| u32::try_from(v).ok();
+        let counts = || {
+            let first = Reading { taken: word(taken.count)?, first: word(taken.first)?, ..Reading::default() };
+            Some(Reading { run: word(taken.run)?, pitch: word(taken.pitch)?, columns_out: 1, ..first })
+        };
+        let two = |v: &[usize]| Some([small(v[0])?, small(v[1])?]);
+        let (kernel, reading) = match patches {
+            Patches::Last => (Kernel::GramLinear, counts()),
+            Patches::Conv { kernel, stride, dilation, pads, groups } => {
+                let ([height, width], [_, columns_out]) = patches.sides(dims)?;
+                let channels = dims[1];
+                let reach = (0..2).map(|i| dilation[i] * kernel[i].saturating_sub(1)).max().unwrap_or(0);
+                let reading = || {
+                    let input = [small(channels)?, small(height)?, small(width)?, small(channels / (*groups).max(1))?];
+                    small(channels * height * width)?;
+                    i16::try_from(reach).ok()?;
+                    Some(Reading {
+                        input,
+                        kernel: two(kernel)?,
+                        stride: two(stride)?,
+                        dilation: two(dilation)?,
+                        pad: two(&pads[..2])?,
+                        columns_out: small(columns_out)?,
+                        ..counts()?
+                    })
+                };
+                (Kernel::GramConvolution, reading())
+            }
+        };
+        let rows = extent.batch * taken.count;
+        let fits = extent.groups <= 65535 && extent.size <= 1 << 16 && u32::try_from(rows + MOST_ROWS).is_ok();
+        let whole = dims.iter().product::<usize>() == values;
+        let some = extent.size * extent.groups * rows > 0;
+        Ok(reading.filter(|_| fits && whole && some).map(|reading| Task {
+            kernel,
+            reading,
+            extent,
+            rows,
+            partial: MOST_PARTIAL,
+        }))
+    }
+
+    fn tiles(&self) -> usize {
+        let lines = self.extent.size.div_ceil(TILE);
+        lines * (lines + 1) / 2
+    }
+
+    /// Rows of one share, and shares of one pass.
+    fn shares(&self) -> (usize, usize) {
+        let blocks = self.tiles() * self.extent.groups;
+        let each = self.rows.div_ceil(BLOCKS.div_ceil(blocks)).next_multiple_of(STEP).clamp(2 * STEP, MOST_ROWS);
+        let most = (self.partial / (4 * TILE * TILE * blocks)).max(1);
+        (each, self.rows.div_ceil(each).min(most))
+    }
+}
+
+/// Adds the rows of one tensor on the host.
+pub(super) fn add<M: Machine>(
+    lane: &mut Lane<M>,
+    dims: &[usize],
+    values: &[f32],
+    request: &GramRequest,
+    into: &mut Resident<M>,
+) -> Result<()> {
+    match Task::of(dims, values.len(), &request.patches)? {
+        Some(task) => {
+            let address = lane.put_values(values)?;
+            add_at(lane, address, task, into)
+        }
+        None => into.rest.add(dims, values, request),
+    }
+}
+
+/// Adds the rows of one tensor on the device.
+pub(super) fn add_at<M: Machine>(lane: &mut Lane<M>, address: u64, task: Task, into: &mut Resident<M>) -> Result<()> {
+    let Extent { size, groups, .. } = task.extent;
+    let (first, sum) = match into.sum.take() {
+        Some(sum) if (sum.extent.size, sum.extent.groups) != (size, groups) => {
+            let seen = sum.extent.size;
+            into.sum = Some(sum);
+            return Err(super::failure(format!("a layer saw inputs of {seen} and of {size} columns")));
+        }
+        Some(sum) => (false, sum),
+        None => {
+            let data = lane.machine.allocate(4 * groups * size * size)?;
+            let sums = lane.machine.allocate(8 * groups * size)?;
+            (true, Sum { extent: task.extent, data, sums, samples: vec![] })
+        }
+    };
+    let sum = into.sum.insert(sum);
+    let (kept, step) = kept_columns(size);
+    let own_sums = 8 * groups * size;
+    let own = lane.result.reserve(&mut lane.machine, own_sums + 4 * groups * kept * kept)?;
+    let totals = (lane.machine.address(&sum.data), lane.machine.address(&sum.sums));
+    launch(lane, address, task, Target { totals, own, add: !first })?;
+    let words = lane.results::<u32>((own_sums + 4 * groups * kept * kept) / 4)?;
+    let (sums, products) = words.split_at(own_sums / 4);
+    let sums: Vec<f64> =
+        sums.chunks_exact(2).map(|w| f64::from_bits(u64::from(w[0]) | u64::from(w[1]) << 32)).collect();
+    let kept_sums = (0..groups * kept).map(|i| sums[i / kept * size + i % kept * step]).collect();
+    let products: Vec<f32> = products.iter().map(|w| f32::from_bits(*w)).collect();
+    sum.samples.push(SampleMoments::measured(task.rows as u64, &products, kept, kept_sums));
+    Ok(())
+}
+
+/// Where a launch writes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Target {
+    /// Matrices and column sums over all samples.
+    pub(super) totals: (u64, u64),
+    /// Of this tensor alone: column sums, then products of the kept columns.
+    pub(super) own: u64,
+    /// Whether the totals already hold something.
+    pub(super) add: bool,
+}
+
+/// Queues the kernels for one tensor.
+pub(super) fn launch<M: Machine>(lane: &mut Lane<M>, address: u64, task: Task, target: Target) -> Result<()> {
+    use Argument::{Address, Word};
+    let Extent { size, groups, .. } = task.extent;
+    let ((each, shares), tiles) = (task.shares(), task.tiles());
+    let partial = lane.partial.reserve(&mut lane.machine, 4 * TILE * TILE * tiles * groups * shares)?;
+    let columns = lane.partial_sums.reserve(&mut lane.machine, 8 * size * groups * shares)?;
+    let (kept, step) = kept_columns(size);
+    let few = target.own + 8 * (groups * size) as u64;
+    let machine = &mut lane.machine;
+    for from in (0..task.rows).step_by(each * shares) {
+        let to = (from + each * shares).min(task.rows);
+        let now = (to - from).div_ceil(each);
+        let (add, again) = (Word(u32::from(target.add || from > 0)), Word(u32::from(from > 0)));
+        let range = [Word(size as u32), Word(from as u32), Word(to as u32), Word(each as u32)];
+        let read = [Address(address), Argument::Reading(task.reading)];
+        let given = [&read[..], &range, &[Address(partial), Address(columns)]].concat();
+        machine.launch(task.kernel, [tiles, now, groups], &given)?;
+        let from_tiles = [Address(partial), Word(now as u32), Word(size as u32), Address(target.totals.0), add];
+        let to_few = [Address(few), Word(kept as u32), Word(step as u32), again];
+        machine.launch(Kernel::GramFinish, [16 * tiles, groups, 1], &[&from_tiles[..], &to_few].concat())?;
+        let sums = [Address(columns), Word(now as u32), long(groups * size), Address(target.totals.1), add];
+        let own = [Address(target.own), again];
+        let grid = [(groups * size).div_ceil(256), 1, 1];
+        machine.launch(Kernel::GramSumsFinish, grid, &[&sums[..], &own].concat())?;
+    }
+    Ok(())
+}
+
+/// Adds everything summed up so far to a sum on the host.
+pub(super) fn fetch<M: Machine>(lane: &mut Lane<M>, from: Resident<M>, into: &mut Gram) -> Result<()> {
+    if let Some(Sum { extent, data, sums, samples }) = from.sum {
+        let mut matrices = vec![0f32; extent.groups * extent.size * extent.size];
+        let mut columns = vec![0f64; extent.groups * extent.size];
+        lane.machine.download(&data, bytemuck::cast_slice_mut(&mut matrices))?;
+        lane.machine.download(&sums, bytemuck::cast_slice_mut(&mut columns))?;
+        into.merge(&Gram::measured(&extent, matrices, columns, samples))?;
+    }
+    into.merge(&from.rest)
+}

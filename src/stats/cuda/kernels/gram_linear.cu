@@ -1,0 +1,45 @@
+// X'X where the rows of X lie in memory as they are: inputs of linear layers.
+#include "gram.cuh"
+
+// Reads 32 rows of 64 columns, 16 bytes at a time where every row starts at a multiple of 16 bytes.
+__device__ __forceinline__ void read(float* side, const float* values, const Reading& reading, const Share& own,
+                                     unsigned row, unsigned column, bool vector) {
+#pragma unroll
+    for (int i = 0; i < STEP * TILE / 4 / THREADS; ++i) {
+        const unsigned at = threadIdx.x + i * THREADS, k = at / (TILE / 4), c = at % (TILE / 4) * 4;
+        float4 v = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+        if (row + k < own.to) {
+            const float* line = values + static_cast<unsigned long long>(position(reading, row + k)) * own.size;
+            if (vector && column + c < own.size) {
+                v = *reinterpret_cast<const float4*>(line + column + c);
+            } else if (!vector) {
+                v.x = column + c < own.size ? line[column + c] : 0.0f;
+                v.y = column + c + 1 < own.size ? line[column + c + 1] : 0.0f;
+                v.z = column + c + 2 < own.size ? line[column + c + 2] : 0.0f;
+                v.w = column + c + 3 < own.size ? line[column + c + 3] : 0.0f;
+            }
+        }
+        *reinterpret_cast<float4*>(side + k * PITCH + c) = v;
+    }
+}
+
+extern "C" __global__ void __launch_bounds__(THREADS)
+gram_linear(const float* values, Reading reading, unsigned size, unsigned from, unsigned to, unsigned each,
+            float* tiles, double* columns) {
+    __shared__ __align__(16) float sides[2 * STEP * PITCH];
+    const Share own = share(size, from, to, each);
+    const bool diagonal = own.down == own.across;
+    const bool vector = size % 4 == 0 && reinterpret_cast<unsigned long long>(values) % 16 == 0;
+    Sums sums;
+    clear(sums);
+    for (unsigned row = own.from; row < own.to; row += STEP) {
+        __syncthreads();
+        read(sides, values, reading, own, row, own.down, vector);
+        if (!diagonal) {
+            read(sides + STEP * PITCH, values, reading, own, row, own.across, vector);
+        }
+        __syncthreads();
+        add_step(sums, sides, diagonal ? 0 : STEP * PITCH, diagonal);
+    }
+    store(sums, own, tiles, columns);
+}

@@ -1,0 +1,187 @@
+//! Statistics of one tensor: moments in one pass, then a histogram between the extremes found, without waiting between.
+
+use super::kernels::Kernel;
+use super::lane::Lane;
+use super::machine::{Argument, Machine, long};
+use crate::Result;
+use crate::stats::{Backend, ChannelStats, Cpu, Histogram, Request, TensorStats};
+
+/// How a tensor is cut into channels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Cut {
+    /// Elements before the channel axis; rows where `inner` is 1.
+    pub(super) outer: usize,
+    /// Channels; 1 for a tensor without.
+    pub(super) channels: usize,
+    /// Elements of one channel that lie side by side.
+    pub(super) inner: usize,
+    /// Whether the channels' statistics are asked for.
+    pub(super) wanted: bool,
+}
+
+impl Cut {
+    /// How `request` cuts a tensor of `dims`.
+    pub(super) fn of(dims: &[usize], request: &Request) -> Cut {
+        let axis = request.channel_axis.map(|a| if a < 0 { a + dims.len() as i64 } else { a });
+        match axis.and_then(|a| usize::try_from(a).ok()).filter(|a| *a < dims.len()) {
+            Some(axis) => Cut {
+                outer: dims[..axis].iter().product(),
+                channels: dims[axis],
+                inner: dims[axis + 1..].iter().product(),
+                wanted: true,
+            },
+            None => Cut { outer: 1, channels: 1, inner: dims.iter().product(), wanted: false },
+        }
+    }
+
+    /// Elements.
+    pub(super) fn len(&self) -> usize {
+        self.outer * self.channels * self.inner
+    }
+
+    fn features(&self) -> bool {
+        self.wanted && self.inner == 1 && self.channels > 1
+    }
+
+    /// Blocks across, and shares of the elements of each.
+    fn grid(&self) -> (usize, usize) {
+        let (across, work) = match self.features() {
+            true => (self.channels.div_ceil(FEATURES), self.outer.div_ceil(ROWS)),
+            false => (self.channels, (self.outer * (self.inner + 3).div_ceil(SEGMENT)).div_ceil(WARPS)),
+        };
+        (across, work.clamp(1, (MOST_BLOCKS / across).max(1)))
+    }
+}
+
+/// Channels of one block of `moments_features`, and rows that it reads at a time.
+const FEATURES: usize = 128;
+const ROWS: usize = 32;
+/// Elements that a warp of `moments_planes` reads at a time, and warps of a block.
+const SEGMENT: usize = 512;
+const WARPS: usize = 8;
+/// Blocks that fill the largest devices several times over.
+const MOST_BLOCKS: usize = 2112;
+/// Bytes of `Moments`, `Channel` and of the bins.
+const MOMENTS: usize = 64;
+const CHANNEL: usize = 16;
+const BINS: usize = 4 * Histogram::BINS;
+
+/// Statistics of a tensor on the host. What the kernels do not do is left to the CPU: empty tensors, and the histogram
+/// of a tensor with NaN or infinity, whose blocks are counted from the finite elements.
+pub(super) fn tensor<M: Machine>(
+    lane: &mut Lane<M>,
+    dims: &[usize],
+    values: &[f32],
+    request: &Request,
+) -> Result<TensorStats> {
+    let cut = Cut::of(dims, request);
+    if values.is_empty() || cut.len() != values.len() {
+        return Cpu.tensor(dims, values, request);
+    }
+    let address = lane.put_values(values)?;
+    let mut stats = at(lane, address, cut)?;
+    if stats.nans + stats.infinities > 0 {
+        let finite: Vec<f32> = values.iter().copied().filter(|v| v.is_finite()).collect();
+        stats.histogram = Histogram::new(&finite, stats.min, stats.max);
+    }
+    Ok(stats)
+}
+
+/// Statistics of a tensor on the device, of at least one element. The address is a multiple of 4.
+pub(super) fn at<M: Machine>(lane: &mut Lane<M>, address: u64, cut: Cut) -> Result<TensorStats> {
+    let result = lane.result.reserve(&mut lane.machine, MOMENTS + BINS + CHANNEL * cut.channels)?;
+    launch_moments(lane, address, cut, result)?;
+    launch_histogram(lane, address, cut.len(), result)?;
+    let words = lane.results::<u64>((MOMENTS + BINS) / 8 + if cut.wanted { 2 * cut.channels } else { 0 })?;
+    Ok(read(&words, cut))
+}
+
+/// Queues both passes of the moments; `result` gets them, clear bins, and the channels.
+pub(super) fn launch_moments<M: Machine>(lane: &mut Lane<M>, address: u64, cut: Cut, result: u64) -> Result<()> {
+    use Argument::{Address, Word};
+    let (across, splits) = cut.grid();
+    let blocks = lane.partial.reserve(&mut lane.machine, MOMENTS * across * splits)?;
+    let parts = match cut.wanted {
+        true => lane.partial_sums.reserve(&mut lane.machine, CHANNEL * cut.channels * splits)?,
+        false => 0,
+    };
+    let machine = &mut lane.machine;
+    let grid = [across, splits, 1];
+    let out = [Address(blocks), Address(parts)];
+    match cut.features() {
+        true => {
+            let arguments = [Address(address), long(cut.outer), long(cut.channels), out[0], out[1]];
+            machine.launch(Kernel::MomentsFeatures, grid, &arguments)?;
+        }
+        false => {
+            let sizes = [long(cut.outer), long(cut.channels), long(cut.inner)];
+            let arguments = [Address(address), sizes[0], sizes[1], sizes[2], out[0], out[1]];
+            machine.launch(Kernel::MomentsPlanes, grid, &arguments)?;
+        }
+    }
+    let bins = Address(result + MOMENTS as u64);
+    let finish = [out[0], long(across * splits), Address(result), bins, Word(Histogram::BINS as u32)];
+    machine.launch(Kernel::MomentsFinish, [1, 1, 1], &finish)?;
+    if cut.wanted {
+        let channels = Address(result + (MOMENTS + BINS) as u64);
+        let finish = [out[1], long(cut.channels), Word(splits as u32), channels];
+        machine.launch(Kernel::ChannelsFinish, [cut.channels.div_ceil(256), 1, 1], &finish)?;
+    }
+    Ok(())
+}
+
+/// Queues the histogram of a tensor whose moments and clear bins are at `result`.
+pub(super) fn launch_histogram<M: Machine>(lane: &mut Lane<M>, address: u64, n: usize, result: u64) -> Result<()> {
+    let (every, counted) = Histogram::counted(n);
+    launch_counting(lane, address, n, (every, counted), result)
+}
+
+/// The same for every `every`-th block of elements, `counted` blocks in all.
+pub(super) fn launch_counting<M: Machine>(
+    lane: &mut Lane<M>,
+    address: u64,
+    n: usize,
+    (every, counted): (usize, usize),
+    result: u64,
+) -> Result<()> {
+    use Argument::Address;
+    // Four blocks of elements a step of a block, four steps at a time.
+    let grid = [counted.div_ceil(16).clamp(1, MOST_BLOCKS / 2), 1, 1];
+    let bins = Address(result + MOMENTS as u64);
+    let arguments = [Address(address), long(n), long(every), long(counted), Address(result), bins];
+    lane.machine.launch(Kernel::Histogram, grid, &arguments)
+}
+
+/// The layout of `Moments`, the bins, and `Channel`s.
+fn read(words: &[u64], cut: Cut) -> TensorStats {
+    let (low, high) = (|w: u64| f32::from_bits(w as u32), |w: u64| f32::from_bits((w >> 32) as u32));
+    let (nans, infinities) = (words[5], words[6]);
+    let (mut min, mut max) = (low(words[7]), high(words[7]));
+    if min > max {
+        (min, max) = (0.0, 0.0);
+    }
+    let (bins, channels) = words[MOMENTS / 8..].split_at(BINS / 8);
+    let each = (cut.len() / cut.channels.max(1)).max(1) as f64;
+    let channel = |pair: &[u64]| match (low(pair[1]), high(pair[1])) {
+        (min, max) if min > max => ChannelStats::default(),
+        (min, max) => ChannelStats { min, max, mean: f64::from_bits(pair[0]) / each },
+    };
+    TensorStats {
+        count: cut.len() as u64 - nans - infinities,
+        zeros: words[4],
+        nans,
+        infinities,
+        min,
+        max,
+        sum: f64::from_bits(words[0]),
+        sum_abs: f64::from_bits(words[1]),
+        sum_squares: f64::from_bits(words[2]),
+        sum_fourth: f64::from_bits(words[3]),
+        channels: channels.chunks_exact(2).map(channel).collect(),
+        histogram: Histogram {
+            lo: min,
+            hi: max,
+            counts: bins.iter().flat_map(|w| [*w as u32, (w >> 32) as u32]).collect(),
+        },
+    }
+}

@@ -1,0 +1,148 @@
+//! Statistics on a GPU with our own kernels, through the CUDA driver.
+//!
+//! A user needs the driver and nothing else: the kernels are stored as PTX, and the driver library is loaded when a
+//! device is opened. Each kernel (`kernels/*.cu`) has the CPU implementation in this crate as its meaning:
+//!
+//! * moments agree within 1e-5 relative to the sum of magnitudes, extremes and counts exactly;
+//! * histograms, range errors and fake-quantized values are equal bit by bit;
+//! * an element of X'X agrees within 1e-5 of the geometric mean of the two diagonal elements.
+//!
+//! The order of every sum is fixed by the tensor's shape and the alignment of its start, whatever the number of
+//! multiprocessors: a run repeats byte by byte.
+
+mod bench;
+mod driver;
+mod fake;
+mod gram;
+pub mod kernels;
+mod lane;
+mod machine;
+mod measure;
+pub mod nvrtc;
+mod probe;
+mod range;
+#[cfg(test)]
+mod tests;
+
+pub use bench::{Bench, BenchRow, bench};
+pub use fake::Step;
+pub use probe::{Device, LEAST_CAPABILITY, LEAST_DRIVER, Probe, probe};
+pub use range::{Candidate, RangeErrors};
+
+use super::{Backend, Gram, GramRequest, Request, TensorStats};
+use crate::{Code, Error, Result};
+use cudarc::driver::CudaContext;
+use driver::{Driver, Functions};
+use lane::{Lane, Lanes};
+use std::sync::Arc;
+
+/// Streams that work side by side: one copies while another computes.
+const STREAMS: usize = 3;
+
+/// A GPU that measures tensors. Callers on several threads share its streams.
+///
+/// Memory is bounded by the largest tensor: each stream keeps one copy of it, and the partial sums of one kernel.
+pub struct Cuda {
+    lanes: Lanes<Driver>,
+    device: Device,
+}
+
+/// A sum of X'X that stays on the device; see [`Cuda::gram_add`].
+#[derive(Default)]
+pub struct DeviceGram(gram::Resident<Driver>);
+
+impl Cuda {
+    /// Opens a device and loads the kernels.
+    ///
+    /// # Errors
+    /// [`Code::Device`] where there is no driver, an old one, no such device, or one below compute capability 7.0.
+    pub fn open(ordinal: usize) -> Result<Cuda> {
+        let (device, context) = context(ordinal)?;
+        let functions = Arc::new(Functions::load(&context)?);
+        let lane = |_| Ok(Lane::new(Driver::new(&context, functions.clone())?));
+        Ok(Cuda { lanes: Lanes::new((0..STREAMS).map(lane).collect::<Result<_>>()?), device })
+    }
+
+    /// What was opened.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// Quantizes and dequantizes a tensor of shape `dims`, with one step, or one for each index of `axis`.
+    ///
+    /// # Errors
+    /// [`Code::Device`] if the steps do not fit the shape, or the device fails.
+    pub fn fake_quantize(
+        &self,
+        dims: &[usize],
+        values: &[f32],
+        axis: Option<usize>,
+        steps: &[Step],
+    ) -> Result<Vec<f32>> {
+        self.lanes.with(|lane| fake::quantize(lane, dims, values, axis, steps))
+    }
+
+    /// Squared errors of candidate ranges over points `at` with `weight`, in the order of the candidates.
+    ///
+    /// # Errors
+    /// [`Code::Device`] if the device fails.
+    pub fn range_errors(&self, at: &[f64], weight: &[f64], candidates: &[Candidate]) -> Result<Vec<RangeErrors>> {
+        self.lanes.with(|lane| range::errors(lane, at, weight, candidates))
+    }
+
+    /// Adds X'X of one tensor to a sum that stays on the device: only a few moments of the sample come back.
+    ///
+    /// # Errors
+    /// [`Code::Engine`] for a shape that no such layer reads, [`Code::Device`] if the device fails.
+    pub fn gram_add(&self, dims: &[usize], values: &[f32], request: &GramRequest, into: &mut DeviceGram) -> Result<()> {
+        self.lanes.with(|lane| gram::add(lane, dims, values, request, &mut into.0))
+    }
+
+    /// Adds a sum on the device to one on the host.
+    ///
+    /// # Errors
+    /// [`Code::Engine`] if the sizes differ, [`Code::Device`] if the device fails.
+    pub fn gram_fetch(&self, from: DeviceGram, into: &mut Gram) -> Result<()> {
+        self.lanes.with(|lane| gram::fetch(lane, from.0, into))
+    }
+}
+
+impl Backend for Cuda {
+    fn name(&self) -> &'static str {
+        "cuda"
+    }
+
+    fn tensor(&self, dims: &[usize], values: &[f32], request: &Request) -> Result<TensorStats> {
+        self.lanes.with(|lane| measure::tensor(lane, dims, values, request))
+    }
+
+    fn gram(&self, dims: &[usize], values: &[f32], request: &GramRequest, into: &mut Gram) -> Result<()> {
+        let mut sum = DeviceGram::default();
+        self.gram_add(dims, values, request, &mut sum)?;
+        self.gram_fetch(sum, into)
+    }
+}
+
+/// The device and its context.
+fn context(ordinal: usize) -> Result<(Device, Arc<CudaContext>)> {
+    let found = probe();
+    let device = match found.devices.into_iter().find(|d| d.ordinal == ordinal) {
+        Some(device) if device.suits() => device,
+        Some(device) => {
+            let (major, minor) = device.capability;
+            let what = format!("{} has compute capability {major}.{minor}, needed is 7.0", device.name);
+            return Err(failure(what));
+        }
+        None => {
+            return Err(failure(found.why_not.unwrap_or_else(|| format!("there is no device cuda:{ordinal}"))));
+        }
+    };
+    let opened = driver::quiet(|| CudaContext::new(ordinal));
+    let opened = opened.ok_or_else(|| failure("the CUDA driver library lacks functions; reinstall the driver"))?;
+    let context = opened.map_err(|e| failure(format!("cuda:{ordinal} cannot be opened: {}", driver::describe(e))))?;
+    Ok((device, context))
+}
+
+fn failure(what: impl Into<String>) -> Error {
+    Error::new(Code::Device, what)
+}

@@ -1,0 +1,128 @@
+//! X'X against float64.
+
+use super::data::{Kind, elements};
+use crate::random::SplitMix64;
+use crate::stats::cuda::gram::{Resident, Task, add, add_at, fetch};
+use crate::stats::cuda::lane::Lane;
+use crate::stats::cuda::machine::Machine;
+use crate::stats::{Backend, Cpu, Gram, GramRequest, Patches};
+
+fn conv(kernel: [usize; 2], stride: [usize; 2], dilation: [usize; 2], pads: [usize; 4], groups: usize) -> Patches {
+    Patches::Conv { kernel, stride, dilation, pads, groups }
+}
+
+fn cases() -> Vec<(Vec<usize>, Patches)> {
+    vec![
+        (vec![5, 3], Patches::Last),
+        (vec![2, 9, 68], Patches::Last),
+        (vec![77, 130], Patches::Last),
+        (vec![700, 6], Patches::Last),
+        (vec![1, 3, 9, 11], conv([3, 3], [1, 1], [1, 1], [1; 4], 1)),
+        (vec![2, 4, 7, 6], conv([3, 2], [2, 1], [1, 2], [2, 0, 1, 3], 2)),
+        (vec![1, 9, 8, 8], conv([3, 3], [1, 1], [1, 1], [1; 4], 9)),
+        (vec![2, 70, 5, 5], conv([1, 1], [1, 1], [1, 1], [0; 4], 1)),
+        (vec![1, 8, 6, 7], conv([3, 3], [2, 3], [2, 2], [0, 2, 3, 1], 1)),
+        (vec![3, 2, 50], conv([1, 5], [1, 2], [1, 3], [0, 4, 0, 1], 1)),
+        // Only some rows of the image are taken.
+        (vec![1, 2, 40, 33], conv([1, 1], [1, 1], [1, 1], [0; 4], 1)),
+        (vec![1, 1, 60, 41], conv([3, 3], [1, 1], [1, 1], [1; 4], 1)),
+        // No output position, and a kernel too far apart for the device.
+        (vec![1, 1, 2, 2], conv([3, 3], [1, 1], [1, 1], [0; 4], 1)),
+        (vec![1, 1, 1, 40_010], conv([1, 2], [1, 1], [1, 40_000], [0; 4], 1)),
+    ]
+}
+
+/// Sums of two samples, on the device and one at a time.
+pub(super) fn check<M: Machine>(lane: &mut Lane<M>) {
+    let mut random = SplitMix64(59);
+    for (dims, patches) in cases() {
+        lane.forget();
+        for kind in [Kind::Plain, Kind::Relu, Kind::Constant] {
+            let request = GramRequest { layer: 0, patches: patches.clone() };
+            let samples = [0; 2].map(|_| elements(kind, dims.iter().product(), &mut random));
+            let (mut wanted, mut found, mut resident) = (Gram::default(), Gram::default(), Resident::default());
+            for sample in &samples {
+                Cpu.gram(&dims, sample, &request, &mut wanted).unwrap();
+                add(lane, &dims, sample, &request, &mut resident).unwrap();
+            }
+            fetch(lane, resident, &mut found).unwrap();
+            wanted.finish();
+            found.finish();
+            compare(&format!("{dims:?} {patches:?} {kind:?}"), &found, &wanted);
+            against_float64(&dims, &samples, &patches, &found);
+        }
+        starts_anywhere(lane, &dims, &patches, &mut random);
+    }
+    refuses_another_size(lane);
+}
+
+/// The kernels need no alignment, and little memory.
+fn starts_anywhere<M: Machine>(lane: &mut Lane<M>, dims: &[usize], patches: &Patches, random: &mut SplitMix64) {
+    let values = elements(Kind::Plain, dims.iter().product(), random);
+    let Some(task) = Task::of(dims, values.len(), patches).unwrap() else { return };
+    let shifted = [&[f32::NAN; 3][..], &values, &[f32::NAN; 3]].concat();
+    let address = lane.put_values(&shifted).unwrap() + 12;
+    let mut sum = |task: Task| {
+        let (mut found, mut resident) = (Gram::default(), Resident::default());
+        add_at(lane, address, task, &mut resident).unwrap();
+        fetch(lane, resident, &mut found).unwrap();
+        found
+    };
+    let found = sum(task);
+    against_float64(dims, std::slice::from_ref(&values), patches, &found);
+    assert_eq!(sum(task), found, "the same bytes every run");
+    // Where memory is short, rows are summed up in several passes.
+    let passes = sum(Task { partial: 0, ..task });
+    against_float64(dims, &[values], patches, &passes);
+    compare("passes", &passes, &found);
+}
+
+fn refuses_another_size<M: Machine>(lane: &mut Lane<M>) {
+    let request = GramRequest { layer: 0, patches: Patches::Last };
+    let mut resident = Resident::default();
+    add(lane, &[2, 3], &[1.0; 6], &request, &mut resident).unwrap();
+    assert!(add(lane, &[2, 4], &[1.0; 8], &request, &mut resident).is_err());
+    let mut found = Gram::default();
+    fetch(lane, resident, &mut found).unwrap();
+    assert_eq!((found.rows, found.group(0)), (2, &[2.0; 9][..]));
+}
+
+fn compare(what: &str, found: &Gram, wanted: &Gram) {
+    let shape = |g: &Gram| (g.size, g.groups, g.rows, g.samples.len());
+    assert_eq!(shape(found), shape(wanted), "{what}");
+    for g in 0..wanted.groups {
+        let (a, b) = (found.shrinkage(g, true), wanted.shrinkage(g, true));
+        assert!((a - b).abs() < 1e-3, "{what}: shrinkage {a} {b}");
+    }
+}
+
+fn against_float64(dims: &[usize], samples: &[Vec<f32>], patches: &Patches, found: &Gram) {
+    let extent = patches.extent(dims).unwrap();
+    let n = extent.size;
+    let (mut matrix, mut sums) = (vec![0f64; extent.groups * n * n], vec![0f64; extent.groups * n]);
+    for sample in samples {
+        let mut see = |tile: crate::stats::Tile| {
+            for (i, a) in tile.columns.rows().into_iter().enumerate() {
+                sums[tile.group * n + i] += a.iter().map(|v| f64::from(*v)).sum::<f64>();
+                for (j, b) in tile.columns.rows().into_iter().enumerate() {
+                    let dot: f64 = a.iter().zip(b).map(|(x, y)| f64::from(*x) * f64::from(*y)).sum();
+                    matrix[(tile.group * n + i) * n + j] += dot;
+                }
+            }
+            Ok(())
+        };
+        patches.each_tile(dims, sample, patches.sparse_step(dims), &mut see).unwrap();
+    }
+    for g in 0..extent.groups {
+        let at = |i: usize, j: usize| matrix[(g * n + i) * n + j];
+        for (i, j) in (0..n).flat_map(|i| (0..n).map(move |j| (i, j))) {
+            let (value, scale) = (f64::from(found.group(g)[i * n + j]), (at(i, i) * at(j, j)).sqrt());
+            assert!((value - at(i, j)).abs() <= 1e-5 * scale, "{dims:?} {patches:?} {g} {i} {j}: {value} {}", at(i, j));
+        }
+        for i in 0..n {
+            let (value, wanted) = (found.sums[g * n + i], sums[g * n + i]);
+            let scale = (at(i, i) * found.rows as f64).sqrt();
+            assert!((value - wanted).abs() <= 1e-5 * scale, "{dims:?} {patches:?} sum {i}: {value} {wanted}");
+        }
+    }
+}
