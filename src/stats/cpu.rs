@@ -73,6 +73,9 @@ fn add_finite(stats: &mut TensorStats, block: &[f32]) {
     }
     stats.count += block.len() as u64;
     lanes.store(stats);
+    let whole = &block[..block.len() - chunks.remainder().len()];
+    stats.sum += total(&lanes.sum, || whole.iter().map(|v| f64::from(*v)).sum());
+    stats.sum_abs += total(&lanes.abs, || whole.iter().map(|v| f64::from(v.abs())).sum());
     for &v in chunks.remainder() {
         let (wide, square) = (f64::from(v), f64::from(v) * f64::from(v));
         (stats.min, stats.max) = (stats.min.min(v), stats.max.max(v));
@@ -82,6 +85,12 @@ fn add_finite(stats: &mut TensorStats, block: &[f32]) {
         stats.sum_squares += square;
         stats.sum_fourth += square * square;
     }
+}
+
+/// The sum of f32 lanes; `exact` where one of them overflowed, as those of finite elements can.
+fn total(lanes: &[f32; LANES], exact: impl FnOnce() -> f64) -> f64 {
+    let sum: f64 = lanes.iter().map(|s| f64::from(*s)).sum();
+    if sum.is_finite() { sum } else { exact() }
 }
 
 /// Vector accumulators of one block. Squares are summed in f64: they overflow f32 where values do not.
@@ -132,8 +141,6 @@ impl Lanes {
             stats.min = stats.min.min(self.min[i]);
             stats.max = stats.max.max(self.max[i]);
             stats.zeros += u64::from(self.zeros[i]);
-            stats.sum += f64::from(self.sum[i]);
-            stats.sum_abs += f64::from(self.abs[i]);
             stats.sum_squares += self.square[i];
             stats.sum_fourth += self.fourth[i];
         }
@@ -186,7 +193,8 @@ fn add_plane(channel: &mut ChannelStats, plane: &[f32]) {
                 max[i] = if *v > max[i] { *v } else { max[i] };
             }
         }
-        channel.mean += sum.iter().map(|s| f64::from(*s)).sum::<f64>();
+        let whole = &block[..block.len() - chunks.remainder().len()];
+        channel.mean += total(&sum, || whole.iter().map(|v| f64::from(*v)).sum());
         channel.min = min.iter().fold(channel.min, |a, b| a.min(*b));
         channel.max = max.iter().fold(channel.max, |a, b| a.max(*b));
         chunks.remainder().iter().for_each(|v| add_features(std::slice::from_mut(channel), &[*v]));

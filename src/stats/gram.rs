@@ -170,6 +170,11 @@ impl Gram {
         Gram { size: extent.size, groups: extent.groups, rows, data, sums, samples, mirrored: true }
     }
 
+    /// Drops the moments of single samples: what nothing is rounded on needs no [`Gram::shrinkage`].
+    pub fn forget_samples(&mut self) {
+        self.samples = vec![];
+    }
+
     /// The matrix of one group.
     pub fn group(&self, g: usize) -> &[f32] {
         &self.data[g * self.size * self.size..(g + 1) * self.size * self.size]

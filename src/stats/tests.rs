@@ -162,3 +162,13 @@ fn an_empty_tensor_has_no_extremes() {
     let stats = Cpu.tensor(&[0], &[], &Request::default()).unwrap();
     assert_eq!((stats.count, stats.min, stats.max), (0, 0.0, 0.0));
 }
+
+#[test]
+fn huge_elements_do_not_overflow_the_sums() {
+    let values = [3.0e38f32; 96];
+    let request = Request { channel_axis: Some(0), ..Default::default() };
+    let stats = Cpu.tensor(&[2, 48], &values, &request).unwrap();
+    let whole = f64::from(3.0e38f32);
+    assert!((stats.mean() - whole).abs() < whole * 1e-6 && (stats.sum_abs - 96.0 * whole).abs() < whole * 1e-3);
+    assert!(stats.channels.iter().all(|c| (c.mean - whole).abs() < whole * 1e-6), "{:?}", stats.channels);
+}

@@ -176,7 +176,7 @@ pub fn units<'a>(
 pub fn with_ground<T>(
     graph: &Graph,
     observed: &Observed,
-    grams: Vec<[Gram; FOLDS]>,
+    mut grams: Vec<[Gram; FOLDS]>,
     units: &mut [Unit],
     options: &Options,
     progress: &dyn Progress,
@@ -184,10 +184,13 @@ pub fn with_ground<T>(
 ) -> Result<T> {
     let offered = |u: &Unit| u.options.iter().flatten().copied().collect::<Vec<u32>>();
     let layers: Vec<(&Layer, Vec<u32>)> = units.iter().map(|u| (u.layers[0], offered(u))).collect();
+    let halves = choose::halves(options.effort, options.calibration.samples.len());
+    // Halves that only judge need no moments of single samples.
+    let judging = |fold: &usize| !halves.contains(fold);
+    grams.iter_mut().for_each(|of_layer| (0..FOLDS).filter(judging).for_each(|fold| of_layer[fold].forget_samples()));
+    progress.stage("round candidates", layers.len());
     let at = |layer: &Layer| observed.placement.layers.iter().position(|l| l.name == layer.name);
     let of_layers: Vec<_> = layers.iter().map(|(l, _)| at(l).and_then(|i| grams.get(i))).collect();
-    let halves = choose::halves(options.effort, options.calibration.samples.len());
-    progress.stage("round candidates", layers.len());
     let candidates = candidates::measure(graph, &layers, &of_layers, options.target, halves, &|| progress.tick())?;
     drop(of_layers);
     drop(grams);
@@ -301,7 +304,7 @@ pub fn round(graph: &Graph, plan: &mut Plan, options: &Options, progress: &dyn P
         );
         return Err(Error::new(Code::PlanMismatch, what).help("give the samples that the plan was made from"));
     }
-    let rounding = sequential::round_sequentially(graph, plan, options, &options.calibration.samples, progress)?;
+    let rounding = sequential::round_sequentially(graph, plan, options, &options.calibration.samples, true, progress)?;
     sequential::write_shifts(plan, &rounding.shifts);
     Ok(rounding)
 }

@@ -54,16 +54,19 @@ struct Pair {
     active: Walk,
 }
 
-/// Rounds the layers of `plan` that ask for it; the others are rounded to the nearest in the same network.
+/// Rounds the layers of `plan` that ask for it; the others are rounded to the nearest in the same network. The errors of
+/// single layers, which only a report shows, are measured if `explain`.
 pub fn round_sequentially(
     graph: &Graph,
     plan: &Plan,
     options: &Options,
     samples: &[Sample],
+    explain: bool,
     progress: &dyn Progress,
 ) -> Result<Rounding> {
     let target = options.target;
     let care = if options.effort == Effort::Fast { Care::Fair } else { Care::Thorough };
+    let manner = Manner { care, explain };
     let active = quantize_activations(graph, plan, target)?;
     let mut taps = Taps::default();
     let stops = stops(graph, &active, plan, &mut taps)?;
@@ -85,7 +88,7 @@ pub fn round_sequentially(
         let stop = &stops[next];
         left.remove(&next);
         let (gram, cross) = moments(&mut pairs, stop)?;
-        let correction = round_layer(graph, plan, target, stop, (&gram, &cross), care, &mut rounding)?;
+        let correction = round_layer(graph, plan, target, stop, (&gram, &cross), manner, &mut rounding)?;
         let needed = left.iter().any(|l| stops[*l].input == stop.input);
         pairs.par_iter_mut().try_for_each(|pair| pair.settle(stop, &correction, needed))?;
         progress.tick();
@@ -218,6 +221,13 @@ fn moments(pairs: &mut [Pair], stop: &Stop) -> Result<(Gram, Cross)> {
     Ok((gram, cross))
 }
 
+/// How layers are rounded.
+#[derive(Clone, Copy)]
+struct Manner {
+    care: Care,
+    explain: bool,
+}
+
 /// What rounding does to a layer: rows of W' - W, and what its bias takes back.
 struct Correction {
     delta: Vec<f32>,
@@ -230,7 +240,7 @@ fn round_layer(
     target: &Target,
     stop: &Stop,
     (gram, cross): (&Gram, &Cross),
-    care: Care,
+    manner: Manner,
     rounding: &mut Rounding,
 ) -> Result<Correction> {
     let layer = &stop.layer;
@@ -242,7 +252,7 @@ fn round_layer(
         let upstream = Upstream { cross, share: SHARE };
         let unfit = || Error::new(Code::Engine, "the layer's input does not fit its weight").at(layer.name.clone());
         let prepared = Prepared::new(&rows, channels, gram, Some(upstream), takes_bias).ok_or_else(unfit)?;
-        rounding.weights.insert(layer.weight.clone(), layer.in_tensor_order(prepared.round(&grid, care)));
+        rounding.weights.insert(layer.weight.clone(), layer.in_tensor_order(prepared.round(&grid, manner.care)));
     }
     let stored = layer.dequantized_rows(&rounding.weights[&layer.weight], grid.per_channel);
     let delta: Vec<f32> = stored.iter().zip(&rows).map(|(q, w)| q - w).collect();
@@ -254,7 +264,9 @@ fn round_layer(
         }
         false => Shift(vec![0.0; channels]),
     };
-    rounding.errors.insert(layer.name.clone(), rounding_error(&rows, channels, &delta, &grid, gram, takes_bias));
+    if manner.explain {
+        rounding.errors.insert(layer.name.clone(), rounding_error(&rows, channels, &delta, &grid, gram, takes_bias));
+    }
     let kept = if takes_bias { shift.clone() } else { Shift::default() };
     rounding.shifts.insert(layer.name.clone(), kept);
     Ok(Correction { delta, shift: shift.0 })

@@ -96,7 +96,7 @@ impl<'a> Trial<'a> {
     }
 
     fn error(&self, plan: &Plan, progress: &dyn Progress) -> Result<f64> {
-        let rounding = sequential::round_sequentially(self.graph, plan, self.options, &self.even, progress)?;
+        let rounding = sequential::round_sequentially(self.graph, plan, self.options, &self.even, false, progress)?;
         let mut trial = plan.clone();
         sequential::write_shifts(&mut trial, &rounding.shifts);
         error_as_file(self.graph, &trial, &rounding, self.options, self.seen, &self.odd)
