@@ -7,6 +7,7 @@ mod bench;
 mod check;
 mod device;
 mod discover;
+mod discover_args;
 mod experiments;
 mod files;
 mod inputs;
@@ -50,7 +51,7 @@ enum Command {
     /// Measure configurations of a network, and compare proxies by how well they rank them
     Bench(Box<bench::Args>),
     /// Search for a proxy: a language model or tree mutation proposes formulas, the network judges them
-    Discover(Box<discover::Args>),
+    Discover(Box<discover_args::Args>),
     /// Answer the method's own questions on real networks, and write them down as a page
     Experiments(Box<experiments::Args>),
     /// Fetch the language model that proposes formulas on this machine

@@ -1,7 +1,7 @@
 //! Language models for `xtask discover`, as far as they are compiled in, and `xtask llm`.
 
 #[cfg(not(feature = "llm"))]
-use crate::discover::ServerGrammar;
+use crate::discover_args::ServerGrammar;
 #[cfg(not(feature = "llm"))]
 use std::path::Path;
 #[cfg(not(feature = "llm"))]
@@ -38,7 +38,7 @@ fn without(spec: &Spec) -> Error {
 
 #[cfg(feature = "llm")]
 mod with_models {
-    use crate::discover::ServerGrammar;
+    use crate::discover_args::ServerGrammar;
     use std::path::Path;
     use std::sync::Arc;
     use tapq::discover::Proposer;
