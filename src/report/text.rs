@@ -119,7 +119,7 @@ impl Page {
         self.item("widths", &widths(&report.layers), Ink::Plain);
         self.allocation(&report.allocation);
         if let Some(allocation) = &report.activation_allocation {
-            self.item("activations", &activation_widths(&report.activations), Ink::Plain);
+            self.item("activation", &activation_widths(&report.activations), Ink::Plain);
             self.allocation(allocation);
         }
         let source = &report.calibration;

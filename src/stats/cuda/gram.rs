@@ -57,7 +57,7 @@ impl Task {
     /// `None` where a size does not fit the kernels' integers, or there is nothing to do.
     pub(super) fn of(dims: &[usize], values: usize, patches: &Patches) -> Result<Option<Task>> {
         let extent = patches.extent(dims)?;
-        let taken = patches.taken(dims, patches.sparse_step(dims))?;
+        let taken = patches.taken(dims, patches.coarse_step(dims))?;
         let small = |v: usize| i32::try_from(v).ok();
         let word = |v: usize| u32::try_from(v).ok();
         let counts = || {
