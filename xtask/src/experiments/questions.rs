@@ -135,8 +135,11 @@ impl Lab<'_> {
     }
 }
 
-/// Kinds of runs against each other; the first against the second in words.
+/// Kinds of runs against each other, the first against the second in words; none where a kind has no run.
 fn compared(title: &str, about: &str, kinds: &[(&str, Vec<Cell>)]) -> Option<Section> {
+    if kinds.iter().any(|(_, cells)| cells.is_empty()) {
+        return None;
+    }
     let all = || kinds.iter().flat_map(|(_, cells)| cells);
     let evaluations = all().map(|c| c.trace.len()).min().filter(|n| *n > 0)?;
     let at_equal = |c: &Cell| c.trace.get(evaluations - 1).copied().unwrap_or(f64::NAN);
