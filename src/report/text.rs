@@ -250,10 +250,15 @@ fn compared(all: &[Compared]) -> String {
         (None, None) => "full width".to_owned(),
     };
     let one = |c: &Compared| format!("{}: {} dB at {}", c.what, db(Some(c.sqnr_db)), bits(c));
+    let files = all.iter().filter(|c| c.what.ends_with("as a file")).count();
     let what = match all.iter().all(|c| c.average_bits.is_none()) {
         true => "activations alone, weights in float",
+        false if files == all.len() => "activations quantized, on samples that the weights were not rounded with",
         false if all.iter().any(|c| c.average_activation_bits.is_some()) => {
             "weights on samples that they were not rounded with"
+        }
+        false if files > 0 => {
+            "on samples that the weights were not rounded with; weights alone, but files with quantized activations"
         }
         false => "weights alone, on samples that they were not rounded with",
     };
