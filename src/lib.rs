@@ -11,19 +11,20 @@
 //! samples ── engine (tract) ──> stats     one pass per sample: extremes, moments, histogram, Gram matrices
 //!                                │        (of each half of the samples, so that one can check the other)
 //!                                │
-//! target ── plan::place ────────>│        which values carry Q/DQ, who reads them, who shares a scale
+//! target ── plan::place ────────>│        which values carry Q/DQ, who reads them, who shares a scale and a width
 //!                                │  channel factors move between layers where the output measures better
 //!                                ▼
 //!              rounding on one half, its noise on the other; gains of layers by few partial runs
 //!                                ▼
 //!              proxy: a formula over features of each layer says what each width costs
 //!                                ▼
-//!              quant::choose_range, allocate::solve; the choice is compared with one width for all
+//!              quant::choose_range, allocate::solve, for weights and activations; each choice is compared with
+//!                                │                one width for all
 //!                                ▼
 //!                              Plan       plan.yaml: reviewable, editable, replayable
 //!                                ▼
 //! rounding: float and quantized network walk layer by layer on the samples; each weight answers for what the
-//!           layers before it did (where any weight has less than 8 bits)
+//!           layers before it did (where any weight has less than 8 bits, or it measures better)
 //!                                ▼
 //! quantizing passes ──> Graph ── onnx::write ──> model.TARGET.onnx
 //!                                │
@@ -33,10 +34,12 @@
 //! # Rooms
 //!
 //! [`onnx`] files; [`graph`] index, patches, verifier; [`samples`] what the network is shown; [`engine`] runs it;
-//! [`stats`] measures it; [`quant`] what a quantized number means; [`rounding`] which integers a weight becomes;
+//! [`stats`] measures it, on the processor or a GPU; [`quant`] what a quantized number means; [`rounding`] which
+//! integers a weight becomes;
 //! [`target`] what a device accepts; [`plan`] decisions as data, and the analyses of structure they rest on;
 //! [`proxy`] the language of formulas that score layers, and the bench they are judged by; [`discover`] the search for
-//! new ones; [`llm`] language models that propose them; [`allocate`] chooses; [`report`] shows. The rewrites live in the crate `tapq-passes`, the command line in `xtask`.
+//! new ones; [`llm`] language models that propose them; [`allocate`] chooses; [`report`] shows. The rewrites live in
+//! the crate `tapq-passes`, the command line in `xtask`.
 //!
 //! # Invariants
 //!
@@ -45,7 +48,8 @@
 //!   result of each, in release builds too.
 //! - Nothing in an output depends on thread count, hash order, clock, path or locale: sums run in sample order,
 //!   maps that are iterated are ordered.
-//! - Only [`onnx`] names onnx-protobuf, only [`engine`] names tract, only [`yaml`] names serde_yaml.
+//! - Only [`onnx`] names onnx-protobuf, only [`engine`] names tract, only [`yaml`] names serde_yaml, only
+//!   [`stats::cuda`] names cudarc. `unsafe` stands where the CUDA driver is called and where files are mapped.
 //! - A formula is data: parsed, typed, bounded, total, never run as code. [`discover`] knows neither language models
 //!   nor formulas: whoever proposes and whoever judges are traits. No default build holds a language model.
 //! - What a quantized file does is simulated from the written graph, not from the plan, so a defect of the

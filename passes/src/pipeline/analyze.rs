@@ -1,8 +1,9 @@
 //! From graph and samples to a plan.
 
-use super::activations::{self, Field};
+use super::activations;
 use super::budget::Unit;
 use super::choose::{self, Assignment, Chosen, Ground};
+use super::field::Field;
 use super::observed::{Observed, channel_axis, observe_network};
 use super::settle::{settle, settle_rounding};
 use super::versions::versions;

@@ -4,10 +4,12 @@
 //! is then measured as a whole, on samples that its weights were not rounded with, and the best one is taken; where
 //! that is the uniform width, or where time allows, single bits are exchanged between layers as long as it helps.
 
-use super::activations::{ChosenActivations, Field};
+use super::activations::ChosenActivations;
 use super::budget::{Unit, Widths, problem};
 use super::candidates::Candidates;
 use super::chooser::Chooser;
+use super::field::Field;
+use super::scene::{Scene, Setting};
 use super::search::Search;
 use super::{Effort, Options, Progress, joint};
 use std::collections::BTreeMap;
@@ -15,7 +17,6 @@ use tapq::allocate;
 use tapq::array::Array;
 use tapq::graph::Graph;
 use tapq::plan::{AllocationRecord, Compared};
-use tapq::report::{Compare, decibels};
 use tapq::samples::Sample;
 use tapq::stats::ValueObservation;
 use tapq::target::Target;
@@ -115,76 +116,6 @@ pub const FILE_MARGIN: f64 = 0.89;
 
 /// One width a unit; `None` is float.
 pub type Configuration = Vec<Option<u32>>;
-
-/// One width a unit and, where activations are chosen together with weights, one a group of values.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Setting {
-    /// Widths of units.
-    pub weights: Configuration,
-    /// Widths of the field's groups; empty without a field.
-    pub activations: Vec<u32>,
-}
-
-/// What is asked for, and what the measurements say of each part of it.
-pub struct Scene<'a> {
-    /// Units with their sensitivities.
-    pub units: &'a [Unit<'a>],
-    /// Activations, where they are chosen together with weights.
-    pub field: Option<&'a Field>,
-    /// What the caller wants.
-    pub options: &'a Options<'a>,
-}
-
-impl Scene<'_> {
-    /// The units as they are beside activations of these widths: what they offer, and what it costs.
-    pub fn units_at(&self, activations: &[u32]) -> Vec<Unit<'_>> {
-        let mut units = self.units.to_vec();
-        let Some(field) = self.field else { return units };
-        for unit in &mut units {
-            for (layer, beside) in unit.layers.iter().zip(&mut unit.beside) {
-                *beside = field.width(layer.node, activations).unwrap_or(*beside);
-            }
-            unit.keep_offered(self.options.target);
-        }
-        units
-    }
-
-    /// Output errors of settings on the first `samples` samples.
-    pub fn compare(
-        &self,
-        chooser: &Chooser,
-        settings: &[Setting],
-        samples: usize,
-        progress: &dyn Progress,
-    ) -> Result<Vec<Compare>> {
-        progress.stage("compare", samples);
-        let beside = |s: &Setting| {
-            let steps = self.field.map_or(vec![], |field| field.steps(&s.activations));
-            (super::chooser::quantized(&s.weights), steps)
-        };
-        chooser.errors_beside(&settings.iter().map(beside).collect::<Vec<_>>(), samples, &|| progress.tick())
-    }
-
-    fn compared(&self, what: &str, setting: &Setting, error: Compare) -> Compared {
-        let bits = |b: &Option<u32>| f64::from(b.unwrap_or(32));
-        let total: f64 = self.units.iter().map(Unit::params).sum();
-        let weighted = self.units.iter().zip(&setting.weights).map(|(u, b)| u.params() * bits(b));
-        Compared {
-            what: what.to_owned(),
-            average_bits: Some(weighted.sum::<f64>() / total.max(1.0)),
-            average_activation_bits: self.field.map(|field| field.average(&setting.activations)),
-            sqnr_db: decibels(error.relative_error()),
-        }
-    }
-
-    fn assignment(&self, setting: &Setting) -> Assignment {
-        let layers = self.units.iter().zip(&setting.weights);
-        Assignment {
-            weights: layers.flat_map(|(u, b)| u.layers.iter().map(|l| (l.name.clone(), *b))).collect(),
-            activations: self.field.map_or_else(BTreeMap::new, |field| field.by_value(&setting.activations)),
-        }
-    }
-}
 
 /// Chooses a width for each unit within the budgets, and for each group of values of `field`.
 pub fn choose(

@@ -1,9 +1,9 @@
 //! Runs the network with candidates in place of its weights, and with quantized activations where those are chosen.
 
-use super::activations::Field;
 use super::budget::Unit;
 use super::choose::{Configuration, Depth, Ground};
 use super::features;
+use super::field::Field;
 use super::probe::{Change, Changes, Delta, Probe, Step};
 use super::{Options, Progress};
 use crate::pipeline::analyze::weight_rows;

@@ -6,9 +6,10 @@
 //! found by bisection; for every assignment of activations that this visits, and for one width for all of them, the
 //! widths of weights are then chosen exactly.
 
-use super::activations::Field;
 use super::budget::{Unit, problem};
-use super::choose::{Scene, Setting, picked, uniform_within};
+use super::choose::{picked, uniform_within};
+use super::field::Field;
+use super::scene::{Scene, Setting};
 use tapq::allocate::{self, Allocation};
 use tapq::plan::AllocationRecord;
 use tapq::{Code, Error, Result};

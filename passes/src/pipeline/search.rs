@@ -2,8 +2,8 @@
 
 use super::Progress;
 use super::budget::{Unit, problem};
-use super::choose::{Scene, Setting};
 use super::chooser::Chooser;
+use super::scene::{Scene, Setting};
 use std::collections::BTreeSet;
 use tapq::Result;
 use tapq::report::Compare;

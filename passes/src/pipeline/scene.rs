@@ -1,0 +1,83 @@
+//! What is asked for, and what the measurements say of each part of it.
+
+use super::budget::Unit;
+use super::choose::{Assignment, Configuration};
+use super::chooser::{Chooser, quantized};
+use super::field::Field;
+use super::{Options, Progress};
+use std::collections::BTreeMap;
+use tapq::Result;
+use tapq::plan::Compared;
+use tapq::report::{Compare, decibels};
+
+/// One width a unit and, where activations are chosen together with weights, one a group of values.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Setting {
+    /// Widths of units.
+    pub weights: Configuration,
+    /// Widths of the field's groups; empty without a field.
+    pub activations: Vec<u32>,
+}
+
+/// What is asked for, and what the measurements say of each part of it.
+pub struct Scene<'a> {
+    /// Units with their sensitivities.
+    pub units: &'a [Unit<'a>],
+    /// Activations, where they are chosen together with weights.
+    pub field: Option<&'a Field>,
+    /// What the caller wants.
+    pub options: &'a Options<'a>,
+}
+
+impl Scene<'_> {
+    /// The units as they are beside activations of these widths: what they offer, and what it costs.
+    pub fn units_at(&self, activations: &[u32]) -> Vec<Unit<'_>> {
+        let mut units = self.units.to_vec();
+        let Some(field) = self.field else { return units };
+        for unit in &mut units {
+            for (layer, beside) in unit.layers.iter().zip(&mut unit.beside) {
+                *beside = field.width(layer.node, activations).unwrap_or(*beside);
+            }
+            unit.keep_offered(self.options.target);
+        }
+        units
+    }
+
+    /// Output errors of settings on the first `samples` samples.
+    pub fn compare(
+        &self,
+        chooser: &Chooser,
+        settings: &[Setting],
+        samples: usize,
+        progress: &dyn Progress,
+    ) -> Result<Vec<Compare>> {
+        progress.stage("compare", samples);
+        let beside = |s: &Setting| {
+            let steps = self.field.map_or(vec![], |field| field.steps(&s.activations));
+            (quantized(&s.weights), steps)
+        };
+        chooser.errors_beside(&settings.iter().map(beside).collect::<Vec<_>>(), samples, &|| progress.tick())
+    }
+
+    /// A measured setting, for the plan.
+    pub fn compared(&self, what: &str, setting: &Setting, error: Compare) -> Compared {
+        let bits = |b: &Option<u32>| f64::from(b.unwrap_or(32));
+        let total: f64 = self.units.iter().map(Unit::params).sum();
+        let weighted = self.units.iter().zip(&setting.weights).map(|(u, b)| u.params() * bits(b));
+        Compared {
+            what: what.to_owned(),
+            average_bits: Some(weighted.sum::<f64>() / total.max(1.0)),
+            average_activation_bits: self.field.map(|field| field.average(&setting.activations)),
+            sqnr_db: decibels(error.relative_error()),
+        }
+    }
+
+    /// The setting by names.
+    pub fn assignment(&self, setting: &Setting) -> Assignment {
+        let layers = self.units.iter().zip(&setting.weights);
+        Assignment {
+            weights: layers.flat_map(|(u, b)| u.layers.iter().map(|l| (l.name.clone(), *b))).collect(),
+            activations: self.field.map_or_else(BTreeMap::new, |field| field.by_value(&setting.activations)),
+        }
+    }
+}
