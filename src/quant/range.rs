@@ -82,8 +82,9 @@ pub fn choose_range(
         true => free.one_end(symmetric),
         false => free.two_ends(),
     };
-    let describe = |chosen: f32, seen: f32| if seen == 0.0 { 1.0 } else { chosen / seen };
-    let factor = describe(hi, seen_hi).max(describe(lo, seen_lo));
+    // An end at 0 stays there and says nothing.
+    let ends = [(hi, seen_hi), (lo, seen_lo)].into_iter().filter(|(_, seen)| *seen != 0.0);
+    let factor = ends.map(|(chosen, seen)| chosen / seen).reduce(f32::max).unwrap_or(1.0);
     ChosenRange { lo, hi, because: format!("least expected error on an unseen sample; {factor:.2} x seen") }
 }
 
@@ -255,6 +256,15 @@ mod tests {
         let range = choose(&[ramp(0.0, 4.0), ramp(0.0, 5.0)], Bound { lo: Some(0.0), ..Bound::default() }, false);
         assert_eq!(range.lo, 0.0);
         assert!((5.0..7.0).contains(&range.hi), "{range:?}");
+    }
+
+    #[test]
+    fn says_how_much_it_clips_where_one_end_is_zero() {
+        let mut values: Vec<f32> = ramp(0.0, 1.0).repeat(1000);
+        values.push(60.0);
+        let range = choose(&[values], Bound { lo: Some(0.0), ..Bound::default() }, false);
+        let factor: f32 = range.because.rsplit("; ").next().unwrap().split(' ').next().unwrap().parse().unwrap();
+        assert!(range.hi < 40.0 && (factor - range.hi / 60.0).abs() < 0.01, "{range:?}");
     }
 
     #[test]
