@@ -16,7 +16,7 @@ use rayon::prelude::*;
 use std::collections::BTreeMap;
 use tapq::graph::{Edit, Graph, Patch};
 use tapq::onnx::{self, DataType};
-use tapq::plan::{ActivationPlan, Layer, LayerPlan, Operators, Plan, Rounding, RoundingMethod, weight_layers};
+use tapq::plan::{Layer, LayerPlan, Operators, Plan, Rounding, RoundingMethod, weight_layers};
 use tapq::quant::{self, Affine, IntFormat, QuantizedWeight, WeightRange};
 use tapq::target::{BiasFormat, Target};
 use tapq::{Code, Context, Error, Result};
@@ -29,16 +29,122 @@ struct Stored<'a> {
     quantized: QuantizedWeight,
 }
 
-/// The float values that a layer's stored weight will mean, for analyses that need them before the rewrite.
-pub fn stored_weight(
-    graph: &Graph,
-    plan: &Plan,
-    target: &Target,
-    layer: &Layer,
-    decision: &LayerPlan,
-) -> Result<Vec<f32>> {
-    let stored = store(graph, plan, target, &[(layer, decision)], &Rounding::default())?;
-    Ok(quant::dequantize_weight(&stored.quantized, &layer.dims, stored.axis))
+/// How a plan stores weights and biases.
+pub struct Storage<'a> {
+    graph: &'a Graph,
+    target: &'a Target,
+    /// The grid that a kernel reads its input on, by the position of its node.
+    inputs: BTreeMap<usize, Affine>,
+}
+
+impl<'a> Storage<'a> {
+    /// Of all layers of a plan: the grids of their inputs are looked up once.
+    pub fn new(graph: &'a Graph, plan: &Plan, target: &'a Target) -> Self {
+        let positions: BTreeMap<&str, usize> =
+            graph.nodes().iter().enumerate().map(|(i, node)| (node.name.as_str(), i)).collect();
+        let operators = Operators::of_plan(graph, plan, target);
+        let bits = plan.activation_bits();
+        let mut inputs = BTreeMap::new();
+        for (at, activation) in plan.activations.iter().enumerate() {
+            let readers = activation.readers.iter().filter(|(_, slot)| *slot == 0);
+            for node in readers.filter_map(|(name, _)| positions.get(name.as_str()).copied()) {
+                let read = || activation.affine().refined(operators.read_at(node, at, &bits));
+                inputs.entry(node).or_insert_with(read);
+            }
+        }
+        Storage { graph, target, inputs }
+    }
+
+    /// The float values that a layer's stored weight will mean, for analyses that need them before the rewrite.
+    pub fn stored_weight(&self, layer: &Layer, decision: &LayerPlan) -> Result<Vec<f32>> {
+        let stored = self.store(&[(layer, decision)], &Rounding::default())?;
+        Ok(quant::dequantize_weight(&stored.quantized, &layer.dims, stored.axis))
+    }
+
+    /// The least weight scale of each channel (or the one of all) with which the layer's bias fits; empty for none.
+    pub fn weight_floor(&self, layer: &Layer) -> Result<Vec<f32>> {
+        let mut floor = vec![];
+        if self.target.bias == BiasFormat::Int32 {
+            let per_channel = self.target.per_channel(&layer.op) && layer.channelwise;
+            raise_floor(&mut floor, self.bias_floor(layer)?, per_channel);
+        }
+        Ok(floor)
+    }
+
+    fn store<'l>(&self, group: &[(&'l Layer, &LayerPlan)], rounding: &Rounding) -> Result<Stored<'l>> {
+        let (first, decision) = group[0];
+        let bits = decision.bits.unwrap_or(8);
+        let range = decision.range.unwrap_or(WeightRange::Max);
+        if let Some((other, d)) =
+            group.iter().find(|(l, d)| d.bits != Some(bits) || d.range != decision.range || l.axis != first.axis)
+        {
+            let what = format!(
+                "layers '{}' ({bits} bits) and '{}' ({:?} bits) share weight '{}'",
+                first.name, other.name, d.bits, first.weight
+            );
+            return Err(Error::new(Code::PlanMismatch, what).help("give both layers the same bits"));
+        }
+        let axis = self.target.per_channel(&first.op).then_some(first.axis);
+        let layers = group.iter().map(|(l, _)| *l).collect();
+        if let Some(found) = rounding.weights.get(&first.weight) {
+            return Ok(Stored { layers, axis, bits, quantized: found.clone() });
+        }
+        if decision.rounding == RoundingMethod::SecondOrder {
+            let what = format!("weight '{}' must be rounded on samples before it can be stored", first.weight);
+            return Err(Error::new(Code::PlanMismatch, what).at(format!("layer '{}'", first.name)));
+        }
+        let weight = weight_values(self.graph, first)?;
+        let format = IntFormat { bits, signed: true, narrow: self.target.weights.narrow_range };
+        let mut floor = vec![];
+        for (layer, _) in group.iter().filter(|_| self.target.bias == BiasFormat::Int32) {
+            raise_floor(&mut floor, self.bias_floor(layer)?, axis.is_some() && layer.channelwise);
+        }
+        let quantized =
+            quant::quantize_weight(&weight, &first.dims, axis, format, range, self.target.weights.power_of_two, &floor);
+        Ok(Stored { layers, axis, bits, quantized })
+    }
+
+    /// The least weight scale of each channel with which the bias fits int32; empty without bias.
+    fn bias_floor(&self, layer: &Layer) -> Result<Vec<f32>> {
+        let (Some(bias), Some(input)) = (bias_values(self.graph, layer, None)?, self.inputs.get(&layer.node)) else {
+            return Ok(vec![]);
+        };
+        let bits = self.bias_bits(*input);
+        Ok(bias.values.iter().map(|b| quant::least_weight_scale(*b, input.scale, bits)).collect())
+    }
+
+    /// Bits of the accumulator that a bias must fit; kernels for activations over 8 bits have the full 32.
+    fn bias_bits(&self, input: Affine) -> u32 {
+        if input.format.bits > 8 { 32 } else { self.target.bias_bits }
+    }
+
+    /// Stores the bias: as int32 where the target wants it and the input's scale is known, else in float if it moved.
+    fn add_bias(&self, layer: &Layer, bias: Option<Bias>, weight_scales: &[f32], patch: &mut Patch) -> Result<()> {
+        let (graph, target) = (self.graph, self.target);
+        let Some(bias) = bias else { return Ok(()) };
+        // Two layers may share a bias and differ in scale, so the stored one is named after the layer.
+        let stem = format!("{}_{}", layer.name, bias.name);
+        let grid = self.inputs.get(&layer.node).filter(|_| target.bias == BiasFormat::Int32);
+        let dims = [bias.values.len()];
+        let Some(input) = grid else {
+            if !bias.untouched {
+                let name = fresh_name(graph, &stem, "corrected");
+                patch.push(Edit::SetInitializer(onnx::from_floats(&name, &dims, &bias.values)));
+                patch.push(Edit::SetInput(layer.node, 2, name));
+            }
+            return Ok(());
+        };
+        let quantized = quant::quantize_bias(&bias.values, input.scale, weight_scales, self.bias_bits(*input));
+        let (stored, scale) = (fresh_name(graph, &stem, "quantized"), fresh_name(graph, &stem, "scale"));
+        let output = fresh_name(graph, &stem, "dequantized");
+        patch.push(Edit::SetInitializer(onnx::from_ints(&stored, DataType::INT32 as i32, &dims, &quantized.values)));
+        let (scale_dims, axis) = if quantized.scales.len() == 1 { (&[][..], None) } else { (&dims[..], Some(0)) };
+        patch.push(Edit::SetInitializer(onnx::from_floats(&scale, scale_dims, &quantized.scales)));
+        let tags = [("tapq.target", target.name.clone())];
+        patch.push(Edit::Insert(layer.node, dequantize_node(&stem, [&stored, &scale], None, &output, axis, &tags)));
+        patch.push(Edit::SetInput(layer.node, 2, output));
+        Ok(())
+    }
 }
 
 /// Stores the weights of the planned layers as integers.
@@ -52,56 +158,17 @@ pub fn quantize_weights(graph: &Graph, plan: &Plan, target: &Target, rounding: &
         }
     }
     let groups: Vec<_> = by_weight.into_values().collect();
-    let stored: Vec<Stored> =
-        groups.par_iter().map(|g| store(graph, plan, target, g, rounding)).collect::<Result<_>>()?;
+    let storage = Storage::new(graph, plan, target);
+    let stored: Vec<Stored> = groups.par_iter().map(|g| storage.store(g, rounding)).collect::<Result<_>>()?;
     let mut patch = Patch::new();
     for weight in &stored {
         add_weight(graph, weight, target, &mut patch);
         for layer in &weight.layers {
             let bias = bias_values(graph, layer, planned.get(layer.name.as_str()).copied())?;
-            add_bias(graph, plan, layer, bias, &weight.quantized.scales, target, &mut patch)?;
+            storage.add_bias(layer, bias, &weight.quantized.scales, &mut patch)?;
         }
     }
     Ok(patch.into_option())
-}
-
-fn store<'a>(
-    graph: &Graph,
-    plan: &Plan,
-    target: &Target,
-    group: &[(&'a Layer, &LayerPlan)],
-    rounding: &Rounding,
-) -> Result<Stored<'a>> {
-    let (first, decision) = group[0];
-    let bits = decision.bits.unwrap_or(8);
-    let range = decision.range.unwrap_or(WeightRange::Max);
-    if let Some((other, d)) =
-        group.iter().find(|(l, d)| d.bits != Some(bits) || d.range != decision.range || l.axis != first.axis)
-    {
-        let what = format!(
-            "layers '{}' ({bits} bits) and '{}' ({:?} bits) share weight '{}'",
-            first.name, other.name, d.bits, first.weight
-        );
-        return Err(Error::new(Code::PlanMismatch, what).help("give both layers the same bits"));
-    }
-    let axis = target.per_channel(&first.op).then_some(first.axis);
-    let layers = group.iter().map(|(l, _)| *l).collect();
-    if let Some(found) = rounding.weights.get(&first.weight) {
-        return Ok(Stored { layers, axis, bits, quantized: found.clone() });
-    }
-    if decision.rounding == RoundingMethod::SecondOrder {
-        let what = format!("weight '{}' must be rounded on samples before it can be stored", first.weight);
-        return Err(Error::new(Code::PlanMismatch, what).at(format!("layer '{}'", first.name)));
-    }
-    let weight = weight_values(graph, first)?;
-    let format = IntFormat { bits, signed: true, narrow: target.weights.narrow_range };
-    let mut floor = vec![];
-    for (layer, _) in group.iter().filter(|_| target.bias == BiasFormat::Int32) {
-        raise_floor(&mut floor, bias_floor(graph, plan, layer, target)?, axis.is_some() && layer.channelwise);
-    }
-    let quantized =
-        quant::quantize_weight(&weight, &first.dims, axis, format, range, target.weights.power_of_two, &floor);
-    Ok(Stored { layers, axis, bits, quantized })
 }
 
 /// Decodes a layer's weight and refuses what cannot be quantized.
@@ -116,33 +183,6 @@ fn weight_values(graph: &Graph, layer: &Layer) -> Result<Vec<f32>> {
     }
 }
 
-/// The least weight scale of each channel with which the bias fits int32; empty without bias.
-fn bias_floor(graph: &Graph, plan: &Plan, layer: &Layer, target: &Target) -> Result<Vec<f32>> {
-    let (Some(bias), Some(input)) = (bias_values(graph, layer, None)?, input_grid(graph, plan, layer, target)) else {
-        return Ok(vec![]);
-    };
-    let bits = bias_bits(input, target);
-    Ok(bias.values.iter().map(|b| quant::least_weight_scale(*b, input.scale, bits)).collect())
-}
-
-/// The least weight scale of each channel (or the one of all) with which the layer's bias fits; empty for none.
-pub fn weight_floor(graph: &Graph, plan: &Plan, layer: &Layer, target: &Target) -> Result<Vec<f32>> {
-    let mut floor = vec![];
-    if target.bias == BiasFormat::Int32 {
-        raise_floor(
-            &mut floor,
-            bias_floor(graph, plan, layer, target)?,
-            target.per_channel(&layer.op) && layer.channelwise,
-        );
-    }
-    Ok(floor)
-}
-
-/// Bits of the accumulator that a bias must fit; kernels for activations over 8 bits have the full 32.
-fn bias_bits(input: Affine, target: &Target) -> u32 {
-    if input.format.bits > 8 { 32 } else { target.bias_bits }
-}
-
 fn raise_floor(floor: &mut Vec<f32>, other: Vec<f32>, per_channel: bool) {
     let other = match per_channel {
         true => other,
@@ -153,14 +193,6 @@ fn raise_floor(floor: &mut Vec<f32>, other: Vec<f32>, per_channel: bool) {
     } else {
         floor.iter_mut().zip(other).for_each(|(a, b)| *a = a.max(b));
     }
-}
-
-/// The grid that the layer's kernel reads its input on.
-fn input_grid(graph: &Graph, plan: &Plan, layer: &Layer, target: &Target) -> Option<Affine> {
-    let reads = |a: &&ActivationPlan| a.readers.iter().any(|(n, slot)| *n == layer.name && *slot == 0);
-    let at = plan.activations.iter().position(|a| reads(&a))?;
-    let operators = Operators::of_plan(graph, plan, target);
-    Some(plan.activations[at].affine().refined(operators.read_at(layer.node, at, &plan.activation_bits())))
 }
 
 fn add_weight(graph: &Graph, stored: &Stored, target: &Target, patch: &mut Patch) {
@@ -223,39 +255,4 @@ fn bias_values(graph: &Graph, layer: &Layer, decision: Option<&LayerPlan>) -> Re
     }
     values.iter_mut().zip(shift).for_each(|(b, s)| *b += s);
     Ok(Some(Bias { name, values, untouched }))
-}
-
-/// Stores the bias: as int32 where the target wants it and the input's scale is known, else in float if it moved.
-fn add_bias(
-    graph: &Graph,
-    plan: &Plan,
-    layer: &Layer,
-    bias: Option<Bias>,
-    weight_scales: &[f32],
-    target: &Target,
-    patch: &mut Patch,
-) -> Result<()> {
-    let Some(bias) = bias else { return Ok(()) };
-    // Two layers may share a bias and differ in scale, so the stored one is named after the layer.
-    let stem = format!("{}_{}", layer.name, bias.name);
-    let grid = input_grid(graph, plan, layer, target).filter(|_| target.bias == BiasFormat::Int32);
-    let dims = [bias.values.len()];
-    let Some(input) = grid else {
-        if !bias.untouched {
-            let name = fresh_name(graph, &stem, "corrected");
-            patch.push(Edit::SetInitializer(onnx::from_floats(&name, &dims, &bias.values)));
-            patch.push(Edit::SetInput(layer.node, 2, name));
-        }
-        return Ok(());
-    };
-    let quantized = quant::quantize_bias(&bias.values, input.scale, weight_scales, bias_bits(input, target));
-    let (stored, scale) = (fresh_name(graph, &stem, "quantized"), fresh_name(graph, &stem, "scale"));
-    let output = fresh_name(graph, &stem, "dequantized");
-    patch.push(Edit::SetInitializer(onnx::from_ints(&stored, DataType::INT32 as i32, &dims, &quantized.values)));
-    let (scale_dims, axis) = if quantized.scales.len() == 1 { (&[][..], None) } else { (&dims[..], Some(0)) };
-    patch.push(Edit::SetInitializer(onnx::from_floats(&scale, scale_dims, &quantized.scales)));
-    let tags = [("tapq.target", target.name.clone())];
-    patch.push(Edit::Insert(layer.node, dequantize_node(&stem, [&stored, &scale], None, &output, axis, &tags)));
-    patch.push(Edit::SetInput(layer.node, 2, output));
-    Ok(())
 }

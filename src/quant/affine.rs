@@ -32,18 +32,6 @@ impl Affine {
         (self.dequantize(self.format.min()), self.dequantize(self.format.max()))
     }
 
-    /// Replaces each value by the one that its integer means; NaN stays.
-    pub fn round_trip(&self, values: &mut [f32]) {
-        let low = (self.format.min() - self.zero_point) as f32;
-        let high = (self.format.max() - self.zero_point) as f32;
-        for value in values {
-            let steps = *value / self.scale;
-            let steps = if steps < low { low } else { steps };
-            let steps = if steps > high { high } else { steps };
-            *value = round_half_even(steps) * self.scale;
-        }
-    }
-
     /// The grid of `bits` that holds every value of this one exactly: its step is smaller by a power of two.
     ///
     /// A grid that already has as many bits is returned as it is.

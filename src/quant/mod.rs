@@ -6,6 +6,7 @@
 
 mod affine;
 mod bias;
+mod fake;
 mod lattice;
 mod range;
 mod round;
@@ -15,6 +16,7 @@ mod weight;
 
 pub use affine::{Affine, affine_for_range};
 pub use bias::{QuantizedBias, bias_limit, least_weight_scale, quantize_bias};
+pub use fake::FakeQuantize;
 pub use lattice::lattice_range;
 pub use range::{Bound, ChosenRange, GAIN_WIDTH, choose_range};
 pub use round::round_half_even;

@@ -10,6 +10,7 @@ mod element;
 mod forms;
 mod images;
 mod npy;
+mod outliers;
 mod pixels;
 mod preprocess;
 mod resize;
@@ -24,6 +25,7 @@ use crate::{Code, Error, Result};
 use std::path::Path;
 
 pub use digest::digest;
+pub use outliers::LeftOut;
 pub use preprocess::{ChannelOrder, Crop, Filter, Kind, Layout, PRESETS, Preprocess, Resize, Shorter};
 pub use select::Selection;
 pub use sidecar::{Sidecar, read_sidecar, sidecar_path};
@@ -61,6 +63,8 @@ pub struct SampleSet {
     pub synthetic: bool,
     /// File name or row number of each sample.
     pub ids: Vec<String>,
+    /// Samples that were selected and left out as outliers.
+    pub left_out: Vec<LeftOut>,
 }
 
 /// Reads the selected samples at `path`: a folder of JPEG/PNG, one such file, `.npy`, `.npz`, or ONNX test data.
@@ -104,7 +108,7 @@ struct Request<'a> {
 
 impl Request<'_> {
     fn sample_set(&self, samples: Vec<Sample>, labels: Option<Vec<i64>>, ids: Vec<String>) -> SampleSet {
-        SampleSet { samples, labels, source: file_name(self.path), synthetic: false, ids }
+        SampleSet { samples, labels, source: file_name(self.path), synthetic: false, ids, left_out: vec![] }
     }
 
     fn only_input(&self, what: &str) -> Result<&InputSpec> {

@@ -25,7 +25,7 @@ pub fn synthetic(inputs: &[InputSpec], preprocess: &Preprocess, count: usize, se
     };
     let samples = (0..count).map(|_| sample()).collect::<Result<_>>()?;
     let ids = (0..count).map(|i| i.to_string()).collect();
-    Ok(SampleSet { samples, labels: None, source: "synthetic".to_owned(), synthetic: true, ids })
+    Ok(SampleSet { samples, labels: None, source: "synthetic".to_owned(), synthetic: true, ids, left_out: vec![] })
 }
 
 fn made_up(input: &InputSpec, preprocess: &Preprocess, random: &mut SplitMix64) -> Result<Array> {

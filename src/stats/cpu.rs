@@ -26,8 +26,7 @@ impl Backend for Cpu {
                 Histogram::new(&finite, stats.min, stats.max)
             }
         };
-        let axis = request.channel_axis.map(|a| if a < 0 { a + dims.len() as i64 } else { a });
-        if let Some(axis) = axis.and_then(|a| usize::try_from(a).ok()).filter(|a| *a < dims.len()) {
+        if let Some(axis) = request.axis(dims.len()) {
             stats.channels = channels(values, dims, axis);
         }
         Ok(stats)

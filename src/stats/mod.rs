@@ -33,6 +33,14 @@ pub struct Request {
     pub only_tap: bool,
 }
 
+impl Request {
+    /// The axis whose indices are channels in a tensor of `rank` axes, counted from the front.
+    pub fn axis(&self, rank: usize) -> Option<usize> {
+        let axis = self.channel_axis.map(|a| if a < 0 { a + rank as i64 } else { a })?;
+        usize::try_from(axis).ok().filter(|a| *a < rank)
+    }
+}
+
 /// Statistics of one tensor of one sample. NaN and infinity are counted and left out of everything else.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TensorStats {

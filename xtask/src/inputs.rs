@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use tapq::graph::Graph;
 use tapq::samples::{self, Preprocess, SampleSet, Selection, Sidecar};
-use tapq::{Code, Error, Result, onnx};
+use tapq::{Code, Error, Result, onnx, report};
 
 /// Samples to calibrate on when neither the command line nor the sidecar says how many.
 const DEFAULT_SAMPLES: usize = 16;
@@ -20,15 +20,8 @@ pub struct SampleArgs {
     /// How samples become inputs: a YAML file or a preset (imagenet, tf, lite, unit, raw, cifar10)
     #[arg(long, value_name = "FILE|PRESET")]
     pub preprocess: Option<String>,
-    /// How many samples to calibrate on [default: 16]
-    #[arg(long, value_name = "N")]
-    pub samples: Option<usize>,
-    /// Take samples in a shuffled order instead of file order
-    #[arg(long, value_name = "N")]
-    pub seed: Option<u64>,
-    /// Extent of a symbolic dimension (repeatable)
-    #[arg(long = "dim", value_name = "NAME=N", value_parser = dimension)]
-    pub dims: Vec<(String, usize)>,
+    #[command(flatten)]
+    pub selection: SelectionArgs,
 }
 
 /// Where the samples of one model or several come from.
@@ -42,6 +35,13 @@ pub struct ManySampleArgs {
     /// models, or once for each in their order
     #[arg(long, value_name = "FILE|PRESET")]
     pub preprocess: Vec<String>,
+    #[command(flatten)]
+    pub selection: SelectionArgs,
+}
+
+/// Which of the samples are taken, and at what extents.
+#[derive(Args, Clone, Default)]
+pub struct SelectionArgs {
     /// How many samples to calibrate on [default: 16]
     #[arg(long, value_name = "N")]
     pub samples: Option<usize>,
@@ -59,9 +59,7 @@ impl ManySampleArgs {
         Ok(SampleArgs {
             calib: one_of(&self.calib, at, count, "--calib")?,
             preprocess: one_of(&self.preprocess, at, count, "--preprocess")?,
-            samples: self.samples,
-            seed: self.seed,
-            dims: self.dims.clone(),
+            selection: self.selection.clone(),
         })
     }
 }
@@ -98,6 +96,13 @@ pub struct Inputs {
     pub dims: BTreeMap<String, usize>,
 }
 
+/// Says on standard error which samples do not count.
+pub fn warn_of_outliers(calibration: &SampleSet, quiet: bool) {
+    if let Some(words) = report::left_out(calibration).filter(|_| !quiet) {
+        eprintln!("warning: {words}");
+    }
+}
+
 /// Reads a model.
 pub fn read_graph(path: &Path) -> Result<Graph> {
     let (model, external) = onnx::read(path)?;
@@ -109,22 +114,23 @@ impl SampleArgs {
     pub fn load(&self, model: &Path, graph: Graph, held_out: usize) -> Result<Inputs> {
         let sidecar = samples::read_sidecar(model)?.unwrap_or_default();
         let mut dims = sidecar.dims.clone();
-        dims.extend(self.dims.iter().cloned());
+        let SelectionArgs { samples, seed, dims: given } = &self.selection;
+        dims.extend(given.iter().cloned());
         let preprocess = self.preprocess(&sidecar)?;
-        let count = self.samples.or(sidecar.samples).unwrap_or(DEFAULT_SAMPLES);
+        let count = samples.or(sidecar.samples).unwrap_or(DEFAULT_SAMPLES);
         if count == 0 {
             return Err(Error::new(Code::Config, "--samples must be at least 1"));
         }
         let specs = samples::input_specs(&graph, &dims);
         let prepared = preprocess.clone().unwrap_or_default();
         let Some(path) = self.calib.as_ref().or(sidecar.calib.as_ref()) else {
-            let calibration = samples::synthetic(&specs, &prepared, count, self.seed.unwrap_or(0))?;
+            let calibration = samples::synthetic(&specs, &prepared, count, seed.unwrap_or(0))?;
             return Ok(Inputs { graph, calibration, held_out: None, input_range: None, dims });
         };
-        let selection = Selection { skip: 0, count, seed: self.seed };
+        let selection = Selection { skip: 0, count, seed: *seed };
         let calibration = samples::load(path, &specs, &prepared, &selection)?;
         let left = samples::available(path)?.saturating_sub(calibration.samples.len()).min(held_out);
-        let rest = Selection { skip: calibration.samples.len(), count: left, seed: self.seed };
+        let rest = Selection { skip: calibration.samples.len(), count: left, seed: *seed };
         let held_out = if left > 0 { Some(samples::load(path, &specs, &prepared, &rest)?) } else { None };
         let input_range = if specs.len() == 1 { preprocess.and_then(|p| p.value_range()) } else { None };
         Ok(Inputs { graph, calibration, held_out, input_range, dims })

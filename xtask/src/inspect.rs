@@ -95,7 +95,7 @@ fn input_shapes(args: &Args, graph: &Graph) -> (BTreeMap<String, Vec<usize>>, Ve
 fn observed_shapes(args: &Args, graph: &Graph) -> Result<BTreeMap<String, Vec<usize>>> {
     let sidecar = samples::read_sidecar(&args.model)?.unwrap_or_default();
     let mut dims = sidecar.dims;
-    dims.extend(args.samples.dims.iter().cloned());
+    dims.extend(args.samples.selection.dims.iter().cloned());
     let taps: Vec<String> =
         weight_layers(graph).into_iter().map(|l| l.input).collect::<BTreeSet<_>>().into_iter().collect();
     let engine = Engine::new(graph, &taps, &Options { dims: dims.clone() })?;

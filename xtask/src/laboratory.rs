@@ -1,7 +1,7 @@
 //! Networks that are ready to have proxies judged on them, and their benches on disk.
 
 use crate::files;
-use crate::inputs::{SampleArgs, read_graph};
+use crate::inputs::{SampleArgs, read_graph, warn_of_outliers};
 use crate::progress::Bars;
 use crate::quantize::{ChoiceArgs, EffortArg, Job};
 use std::io::Write;
@@ -69,8 +69,11 @@ impl Network {
             fuel: None,
         };
         let network = files::stem(&self.model);
-        job.with_options(graph, |graph, options| with_workbench(graph, &network, options, progress, then))
-            .at(|| self.model.display().to_string())
+        job.with_options(graph, |graph, options| {
+            warn_of_outliers(options.calibration, how.quiet);
+            with_workbench(graph, &network, options, progress, then)
+        })
+        .at(|| self.model.display().to_string())
     }
 }
 

@@ -1,6 +1,6 @@
 //! `xtask pareto`: the whole size/fidelity front of a model on a target.
 
-use crate::inputs::{SampleArgs, read_graph};
+use crate::inputs::{SampleArgs, read_graph, warn_of_outliers};
 use crate::progress::Bars;
 use crate::quantize::{ChoiceArgs, Job};
 use crate::{Verdict, files};
@@ -50,7 +50,10 @@ pub fn run(args: &Args) -> Result<Verdict> {
         quiet: args.quiet,
         fuel: None,
     };
-    let front = job.with_options(graph, |graph, options| pipeline::pareto(graph, options, &bars));
+    let front = job.with_options(graph, |graph, options| {
+        warn_of_outliers(options.calibration, args.quiet);
+        pipeline::pareto(graph, options, &bars)
+    });
     bars.finish();
     let mut front = front.map_err(|e| e.at(args.model.display().to_string()))?;
     front.model = files::name(&args.model);

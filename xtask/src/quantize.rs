@@ -105,6 +105,16 @@ impl EqualizeArg {
     }
 }
 
+/// What becomes of calibration samples that are unlike the others.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Outliers {
+    /// They are left out of every statistic.
+    #[default]
+    LeaveOut,
+    /// They count like the others.
+    Keep,
+}
+
 /// What widths are asked for.
 #[derive(clap::Args, Clone)]
 pub struct ChoiceArgs {
@@ -138,6 +148,9 @@ pub struct ChoiceArgs {
     /// Move channel factors between layers before rounding: where the output then measures better, always, or never
     #[arg(long, value_enum, default_value_t = EqualizeArg::Auto)]
     pub equalize: EqualizeArg,
+    /// Calibration samples with values far from those of all the others: leave them out, and say so, or keep them
+    #[arg(long, value_enum, default_value_t)]
+    pub outliers: Outliers,
     /// Leave this layer in float (repeatable)
     #[arg(long, value_name = "NODE")]
     pub keep_float: Vec<String>,
@@ -156,6 +169,7 @@ impl Default for ChoiceArgs {
             effort: EffortArg::default(),
             device: Device::default(),
             equalize: EqualizeArg::default(),
+            outliers: Outliers::default(),
             keep_float: vec![],
         }
     }
@@ -214,8 +228,11 @@ impl Job<'_> {
 
     /// Loads the samples and hands what the caller asked for to `then`.
     pub fn with_options<T>(self, graph: Graph, then: impl FnOnce(Graph, &Options) -> Result<T>) -> Result<T> {
-        let Inputs { graph, calibration, held_out, input_range, dims } =
+        let Inputs { graph, mut calibration, held_out, input_range, dims } =
             self.samples.load(self.model, graph, self.verify_samples)?;
+        if self.choice.outliers == Outliers::LeaveOut {
+            calibration.leave_out_outliers(input_range);
+        }
         let backend = self.choice.device.open(self.quiet)?;
         let options = Options {
             target: self.target,

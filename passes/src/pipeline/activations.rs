@@ -2,9 +2,10 @@
 //!
 //! A knapsack over groups of values spends the bits, and its choice is compared as a whole with one width for all.
 
-use super::choose::{Depth, UNIFORM_MARGIN};
+use super::choose::Depth;
 use super::field::{Field, Group};
 use super::probe::Change;
+use super::verdict::Verdict;
 use super::{Options, Progress};
 use tapq::allocate::{self, Budget, Choice, Problem};
 use tapq::array::Array;
@@ -80,13 +81,10 @@ impl Field {
             tried.iter().map(|(_, bits)| Change { deltas: vec![], steps: self.steps(bits) }).collect();
         progress.stage("compare activations", samples.len());
         let errors = self.errors(&changes, samples, outputs, progress)?;
-        let error = |i: usize| errors[i].relative_error();
-        let mut best = (0..tried.len()).min_by(|a, b| error(*a).total_cmp(&error(*b))).unwrap_or(0);
         // Found by its widths: the knapsack may have chosen the same.
         let at = uniform.as_ref().and_then(|u| tried.iter().position(|(_, t)| t == u));
-        if let Some(uniform) = at.filter(|u| error(best) > error(*u) * UNIFORM_MARGIN) {
-            best = uniform;
-        }
+        let verdict = Verdict::of(&errors, at);
+        let best = verdict.taken;
         let compared = |((what, bits), error): (&(&str, Vec<u32>), &Compare)| Compared {
             what: (*what).to_owned(),
             average_bits: None,
@@ -102,11 +100,8 @@ impl Field {
                 budgets: [(name(), average * elements)].into(),
                 used: [(name(), used)].into(),
                 sensitivity: Some(self.damage(&bits)),
-                proof: match best {
-                    0 => solution.proof.to_string(),
-                    _ => "taken by measurement; the knapsack's own choice measured worse".to_owned(),
-                },
-                compared: tried.iter().zip(&errors).map(compared).collect(),
+                proof: verdict.proof(best == 0, &solution),
+                compared: tried.iter().zip(&errors).filter(|_| verdict.measured).map(compared).collect(),
             },
             uniform,
             bits,

@@ -8,7 +8,7 @@ use super::observed::{Observed, channel_axis, observe_network};
 use super::settle::{settle, settle_rounding};
 use super::versions::versions;
 use super::{Effort, Options, Progress, candidates, sequential};
-use crate::quantize_weights::stored_weight;
+use crate::quantize_weights::Storage;
 use rayon::prelude::*;
 use std::collections::BTreeMap;
 use tapq::engine::{Engine, Options as EngineOptions};
@@ -313,6 +313,7 @@ pub fn round(graph: &Graph, plan: &mut Plan, options: &Options, progress: &dyn P
 /// Fills in what each layer's bias must take back of the rounding of its weight.
 pub fn correct_biases(graph: &Graph, target: &Target, plan: &mut Plan, observed: &Observed) -> Result<()> {
     let layers = plan::weight_layers(graph);
+    let storage = Storage::new(graph, plan, target);
     let shift = |layer: &Layer| -> Result<plan::Shift> {
         let nearest = |d: &&LayerPlan| d.bits.is_some() && d.rounding == RoundingMethod::Nearest;
         let decision = plan.layers.iter().find(|d| d.name == layer.name).filter(nearest);
@@ -322,7 +323,7 @@ pub fn correct_biases(graph: &Graph, target: &Target, plan: &mut Plan, observed:
             return Ok(plan::Shift::default());
         };
         let (channels, float) = weight_rows(graph, layer)?;
-        let (_, stored) = layer.rows(&stored_weight(graph, plan, target, layer, decision)?);
+        let (_, stored) = layer.rows(&storage.stored_weight(layer, decision)?);
         Ok(plan::rounding_shift(layer, channels, &float, &stored, input))
     };
     let shifts: Vec<plan::Shift> = layers.par_iter().map(shift).collect::<Result<_>>()?;

@@ -52,7 +52,7 @@ pub fn with_workbench<T>(
     // What stays in float has no width to speak of.
     units.iter_mut().for_each(|u| u.options.retain(Option::is_some));
     with_ground(&graph, &observed, grams, &mut units, options, progress, |units, ground| {
-        let chooser = Chooser::new(units, ground, options)?;
+        let chooser = Chooser::new(units, None, ground, options)?;
         then(&Workbench {
             units,
             ground,

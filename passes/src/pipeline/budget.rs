@@ -81,18 +81,19 @@ impl Unit<'_> {
         for beside in &target.activations.bits {
             let taken = |b: &&u32| self.layers.iter().all(|l| target.weight_choices_at(&l.op, *beside).contains(b));
             let choices = target.weight_choices_at(&self.layers[0].op, *beside);
-            let more: Vec<Option<u32>> = choices.iter().filter(taken).map(|b| Some(*b)).collect();
-            self.options.extend(more.into_iter().filter(|b| !self.options.contains(b)).collect::<Vec<_>>());
+            self.options.extend(choices.iter().filter(taken).map(|b| Some(*b)));
         }
         // Ascending, float last.
         self.options.sort_unstable_by_key(|b| (b.is_none(), *b));
+        self.options.dedup();
     }
 
     /// Drops widths that the device does not take beside the activations of the layers.
     pub fn keep_offered(&mut self, target: &Target) {
-        let beside: Vec<(&str, u32)> = self.layers.iter().map(|l| l.op.as_str()).zip(self.beside.clone()).collect();
-        let takes = |b: u32| beside.iter().all(|(op, at)| target.weight_choices_at(op, *at).contains(&b));
-        self.options.retain(|option| option.is_none_or(takes));
+        let Unit { layers, beside, options, .. } = self;
+        let takes =
+            |b: u32| layers.iter().zip(&*beside).all(|(l, at)| target.weight_choices_at(&l.op, *at).contains(&b));
+        options.retain(|option| option.is_none_or(takes));
     }
 
     /// Position of a width among those offered.

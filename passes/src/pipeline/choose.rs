@@ -11,6 +11,7 @@ use super::chooser::Chooser;
 use super::field::Field;
 use super::scene::{Scene, Setting};
 use super::search::Search;
+use super::verdict::Verdict;
 use super::{Effort, Options, Progress, joint};
 use std::collections::BTreeMap;
 use tapq::allocate;
@@ -108,9 +109,6 @@ impl Depth {
     }
 }
 
-/// What replaces the uniform width must be better by more than chance: 0.3 dB on so few samples.
-pub const UNIFORM_MARGIN: f64 = 0.93;
-
 /// The same where both were rounded in sequence once, on half of the samples: half a decibel.
 pub const FILE_MARGIN: f64 = 0.89;
 
@@ -125,10 +123,7 @@ pub fn choose(
     options: &Options,
     progress: &dyn Progress,
 ) -> Result<Chosen> {
-    let chooser = match field {
-        Some(field) => Chooser::with_field(units, field, ground, options)?,
-        None => Chooser::new(units, ground, options)?,
-    };
+    let chooser = Chooser::new(units, field, ground, options)?;
     let depth = Depth::of(options.effort);
     chooser.score(units, &options.proxy, &depth, progress)?;
     let scene = Scene { units, field, options };
@@ -150,23 +145,14 @@ pub fn choose(
     let settings: Vec<Setting> = tried.iter().map(|(_, s)| s.clone()).collect();
     let samples = depth.compare_samples.min(ground.samples.len());
     let errors = scene.compare(&chooser, &settings, samples, progress)?;
-    let least = |a: &usize, b: &usize| errors[*a].relative_error().total_cmp(&errors[*b].relative_error());
-    let mut best = (0..tried.len()).min_by(least).unwrap_or(0);
     // Found by its widths: the knapsack may have chosen the same.
     let uniform = uniform.and_then(|u| tried.iter().position(|(_, s)| *s == u));
-    let bar = uniform.map_or(f64::INFINITY, |u| errors[u].relative_error() * UNIFORM_MARGIN);
-    if let Some(uniform) = uniform.filter(|u| best != *u && errors[best].relative_error() > bar) {
-        best = uniform;
-    }
-    // Nothing was measured, for want of samples: then nothing speaks for a choice.
-    let measured = errors.iter().any(|e| !e.is_silent());
-    if !measured {
-        best = uniform.unwrap_or(0);
-    }
+    let verdict = Verdict::of(&errors, uniform);
+    let best = verdict.taken;
     let mut compared: Vec<Compared> = tried
         .iter()
         .zip(&errors)
-        .filter(|_| measured)
+        .filter(|_| verdict.measured)
         .map(|((name, setting), e)| scene.compared(name, setting, *e))
         .collect();
     let mut setting = tried[best].1.clone();
@@ -175,17 +161,13 @@ pub fn choose(
     if searched && depth.exchanges > 0 {
         let search = Search { chooser: &chooser, scene: &scene, samples, exchanges: depth.exchanges };
         let found = search.run(&setting, errors[best], progress)?;
-        if let Some((better, error, measured)) = found.filter(|(_, error, _)| error.relative_error() <= bar) {
-            compared.push(scene.compared(&format!("{measured} exchanges"), &better, error));
+        if let Some((better, error, exchanges)) = found.filter(|(_, error, _)| error.relative_error() <= verdict.bar) {
+            compared.push(scene.compared(&format!("{exchanges} exchanges"), &better, error));
             (setting, method) = (better, format!("{method}, then exchanges"));
         }
     }
     let mut record = record(&scene, &setting, method, compared);
-    record.proof = match (measured, setting == first) {
-        (false, _) => "no choice could be measured on so few samples".to_owned(),
-        (true, true) => solution.proof.to_string(),
-        (true, false) => "taken by measurement; the knapsack's own choice measured worse".to_owned(),
-    };
+    record.proof = verdict.proof(setting == first, &solution);
     Ok(Chosen {
         widths: scene.assignment(&setting),
         record,

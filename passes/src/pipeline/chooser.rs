@@ -30,17 +30,8 @@ pub struct Chooser<'a> {
 }
 
 impl<'a> Chooser<'a> {
-    /// Prepares the network; what a unit may be is read from its candidates.
-    pub fn new(units: &[Unit], ground: &'a Ground<'a>, options: &Options) -> Result<Self> {
-        Self::with_values(units, &[], ground, options)
-    }
-
-    /// The same, with the values of `field` ready to be quantized.
-    pub fn with_field(units: &[Unit], field: &Field, ground: &'a Ground<'a>, options: &Options) -> Result<Self> {
-        Self::with_values(units, &field.values, ground, options)
-    }
-
-    fn with_values(units: &[Unit], values: &[String], ground: &'a Ground<'a>, options: &Options) -> Result<Self> {
+    /// Prepares the network; what a unit may be is read from its candidates, and the values of `field` can be quantized.
+    pub fn new(units: &[Unit], field: Option<&Field>, ground: &'a Ground<'a>, options: &Options) -> Result<Self> {
         let mut layers: Vec<(&Layer, _)> = vec![];
         let mut stops = vec![];
         let mut rows = vec![];
@@ -56,6 +47,7 @@ impl<'a> Chooser<'a> {
             stops.push(own);
             rows.push(weight_rows(ground.graph, unit.layers[0])?.1);
         }
+        let values = field.map_or(&[][..], |field| &field.values);
         let probe = Probe::new(ground.graph, &layers, values, &EngineOptions { dims: options.dims.clone() })?;
         // Samples of a half are run with weights that were rounded on the other one.
         let rounded_on = |half: usize| ground.halves.contains(&(FOLDS - 1 - half));

@@ -16,7 +16,7 @@ use tapq::array::Array;
 use tapq::engine::{Options as EngineOptions, TapView};
 use tapq::graph::Graph;
 use tapq::plan::{InputFacts, Operators, plan_activations};
-use tapq::quant::Affine;
+use tapq::quant::{Affine, FakeQuantize};
 use tapq::report::Compare;
 use tapq::samples::Sample;
 
@@ -91,7 +91,7 @@ impl Field {
                 for (w, grid) in self.groups[*group].grids.iter().enumerate() {
                     rounded.clear();
                     rounded.extend_from_slice(view.values);
-                    grid.round_trip(&mut rounded);
+                    FakeQuantize::from(*grid).apply(&mut rounded);
                     own[w] += rounded.iter().zip(view.values).map(|(a, b)| f64::from(a - b).powi(2)).sum::<f64>();
                 }
             };

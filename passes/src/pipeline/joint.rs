@@ -6,7 +6,7 @@
 //! found by bisection; for every assignment of activations that this visits, and for one width for all of them, the
 //! widths of weights are then chosen exactly.
 
-use super::budget::{Unit, problem};
+use super::budget::problem;
 use super::choose::{picked, uniform_within};
 use super::field::Field;
 use super::scene::{Scene, Setting};
@@ -142,11 +142,7 @@ impl<'a> Descent<'a> {
     /// The least of damage and priced bit operations that a unit can do, and its bit operations there.
     fn unit(&self, u: usize, activations: &[u32], price: f64) -> (f64, f64) {
         let target = self.scene.options.target;
-        let mut unit: Unit = self.scene.units[u].clone();
-        for (layer, beside) in unit.layers.iter().zip(&mut unit.beside) {
-            *beside = self.field.width(layer.node, activations).unwrap_or(*beside);
-        }
-        unit.keep_offered(target);
+        let unit = self.scene.unit_at(u, activations);
         let cost = |bits: &Option<u32>| {
             let operations = unit.bit_operations(*bits, target);
             (unit.cost(*bits) + price * operations, operations)

@@ -22,6 +22,7 @@ mod search;
 mod sequential;
 mod settle;
 mod summarize;
+mod verdict;
 mod versions;
 
 pub use bench::{Workbench, with_workbench};

@@ -27,7 +27,7 @@ pub fn pareto(mut graph: Graph, options: &Options, progress: &dyn Progress) -> R
     with_ground(&graph, &observed, grams, &mut units, options, progress, |units, ground| {
         // A choice that may leave layers in float has no size to speak of: only integer widths are compared.
         units.iter_mut().for_each(|u| u.options.retain(Option::is_some));
-        let chooser = Chooser::new(units, ground, options)?;
+        let chooser = Chooser::new(units, None, ground, options)?;
         let depth = Depth::of(options.effort);
         chooser.score(units, &options.proxy, &depth, progress)?;
         let by_size = Widths { average: Some(f64::INFINITY), ..Default::default() };

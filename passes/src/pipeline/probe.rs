@@ -9,7 +9,7 @@ use tapq::array::Array;
 use tapq::engine::{Engine, Options as EngineOptions, TapView};
 use tapq::graph::Graph;
 use tapq::plan::Layer;
-use tapq::quant::Affine;
+use tapq::quant::{Affine, FakeQuantize};
 use tapq::report::Compare;
 use tapq::samples::Sample;
 use tapq::stats::Patches;
@@ -137,7 +137,10 @@ impl Probe {
                     let patches = &self.stops[delta.layer].patches;
                     patches.add_product(input.dims, input.values, &delta.rows, &delta.shift, values)?;
                 }
-                steps.iter().filter(|s| self.values[s.value] == tap).for_each(|s| s.grid.round_trip(values));
+                steps
+                    .iter()
+                    .filter(|s| self.values[s.value] == tap)
+                    .for_each(|s| FakeQuantize::from(s.grid).apply(values));
                 Ok(())
             };
             found.push(look(&trace.rerun(&taps, &input_of, &mut edit)?));

@@ -29,18 +29,21 @@ pub struct Scene<'a> {
     pub options: &'a Options<'a>,
 }
 
-impl Scene<'_> {
+impl<'a> Scene<'a> {
     /// The units as they are beside activations of these widths: what they offer, and what it costs.
-    pub fn units_at(&self, activations: &[u32]) -> Vec<Unit<'_>> {
-        let mut units = self.units.to_vec();
-        let Some(field) = self.field else { return units };
-        for unit in &mut units {
-            for (layer, beside) in unit.layers.iter().zip(&mut unit.beside) {
-                *beside = field.width(layer.node, activations).unwrap_or(*beside);
-            }
-            unit.keep_offered(self.options.target);
+    pub fn units_at(&self, activations: &[u32]) -> Vec<Unit<'a>> {
+        (0..self.units.len()).map(|u| self.unit_at(u, activations)).collect()
+    }
+
+    /// One of them.
+    pub fn unit_at(&self, u: usize, activations: &[u32]) -> Unit<'a> {
+        let mut unit = self.units[u].clone();
+        let Some(field) = self.field else { return unit };
+        for (layer, beside) in unit.layers.iter().zip(&mut unit.beside) {
+            *beside = field.width(layer.node, activations).unwrap_or(*beside);
         }
-        units
+        unit.keep_offered(self.options.target);
+        unit
     }
 
     /// Output errors of settings on the first `samples` samples.

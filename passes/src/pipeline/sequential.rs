@@ -12,7 +12,7 @@ use super::rewrite::prepare;
 use super::{Effort, Options, Progress, tap};
 use crate::driver::Driver;
 use crate::insert_qdq::insert_qdq;
-use crate::quantize_weights::{quantize_weights, weight_floor};
+use crate::quantize_weights::{Storage, quantize_weights};
 use rayon::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 use tapq::engine::{Engine, Options as EngineOptions, Walk};
@@ -82,13 +82,14 @@ pub fn round_sequentially(
         |sample: &Sample| Ok(Pair { float: float.walk(sample, &all)?, active: quantized.walk(sample, &holds)? });
     let mut pairs: Vec<Pair> = samples.iter().take(MOST_WALKS).map(start).collect::<Result<_>>()?;
     progress.stage("round", stops.len());
+    let storage = Storage::new(graph, plan, target);
     let mut rounding = Rounding::default();
     let mut left: BTreeSet<usize> = (0..stops.len()).collect();
     while let Some(next) = next_stop(&mut pairs, &stops)? {
         let stop = &stops[next];
         left.remove(&next);
         let (gram, cross) = moments(&mut pairs, stop)?;
-        let correction = round_layer(graph, plan, target, stop, (&gram, &cross), manner, &mut rounding)?;
+        let correction = round_layer((graph, target, &storage), stop, (&gram, &cross), manner, &mut rounding)?;
         let needed = left.iter().any(|l| stops[*l].input == stop.input);
         pairs.par_iter_mut().try_for_each(|pair| pair.settle(stop, &correction, needed))?;
         progress.tick();
@@ -235,9 +236,7 @@ struct Correction {
 }
 
 fn round_layer(
-    graph: &Graph,
-    plan: &Plan,
-    target: &Target,
+    (graph, target, storage): (&Graph, &Target, &Storage),
     stop: &Stop,
     (gram, cross): (&Gram, &Cross),
     manner: Manner,
@@ -247,7 +246,7 @@ fn round_layer(
     let (channels, rows) = weight_rows(graph, layer)?;
     let takes_bias = layer.takes_bias(graph);
     let bits = stop.decision.bits.unwrap_or(8);
-    let grid = grid(target, layer, bits, weight_floor(graph, plan, layer, target)?);
+    let grid = grid(target, layer, bits, storage.weight_floor(layer)?);
     if !rounding.weights.contains_key(&layer.weight) {
         let upstream = Upstream { cross, share: SHARE };
         let unfit = || Error::new(Code::Engine, "the layer's input does not fit its weight").at(layer.name.clone());

@@ -8,7 +8,9 @@ use std::collections::BTreeMap;
 use tapq::graph::Graph;
 use tapq::plan::{ActivationPlan, Layer, LayerPlan, Rounding, weight_layers};
 use tapq::quant::IntFormat;
-use tapq::report::{ActivationReport, Fidelity, LayerReport, PassReport, REPORT_SCHEMA, Refused, Report, Size};
+use tapq::report::{
+    ActivationReport, Fidelity, LayerReport, PassReport, REPORT_SCHEMA, Refused, Report, Size, left_out,
+};
 
 /// What the report needs of a layer once the float graph is gone.
 pub struct LayerFacts {
@@ -69,7 +71,7 @@ pub fn report(
 }
 
 fn warnings(options: &Options, fidelity: Option<&Fidelity>) -> Vec<String> {
-    let mut warnings = vec![];
+    let mut warnings: Vec<String> = left_out(options.calibration).into_iter().collect();
     if options.calibration.synthetic && options.plan.is_none() {
         let what = "ranges come from synthetic samples, not from data: expect a useless file; give --calib";
         warnings.push(what.to_owned());

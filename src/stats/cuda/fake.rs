@@ -4,23 +4,7 @@ use super::kernels::Kernel;
 use super::lane::Lane;
 use super::machine::{Argument, Machine, long};
 use crate::Result;
-
-/// `y = (clamp(round_half_even(x / scale), low, high) + offset) * out_scale`, all in f32; NaN stays NaN.
-///
-/// With `low = qmin - zero_point` and `offset = 0` this is QuantizeLinear followed by DequantizeLinear.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Step {
-    /// Divisor.
-    pub scale: f32,
-    /// Least integer, less the zero point.
-    pub low: f32,
-    /// Greatest integer, less the zero point; magnitudes below 2^22.
-    pub high: f32,
-    /// Zero point of the quantizer minus that of the dequantizer.
-    pub offset: f32,
-    /// Multiplier.
-    pub out_scale: f32,
-}
+use crate::quant::FakeQuantize;
 
 /// Blocks that fill the largest devices several times over.
 const MOST_BLOCKS: usize = 4224;
@@ -31,7 +15,7 @@ pub(super) fn quantize<M: Machine>(
     dims: &[usize],
     values: &[f32],
     axis: Option<usize>,
-    steps: &[Step],
+    steps: &[FakeQuantize],
 ) -> Result<Vec<f32>> {
     let (channels, inner) = match axis.filter(|a| *a < dims.len()) {
         Some(axis) => (dims[axis], dims[axis + 1..].iter().product()),

@@ -22,8 +22,7 @@ pub(super) struct Cut {
 impl Cut {
     /// How `request` cuts a tensor of `dims`.
     pub(super) fn of(dims: &[usize], request: &Request) -> Cut {
-        let axis = request.channel_axis.map(|a| if a < 0 { a + dims.len() as i64 } else { a });
-        match axis.and_then(|a| usize::try_from(a).ok()).filter(|a| *a < dims.len()) {
+        match request.axis(dims.len()) {
             Some(axis) => Cut {
                 outer: dims[..axis].iter().product(),
                 channels: dims[axis],

@@ -25,11 +25,11 @@ mod range;
 mod tests;
 
 pub use bench::{Bench, BenchRow, bench};
-pub use fake::Step;
 pub use probe::{Device, LEAST_CAPABILITY, LEAST_DRIVER, Probe, probe};
 pub use range::{Candidate, RangeErrors};
 
 use super::{Backend, Gram, GramRequest, Request, TensorStats};
+use crate::quant::FakeQuantize;
 use crate::{Code, Error, Result};
 use cudarc::driver::CudaContext;
 use driver::{Driver, Functions};
@@ -77,7 +77,7 @@ impl Cuda {
         dims: &[usize],
         values: &[f32],
         axis: Option<usize>,
-        steps: &[Step],
+        steps: &[FakeQuantize],
     ) -> Result<Vec<f32>> {
         self.lanes.with(|lane| fake::quantize(lane, dims, values, axis, steps))
     }

@@ -1,7 +1,7 @@
 //! The networks of a manifest.
 
 use crate::files::write_text;
-use crate::inputs::SampleArgs;
+use crate::inputs::{SampleArgs, SelectionArgs};
 use crate::laboratory::Network;
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -90,8 +90,7 @@ impl Subject {
         SampleArgs {
             calib: Some(source.to_owned()),
             preprocess: Some(self.preprocess.display().to_string()),
-            samples: Some(count),
-            ..Default::default()
+            selection: SelectionArgs { samples: Some(count), ..Default::default() },
         }
     }
 

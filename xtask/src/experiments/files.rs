@@ -29,8 +29,10 @@ pub struct File {
 pub enum Samples {
     /// The first so many.
     First(usize),
-    /// As many as usual, some with outliers.
-    Outliers,
+    /// As many as usual, some with outliers that count like the others.
+    WithOutliers,
+    /// The same, where what stands out is left out.
+    OutliersLeftOut,
 }
 
 /// Of every so many samples one has outliers.
@@ -45,7 +47,8 @@ impl Samples {
     pub fn word(self) -> String {
         match self {
             Samples::First(n) => format!("{n} samples"),
-            Samples::Outliers => "with outliers".to_owned(),
+            Samples::WithOutliers => "with outliers".to_owned(),
+            Samples::OutliersLeftOut => "outliers left out".to_owned(),
         }
     }
 }
@@ -55,7 +58,7 @@ impl Lab<'_> {
     pub fn calibration(&self, subject: &Subject, samples: Samples) -> Result<Option<SampleSet>> {
         let count = match samples {
             Samples::First(n) => n,
-            Samples::Outliers => self.args.samples,
+            Samples::WithOutliers | Samples::OutliersLeftOut => self.args.samples,
         };
         let mut set = self.inputs(subject, count)?.calibration;
         if set.samples.len() < count {
@@ -63,8 +66,11 @@ impl Lab<'_> {
             self.skip(&format!("{} with {}", subject.name, samples.word()), &why);
             return Ok(None);
         }
-        if samples == Samples::Outliers {
+        if samples != Samples::First(count) {
             spoil(&mut set);
+        }
+        if samples == Samples::OutliersLeftOut {
+            set.leave_out_outliers(None);
         }
         Ok(Some(set))
     }

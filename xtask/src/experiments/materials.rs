@@ -32,7 +32,7 @@ impl Lab<'_> {
 
     /// Samples with outliers.
     pub fn outliers(&self) -> Result<Option<Section>> {
-        let kinds = [Samples::First(self.args.samples), Samples::Outliers];
+        let kinds = [Samples::First(self.args.samples), Samples::WithOutliers, Samples::OutliersLeftOut];
         let about = "In every fourth calibration sample one value of a hundred is eight times the greatest magnitude of \
              the sample; evaluation samples are clean.";
         self.of_samples("Outliers in the samples", about, &kinds)

@@ -1,8 +1,9 @@
 //! Fake quantization against ONNX's words.
 
 use super::data::{Kind, elements};
+use crate::quant::FakeQuantize;
 use crate::random::SplitMix64;
-use crate::stats::cuda::fake::{Step, launch, quantize};
+use crate::stats::cuda::fake::{launch, quantize};
 use crate::stats::cuda::lane::Lane;
 use crate::stats::cuda::machine::Machine;
 
@@ -21,7 +22,7 @@ pub(super) fn check<M: Machine>(lane: &mut Lane<M>) {
     for (dims, axis) in shapes {
         lane.forget();
         let (channels, inner) = axis.map_or((1, usize::MAX), |a| (dims[a], dims[a + 1..].iter().product()));
-        let steps: Vec<Step> = (0..channels).map(|i| step(i, &mut random)).collect();
+        let steps: Vec<FakeQuantize> = (0..channels).map(|i| step(i, &mut random)).collect();
         for kind in [Kind::Plain, Kind::Broken, Kind::Huge, Kind::Mixed, Kind::Tiny] {
             let mut values = elements(kind, dims.iter().product(), &mut random);
             // Ties.
@@ -43,7 +44,7 @@ pub(super) fn check<M: Machine>(lane: &mut Lane<M>) {
 /// Source and target that start at different places, and in place.
 fn starts_anywhere<M: Machine>(lane: &mut Lane<M>) {
     let mut random = SplitMix64(53);
-    let steps: Vec<Step> = (0..9).map(|i| step(i, &mut random)).collect();
+    let steps: Vec<FakeQuantize> = (0..9).map(|i| step(i, &mut random)).collect();
     let list: Vec<f32> = steps.iter().flat_map(|s| [s.scale, s.low, s.high, s.offset, s.out_scale]).collect();
     for (from, to) in [(0, 1), (1, 1), (3, 2), (2, 0)] {
         for sizes in [[1, 1, 1033], [2, 9, 61], [57, 9, 1]] {
@@ -62,13 +63,13 @@ fn starts_anywhere<M: Machine>(lane: &mut Lane<M>) {
     }
 }
 
-fn step(i: usize, random: &mut SplitMix64) -> Step {
+fn step(i: usize, random: &mut SplitMix64) -> FakeQuantize {
     let scale = [1.0, 0.5, 0.037][i % 3] * (1.0 + (i > 2) as u32 as f32 * random.unit() as f32);
     let (low, high) = [(-128.0, 127.0), (0.0, 255.0), (-3.0, 4.0)][i % 3];
-    Step { scale, low, high, offset: (i % 4 == 1) as u32 as f32, out_scale: scale }
+    FakeQuantize { scale, low, high, offset: (i % 4 == 1) as u32 as f32, out_scale: scale }
 }
 
-fn reference(x: f32, s: &Step) -> f32 {
+fn reference(x: f32, s: &FakeQuantize) -> f32 {
     let steps = (x / s.scale).round_ties_even();
     let clamped = if steps < s.low {
         s.low

@@ -1,0 +1,71 @@
+//! Which of several measured choices is taken.
+
+use tapq::allocate::Allocation;
+use tapq::report::Compare;
+
+/// What replaces the uniform width must be better by more than chance: 0.3 dB on so few samples.
+const UNIFORM_MARGIN: f64 = 0.93;
+
+/// Which choice is taken. The knapsack's own comes first among those that were measured.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Verdict {
+    /// Position of the choice.
+    pub taken: usize,
+    /// Relative output error that a choice must not exceed to be taken in the place of one width for all.
+    pub bar: f64,
+    /// Whether anything could be measured.
+    pub measured: bool,
+}
+
+impl Verdict {
+    /// The choice of least error, or the uniform one where no other is better by a margin or nothing was measured.
+    pub fn of(errors: &[Compare], uniform: Option<usize>) -> Verdict {
+        let error = |i: usize| errors[i].relative_error();
+        let measured = errors.iter().any(|e| !e.is_silent());
+        let bar = uniform.map_or(f64::INFINITY, |u| error(u) * UNIFORM_MARGIN);
+        let best = (0..errors.len()).min_by(|a, b| error(*a).total_cmp(&error(*b))).unwrap_or(0);
+        let taken = match uniform {
+            Some(uniform) if !measured || error(best) > bar => uniform,
+            None if !measured => 0,
+            _ => best,
+        };
+        Verdict { taken, bar, measured }
+    }
+
+    /// What is proven of the choice; `own` if it is the knapsack's.
+    pub fn proof(&self, own: bool, solution: &Allocation) -> String {
+        match (self.measured, own) {
+            (false, _) => "no choice could be measured on so few samples".to_owned(),
+            (true, true) => solution.proof.to_string(),
+            (true, false) => "taken by measurement; the knapsack's own choice measured worse".to_owned(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tapq::array::{Array, Values};
+
+    /// Relative errors of one output each.
+    fn errors(errors: &[f32]) -> Vec<Compare> {
+        let array = |x: f32| vec![Array { dims: vec![1], values: Values::F32(vec![x]) }];
+        errors.iter().map(|e| Compare::of(&array(1.0), &array(1.0 + e.sqrt()))).collect()
+    }
+
+    #[test]
+    fn one_width_for_all_is_left_for_a_clear_gain_only() {
+        assert_eq!(Verdict::of(&errors(&[0.95, 1.0, 2.0]), Some(1)).taken, 1);
+        assert_eq!(Verdict::of(&errors(&[0.90, 1.0, 2.0]), Some(1)).taken, 0);
+        assert_eq!(Verdict::of(&errors(&[0.90, 1.0, 0.5]), Some(1)).taken, 2);
+        assert_eq!(Verdict::of(&errors(&[0.95, 0.99]), None).taken, 0);
+    }
+
+    #[test]
+    fn without_measurements_nothing_speaks_for_a_choice() {
+        let silent = vec![Compare::default(); 2];
+        let verdict = Verdict::of(&silent, Some(1));
+        assert_eq!((verdict.taken, verdict.measured), (1, false));
+        assert_eq!(Verdict::of(&silent, None).taken, 0);
+    }
+}
