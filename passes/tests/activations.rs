@@ -9,7 +9,7 @@ use tapq::plan::Plan;
 use tapq::samples::{SampleSet, Selection, input_specs, load, read_sidecar};
 use tapq::target::Target;
 use tapq::{Code, Result};
-use tapq_passes::pipeline::{Effort, Equalize, Options, Outcome, Silent, Widths, quantize};
+use tapq_passes::pipeline::{Equalize, Options, Outcome, Silent, Widths, quantize};
 
 fn read(network: &str) -> (Graph, SampleSet) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures").join(network).with_extension("onnx");
@@ -23,22 +23,14 @@ fn read(network: &str) -> (Graph, SampleSet) {
 
 fn run(network: &str, target: &str, widths: Widths, bits: Option<u32>, plan: Option<Plan>) -> Result<Outcome> {
     let (graph, samples) = read(network);
+    let target = Target::named(target).unwrap();
     let options = Options {
-        target: &Target::named(target).unwrap(),
-        calibration: &samples,
-        backend: &tapq::stats::Cpu,
-        held_out: &[],
         widths,
         activation_bits: bits,
-        proxy: tapq::proxy::default_proxy().unwrap(),
-        effort: Effort::Fast,
         equalize: Equalize::Off,
-        keep_float: BTreeSet::new(),
-        dims: BTreeMap::new(),
-        input_range: None,
         plan,
         verify: true,
-        fuel: None,
+        ..Options::new(&target, &samples).unwrap()
     };
     quantize(graph, &options, &Silent)
 }

@@ -1,6 +1,6 @@
 //! Channel factors: the float network keeps every bit, the plan replays, and what does not fit is refused.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::Path;
 use tapq::array::Array;
 use tapq::engine::{Engine, Options as EngineOptions};
@@ -10,7 +10,7 @@ use tapq::plan::{Equalized, Plan};
 use tapq::samples::{Preprocess, SampleSet, input_specs, synthetic};
 use tapq::target::Target;
 use tapq::{Code, Result};
-use tapq_passes::pipeline::{Effort, Equalize, Options, Outcome, Silent, Widths, quantize};
+use tapq_passes::pipeline::{Equalize, Options, Outcome, Silent, quantize};
 use tapq_passes::{Driver, equalize, float_passes};
 
 fn graph() -> Graph {
@@ -26,23 +26,7 @@ fn samples(graph: &Graph) -> SampleSet {
 fn run(equalize: Equalize, plan: Option<Plan>) -> Result<Outcome> {
     let (graph, target) = (graph(), Target::named("jetson").unwrap());
     let calibration = samples(&graph);
-    let options = Options {
-        target: &target,
-        calibration: &calibration,
-        backend: &tapq::stats::Cpu,
-        held_out: &[],
-        widths: Widths::default(),
-        activation_bits: None,
-        proxy: tapq::proxy::default_proxy().unwrap(),
-        effort: Effort::Fast,
-        equalize,
-        keep_float: BTreeSet::new(),
-        dims: BTreeMap::new(),
-        input_range: None,
-        plan,
-        verify: true,
-        fuel: None,
-    };
+    let options = Options { equalize, plan, verify: true, ..Options::new(&target, &calibration).unwrap() };
     quantize(graph, &options, &Silent)
 }
 

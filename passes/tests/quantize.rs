@@ -1,6 +1,6 @@
 //! Every case of `fixtures/quantize/` on every target: where Q/DQ went, what was stored, what was planned.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use tapq::engine::{Engine, Options as EngineOptions};
 use tapq::graph::Graph;
@@ -9,7 +9,7 @@ use tapq::plan::Plan;
 use tapq::samples::{Preprocess, SampleSet, input_specs, synthetic};
 use tapq::target::{self, Target};
 use tapq::{Code, Result};
-use tapq_passes::pipeline::{Effort, Equalize, Options, Outcome, Silent, Widths, quantize};
+use tapq_passes::pipeline::{Options, Outcome, Silent, Widths, quantize};
 
 fn cases() -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures/quantize");
@@ -31,23 +31,7 @@ fn samples(graph: &Graph) -> SampleSet {
 
 fn run(graph: &Graph, target: &Target, widths: Widths, plan: Option<Plan>) -> Result<Outcome> {
     let calibration = samples(graph);
-    let options = Options {
-        target,
-        calibration: &calibration,
-        backend: &tapq::stats::Cpu,
-        held_out: &[],
-        widths,
-        activation_bits: None,
-        proxy: tapq::proxy::default_proxy().unwrap(),
-        effort: Effort::Fast,
-        equalize: Equalize::Auto,
-        keep_float: BTreeSet::new(),
-        dims: BTreeMap::new(),
-        input_range: None,
-        plan,
-        verify: true,
-        fuel: None,
-    };
+    let options = Options { widths, plan, verify: true, ..Options::new(target, &calibration).unwrap() };
     quantize(graph.clone(), &options, &Silent)
 }
 

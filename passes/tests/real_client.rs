@@ -2,7 +2,7 @@
 //! and computes there what our simulation says, within one quantization step.
 
 use serde_json::json;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -11,7 +11,7 @@ use tapq::graph::Graph;
 use tapq::onnx;
 use tapq::samples::{Preprocess, SampleSet, Selection, input_specs, load, read_sidecar};
 use tapq::target::{self, Target};
-use tapq_passes::pipeline::{Effort, Equalize, Options, Silent, Widths, quantize};
+use tapq_passes::pipeline::{Options, Silent, Widths, quantize};
 
 const NETWORKS: [&str; 3] = ["resnet_digits", "dwcnn_digits", "vit_digits"];
 
@@ -44,23 +44,7 @@ fn case(
     activation_bits: Option<u32>,
 ) -> serde_json::Value {
     let (graph, samples) = read(network);
-    let options = Options {
-        target,
-        calibration: &samples,
-        backend: &tapq::stats::Cpu,
-        held_out: &[],
-        widths,
-        activation_bits,
-        proxy: tapq::proxy::default_proxy().unwrap(),
-        effort: Effort::Fast,
-        equalize: Equalize::Auto,
-        keep_float: BTreeSet::new(),
-        dims: BTreeMap::new(),
-        input_range: None,
-        plan: None,
-        verify: false,
-        fuel: None,
-    };
+    let options = Options { widths, activation_bits, ..Options::new(target, &samples).unwrap() };
     let outcome = quantize(graph, &options, &Silent).unwrap();
     let stem =
         format!("{network}.{}.{:?}.{:?}.{activation_bits:?}", target.name, widths.average, widths.average_activation);

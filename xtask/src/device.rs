@@ -131,15 +131,14 @@ pub fn kernels(args: &KernelArgs) -> Result<Verdict> {
 
 #[derive(clap::Args)]
 pub struct GpuArgs {
-    /// The device: cuda or cuda:N
-    #[arg(long, value_name = "DEVICE", default_value = "cuda")]
-    device: Device,
+    /// Number of the GPU
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    gpu: usize,
 }
 
 /// Prints what the kernels reach on a device.
 pub fn bench(args: &GpuArgs) -> Result<Verdict> {
-    let number = if let Device::Cuda(number) = args.device { number } else { 0 };
-    print!("{}", cuda::bench(number)?);
+    print!("{}", cuda::bench(args.gpu)?);
     Ok(Verdict::Done)
 }
 

@@ -27,15 +27,8 @@ pub struct Args {
     /// same; without MODEL, what formulas were worth is taken from the transcript, too
     #[arg(long, value_name = "FILE", conflicts_with_all = ["proposer", "transcript"])]
     pub replay: Option<PathBuf>,
-    /// Formulas that are kept, and asked for at first
-    #[arg(long, value_name = "N", default_value_t = 10)]
-    pub population: usize,
-    /// Generations after the first
-    #[arg(long, value_name = "N", default_value_t = 5)]
-    pub generations: usize,
-    /// Formulas asked for in each generation
-    #[arg(long, value_name = "N", default_value_t = 10)]
-    pub children: usize,
+    #[command(flatten)]
+    pub size: SearchSize,
     /// Weight of the rank correlation in the fitness; the rest is fidelity
     #[arg(long, value_name = "X", default_value_t = 0.1)]
     pub alpha: f64,
@@ -70,6 +63,20 @@ pub struct Args {
     /// Print what came of it as JSON
     #[arg(long)]
     pub json: bool,
+}
+
+/// How much is searched.
+#[derive(clap::Args, Clone, Copy, Debug)]
+pub struct SearchSize {
+    /// Formulas that are kept, and asked for at first
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    pub population: usize,
+    /// Generations after the first
+    #[arg(long, value_name = "N", default_value_t = 5)]
+    pub generations: usize,
+    /// Formulas asked for in each generation
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    pub children: usize,
 }
 
 /// How templates are drawn.
@@ -108,9 +115,9 @@ impl Args {
     /// Settings of the search.
     pub fn settings(&self) -> Settings {
         Settings {
-            population: self.population,
-            generations: self.generations,
-            children: self.children,
+            population: self.size.population,
+            generations: self.size.generations,
+            children: self.size.children,
             alpha: self.alpha,
             correlation: match self.correlation {
                 CorrelationArg::All => Correlation::All,

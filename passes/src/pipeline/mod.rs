@@ -38,10 +38,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use tapq::engine::{Engine, Options as EngineOptions};
 use tapq::graph::Graph;
 use tapq::plan::{Plan, check_matches, check_target};
-use tapq::proxy::ProxyFile;
+use tapq::proxy::{ProxyFile, default_proxy};
 use tapq::report::{Fidelity, Report, measure};
 use tapq::samples::{Sample, SampleSet};
-use tapq::stats::Backend;
+use tapq::stats::{Backend, Cpu};
 use tapq::target::Target;
 use tapq::{Code, Error, Result};
 
@@ -77,6 +77,32 @@ pub struct Options<'a> {
     pub verify: bool,
     /// Stop after this many patches, to find the one that breaks something.
     pub fuel: Option<usize>,
+}
+
+impl<'a> Options<'a> {
+    /// The defaults: the target's widths, the default proxy, no comparison with the float model.
+    ///
+    /// # Errors
+    /// Where the built-in default proxy does not parse, which its tests exclude.
+    pub fn new(target: &'a Target, calibration: &'a SampleSet) -> Result<Self> {
+        Ok(Options {
+            target,
+            calibration,
+            backend: &Cpu,
+            held_out: &[],
+            widths: Widths::default(),
+            activation_bits: None,
+            keep_float: BTreeSet::new(),
+            proxy: default_proxy()?,
+            effort: Effort::default(),
+            equalize: Equalize::default(),
+            dims: BTreeMap::new(),
+            input_range: None,
+            plan: None,
+            verify: false,
+            fuel: None,
+        })
+    }
 }
 
 /// How much time a better file may take.

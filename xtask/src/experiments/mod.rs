@@ -15,6 +15,7 @@ mod search;
 mod table;
 
 use crate::Verdict;
+use crate::discover_args::SearchSize;
 use crate::files::write_text;
 use assets::Assets;
 use cells::Cells;
@@ -49,15 +50,8 @@ pub struct Args {
     /// Runs of every search, with seeds from 1
     #[arg(long, value_name = "N", default_value_t = 5)]
     pub seeds: u64,
-    /// Formulas that searches keep, and ask for at first
-    #[arg(long, value_name = "N", default_value_t = 10)]
-    pub population: usize,
-    /// Generations of searches
-    #[arg(long, value_name = "N", default_value_t = 5)]
-    pub generations: usize,
-    /// Formulas that searches ask for in each generation
-    #[arg(long, value_name = "N", default_value_t = 10)]
-    pub children: usize,
+    #[command(flatten)]
+    pub size: SearchSize,
     /// Configurations of benches
     #[arg(long, value_name = "N", default_value_t = 120)]
     pub configurations: usize,

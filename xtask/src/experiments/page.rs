@@ -29,9 +29,9 @@ pub fn page(args: &Args, sections: &[Section], skipped: &[String]) -> String {
         args.samples,
         args.configurations,
         args.held_out,
-        args.population,
-        args.generations,
-        args.children,
+        args.size.population,
+        args.size.generations,
+        args.size.children,
         args.seeds,
         args.eval,
     );

@@ -5,15 +5,13 @@ use super::assets::Subject;
 use crate::inputs::{Inputs, read_graph};
 use crate::laboratory::{BenchArgs, with_judges};
 use crate::progress::Bars;
-use crate::proxies;
-use std::collections::BTreeSet;
 use tapq::discover::Correlation;
 use tapq::graph::Graph;
-use tapq::proxy::{Bench, DEFAULT_PROXY};
+use tapq::proxy::Bench;
 use tapq::samples::{Sample, SampleSet};
 use tapq::target::Target;
 use tapq::{Code, Context, Error, Result};
-use tapq_passes::pipeline::{Effort, Equalize, NetworkJudge, Options, Widths, with_workbench};
+use tapq_passes::pipeline::{Effort, NetworkJudge, Options, with_workbench};
 
 impl Lab<'_> {
     /// How benches are made.
@@ -80,21 +78,12 @@ impl Lab<'_> {
         target: &'o Target,
     ) -> Result<Options<'o>> {
         Ok(Options {
-            target,
-            calibration,
-            backend: &tapq::stats::Cpu,
             held_out,
-            widths: Widths::default(),
-            activation_bits: None,
-            keep_float: BTreeSet::new(),
-            proxy: proxies::find(DEFAULT_PROXY)?,
             effort,
-            equalize: Equalize::Auto,
             dims: inputs.dims.clone(),
             input_range: inputs.input_range,
-            plan: None,
             verify: !held_out.is_empty(),
-            fuel: None,
+            ..Options::new(target, calibration)?
         })
     }
 }

@@ -52,9 +52,9 @@ impl Lab<'_> {
     fn search(&self, search: &Search, key: &str, judge: &NetworkJudges) -> Result<Cell> {
         let args = self.args;
         let settings = Settings {
-            population: args.population,
-            generations: args.generations,
-            children: args.children,
+            population: args.size.population,
+            generations: args.size.generations,
+            children: args.size.children,
             seed: search.seed,
             controller: if search.learns { Controller::Dpo(Dpo::default()) } else { Controller::Uniform },
             // Every run asks as often as the others.
@@ -76,7 +76,7 @@ impl Lab<'_> {
         let a = self.args;
         let controller = if search.learns { "dpo" } else { "uniform" };
         let name: String = search.spec.to_string().chars().map(|c| if c.is_alphanumeric() { c } else { '-' }).collect();
-        let size = format!("{}x{}x{}", a.population, a.generations, a.children);
+        let size = format!("{}x{}x{}", a.size.population, a.size.generations, a.size.children);
         format!("search.{network}.{}.{name}.{controller}.{size}.seed{}", self.bench_words(), search.seed)
     }
 
