@@ -2,16 +2,22 @@
 
 use crate::{
     FoldBatchnorm, FoldConstants, FoldPad, FoldScale, LiftConstants, NameNodes, Pass, Prune, RaiseIr, RemoveIdentity,
+    UpgradeOpset,
 };
+
+/// The opset of per-axis scales: no quantized file has an older one.
+pub const LEAST_OPSET: i64 = 13;
 
 /// The passes that preserve the function of the model within float rounding, in the order they must run in
 /// (the crate documentation says why).
 ///
-/// [`crate::UpgradeOpset`] is not among them: which opset a model needs is the target's business.
+/// Which newer opset a model needs is the target's business; what every quantized file needs comes first, so that
+/// all that follows, and the engine, meets operators as that opset writes them.
 pub fn float_passes() -> Vec<&'static dyn Pass> {
     vec![
         &RaiseIr,
         &LiftConstants,
+        &UpgradeOpset { to: LEAST_OPSET },
         &FoldConstants,
         &RemoveIdentity,
         &FoldPad,

@@ -95,8 +95,8 @@ fn result(graph: &Graph, node: &Node, first: &Fact, inputs: &[Fact]) -> Option<(
     Some(match node.op_type.as_str() {
         "Abs" | "Ceil" | "Erf" | "Exp" | "Floor" | "Identity" | "Log" | "Neg" | "Reciprocal" | "Relu" | "Round"
         | "Sigmoid" | "Sign" | "Sqrt" | "Tanh" | "Sin" | "Cos" | "Clip" => (same, first.elements),
-        "Flatten" | "Reshape" | "Slice" | "Split" | "Squeeze" | "Transpose" | "Unsqueeze" | "ReduceMax"
-        | "ReduceMean" | "ReduceMin" | "ReduceProd" | "ReduceSum" => (same, first.elements),
+        "Flatten" | "Reshape" | "Slice" | "Split" | "Squeeze" | "Transpose" | "Unsqueeze" => (same, first.elements),
+        op if op.starts_with("Reduce") => (same, first.elements),
         "Not" => (BOOL, first.elements),
         "Cast" => (i32::try_from(attr_i(node, "to")?).ok()?, first.elements),
         "Shape" | "Size" => (INT64, first.elements.max(64)),

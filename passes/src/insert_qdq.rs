@@ -14,8 +14,8 @@
 
 use crate::nodes::{dequantize_node, fresh_name, quantize_node};
 use std::collections::BTreeMap;
-use tapq::graph::{Edit, Graph, Patch};
-use tapq::onnx::{self, NodeProto as Node};
+use tapq::graph::{Edit, Graph, Patch, set_attr};
+use tapq::onnx::{self, DataType, NodeProto as Node};
 use tapq::plan::{ActivationPlan, Operators, Plan};
 use tapq::quant::IntFormat;
 use tapq::target::Target;
@@ -122,16 +122,21 @@ impl Place<'_> {
         let data_type = stored_type(activation);
         let scale = fresh_name(graph, stem, "scale");
         patch.push(Edit::SetInitializer(onnx::from_floats(&scale, &[], &[affine.scale])));
-        let zero = zero_point(affine.zero_point, data_type, patch);
+        let implied = implies_zero(graph, self.plan, activation);
+        let zero = (!implied).then(|| zero_point(affine.zero_point, data_type, patch));
         let tags = [("tapq.activation_bits", activation.bits.to_string()), ("tapq.target", self.target.name.clone())];
         let stored = fresh_name(graph, stem, "quantized");
-        let mut nodes = vec![quantize_node(stem, [source, &scale], Some(&zero), &stored, &tags)];
+        let mut quantize = quantize_node(stem, [source, &scale], zero.as_deref(), &stored, &tags);
+        if implied {
+            set_attr(&mut quantize, "output_dtype", i64::from(data_type));
+        }
+        let mut nodes = vec![quantize];
         let mut read = stored.clone();
         if affine.format.bits < 8 || affine.format.is_restricted() {
             read = fresh_name(graph, stem, "clipped");
             nodes.push(clip_node(stem, &stored, &read, activation, patch));
         }
-        nodes.push(dequantize_node(stem, [&read, &scale], Some(&zero), output, None, &tags));
+        nodes.push(dequantize_node(stem, [&read, &scale], zero.as_deref(), output, None, &tags));
         nodes
     }
 }
@@ -140,6 +145,26 @@ impl Place<'_> {
 fn refined(activation: &ActivationPlan, bits: u32) -> ActivationPlan {
     let affine = activation.affine().refined(bits);
     ActivationPlan { bits, scale: affine.scale, zero_point: affine.zero_point, ..activation.clone() }
+}
+
+/// Operators that ONNX Runtime copies a Q/DQ pair behind.
+const MOVERS: [&str; 5] = ["Flatten", "Reshape", "Squeeze", "Transpose", "Unsqueeze"];
+
+/// Whether the zero point is left to the type, which `output_dtype` can say since opset 21.
+///
+/// ONNX Runtime 1.31 states int8 on the copy of a pair from opset 21 on, and then turns int8 zero points into uint8 ones:
+/// the file does not load. A pair without a zero point is left alone; but so it must not meet others in one kernel.
+fn implies_zero(graph: &Graph, plan: &Plan, activation: &ActivationPlan) -> bool {
+    let kept_apart = |name: &str| {
+        let node = graph.nodes().iter().find(|n| n.name == name);
+        let moved = |n: &Node| n.output.first().is_some_and(|o| plan.activations.iter().all(|a| a.value != *o));
+        node.is_some_and(|n| MOVERS.contains(&n.op_type.as_str()) && moved(n))
+    };
+    graph.opset() >= 21
+        && activation.zero_point == 0
+        && stored_type(activation) == DataType::INT8 as i32
+        && !activation.readers.is_empty()
+        && activation.readers.iter().all(|(reader, _)| kept_apart(reader))
 }
 
 /// Widths below 8 are stored as 8-bit integers: Clip, which carries the width, takes no narrower type.

@@ -6,7 +6,8 @@
 //!
 //! The order of [`float_passes`] is part of their meaning:
 //! constants must be initializers before anything can fold them, and the IR must be past 3 before initializers can
-//! be added at all; computed constants may be the weights and statistics that the layer folds look for;
+//! be added at all; the opset is raised to the least one of quantized files before anything looks at operators;
+//! computed constants may be the weights and statistics that the layer folds look for;
 //! identities and pads stand between a layer and what folds into it, so they go first;
 //! BatchNormalization goes before scales, since exporters put scales behind it;
 //! `prune` sweeps up what the others left behind, and names are given last, to the nodes that remain.
@@ -31,6 +32,7 @@ mod quantize_weights;
 mod raise_ir;
 mod rank;
 mod remove_identity;
+mod spread_bias;
 mod tag;
 mod upgrade_opset;
 mod upgrade_rules;
@@ -38,7 +40,7 @@ mod upgrade_table;
 
 pub use driver::{AppliedPatch, Driver, Pass};
 pub use equalize::equalize;
-pub use float::float_passes;
+pub use float::{LEAST_OPSET, float_passes};
 pub use fold_batchnorm::FoldBatchnorm;
 pub use fold_constants::FoldConstants;
 pub use fold_pad::FoldPad;

@@ -33,6 +33,8 @@ fn rank(node: &Node, known: &HashMap<&str, usize>, lengths: &HashMap<&str, usize
     match node.op_type.as_str() {
         "Constant" => attr_t(node, "value").map(|t| t.dims.len()),
         "Gemm" | "Flatten" => Some(2),
+        "Shape" => Some(1),
+        "Gather" => (of(0)? + of(1)?).checked_sub(1),
         "Add" | "Sub" | "Mul" | "Div" | "Pow" | "Max" | "Min" | "Sum" | "Where" => most(),
         "MatMul" => most().filter(|_| of(0) >= Some(2) && of(1) >= Some(2)),
         "Reshape" => lengths.get(input(node, 1)?).copied(),
@@ -52,8 +54,10 @@ fn axes(node: &Node, lengths: &HashMap<&str, usize>) -> Option<usize> {
 /// Operators whose result has the rank of their first input.
 #[rustfmt::skip]
 const KEEPS: &[&str] = &[
-    "AveragePool", "BatchNormalization", "Cast", "Clip", "Concat", "Conv", "ConvTranspose", "Dropout", "Elu", "Erf",
-    "Exp", "GlobalAveragePool", "GlobalMaxPool", "HardSigmoid", "HardSwish", "Identity", "InstanceNormalization",
-    "LRN", "LayerNormalization", "LeakyRelu", "LogSoftmax", "MaxPool", "Neg", "PRelu", "Pad", "Relu", "Resize",
-    "Selu", "Sigmoid", "Slice", "Softmax", "Softplus", "Split", "Sqrt", "Tanh", "Transpose", "Upsample",
+    "Abs", "AveragePool", "BatchNormalization", "Cast", "Clip", "Concat", "Conv", "ConvTranspose", "CumSum",
+    "DequantizeLinear", "Dropout", "Elu", "Erf", "Exp", "Gelu", "GlobalAveragePool", "GlobalMaxPool",
+    "GroupNormalization", "HardSigmoid", "HardSwish", "Identity", "InstanceNormalization", "LRN", "LayerNormalization",
+    "LeakyRelu", "Log", "LogSoftmax", "MaxPool", "Mish", "Neg", "PRelu", "Pad", "QuantizeLinear", "RMSNormalization",
+    "Reciprocal", "Relu", "Resize", "Selu", "Sigmoid", "Slice", "Softmax", "Softplus", "Softsign", "Split", "Sqrt",
+    "Tanh", "Tile", "Transpose", "Trilu", "Upsample",
 ];

@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use tapq::engine::{Engine, Options as EngineOptions};
 use tapq::graph::Graph;
 use tapq::onnx;
-use tapq::samples::{Preprocess, SampleSet, Selection, input_specs, load, read_sidecar};
+use tapq::samples::{Preprocess, SampleSet, Selection, input_specs, load, read_sidecar, synthetic};
 use tapq::target::{self, Target};
 use tapq_passes::pipeline::{Options, Silent, Widths, quantize};
 
@@ -38,16 +38,16 @@ fn write_floats(path: &Path, values: &[f32]) {
 /// Quantizes, writes the model and what our engine computes with it, and says where.
 fn case(
     folder: &Path,
-    network: &str,
+    name: &str,
+    (graph, samples): (Graph, SampleSet),
     target: &Target,
     widths: Widths,
     activation_bits: Option<u32>,
 ) -> serde_json::Value {
-    let (graph, samples) = read(network);
     let options = Options { widths, activation_bits, ..Options::new(target, &samples).unwrap() };
     let outcome = quantize(graph, &options, &Silent).unwrap();
     let stem =
-        format!("{network}.{}.{:?}.{:?}.{activation_bits:?}", target.name, widths.average, widths.average_activation);
+        format!("{name}.{}.{:?}.{:?}.{activation_bits:?}", target.name, widths.average, widths.average_activation);
     let at = |suffix: &str| -> PathBuf { folder.join(format!("{stem}.{suffix}")) };
     onnx::write(outcome.graph.model(), outcome.graph.external(), &at("onnx")).unwrap();
     let engine = Engine::new(&outcome.graph, &[], &EngineOptions::default()).unwrap();
@@ -61,30 +61,8 @@ fn case(
     json!({ "model": at("onnx"), "input": at("input"), "output": at("output"), "shape": samples.samples[0].inputs[0].1.dims[1..] })
 }
 
-#[test]
-fn onnx_runtime_computes_what_we_simulate() {
-    if !has_onnxruntime() {
-        println!("skipped: python3 with onnx, onnxruntime and numpy is absent");
-        return;
-    }
-    let folder = tempfile::tempdir().unwrap();
-    let mut cases = vec![];
-    for network in NETWORKS {
-        for name in target::names() {
-            let target = Target::named(name).unwrap();
-            cases.push(case(folder.path(), network, &target, Widths::default(), None));
-            if let Some(wide) = target.activations.bits.iter().find(|b| **b == 16) {
-                cases.push(case(folder.path(), network, &target, Widths::default(), Some(*wide)));
-                let mixed = Widths { average_activation: Some(11.0), ..Default::default() };
-                cases.push(case(folder.path(), network, &target, mixed, None));
-            }
-        }
-        let fpga = Target::named("fpga").unwrap();
-        cases.push(case(folder.path(), network, &fpga, Widths { average: Some(4.0), ..Default::default() }, None));
-        cases.push(case(folder.path(), network, &fpga, Widths::default(), Some(3)));
-        let both = Widths { average: Some(5.0), average_activation: Some(5.5), ..Default::default() };
-        cases.push(case(folder.path(), network, &fpga, both, None));
-    }
+/// Runs the files in ONNX Runtime; each must compute there what it computes here.
+fn compare(cases: &[serde_json::Value]) {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/real_client.py");
     let mut python = Command::new("python3")
         .arg(script)
@@ -102,4 +80,65 @@ fn onnx_runtime_computes_what_we_simulate() {
         let steps: f64 = line.rsplit(' ').next().unwrap().parse().unwrap();
         assert!(steps <= 1.0, "{line}");
     }
+}
+
+/// The small graphs that snapshots show: each is there for a pattern that a runtime rewrites in its own way.
+#[test]
+fn onnx_runtime_loads_every_pattern_for_every_target() {
+    if !has_onnxruntime() {
+        println!("skipped: python3 with onnx, onnxruntime and numpy is absent");
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let patterns = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures/quantize");
+    let mut files: Vec<PathBuf> = std::fs::read_dir(patterns).unwrap().map(|e| e.unwrap().path()).collect();
+    files.sort();
+    let mut cases = vec![];
+    for file in &files {
+        let text = std::fs::read_to_string(file).unwrap();
+        let graph = Graph::new(onnx::parse_text(&text).unwrap(), onnx::ExternalData::none());
+        let samples = synthetic(&input_specs(&graph, &BTreeMap::new()), &Preprocess::default(), 4, 7).unwrap();
+        let name = file.file_stem().unwrap().to_string_lossy();
+        let mut add = |target: &str, widths: Widths| {
+            let target = Target::named(target).unwrap();
+            cases.push(case(folder.path(), &name, (graph.clone(), samples.clone()), &target, widths, None));
+        };
+        target::names().for_each(|target| add(target, Widths::default()));
+        add("fpga", Widths { average: Some(4.0), ..Default::default() });
+    }
+    compare(&cases);
+}
+
+#[test]
+fn onnx_runtime_computes_what_we_simulate() {
+    if !has_onnxruntime() {
+        println!("skipped: python3 with onnx, onnxruntime and numpy is absent");
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let mut cases = vec![];
+    for network in NETWORKS {
+        for name in target::names() {
+            let target = Target::named(name).unwrap();
+            cases.push(case(folder.path(), network, read(network), &target, Widths::default(), None));
+            if let Some(wide) = target.activations.bits.iter().find(|b| **b == 16) {
+                cases.push(case(folder.path(), network, read(network), &target, Widths::default(), Some(*wide)));
+                let mixed = Widths { average_activation: Some(11.0), ..Default::default() };
+                cases.push(case(folder.path(), network, read(network), &target, mixed, None));
+            }
+        }
+        let fpga = Target::named("fpga").unwrap();
+        cases.push(case(
+            folder.path(),
+            network,
+            read(network),
+            &fpga,
+            Widths { average: Some(4.0), ..Default::default() },
+            None,
+        ));
+        cases.push(case(folder.path(), network, read(network), &fpga, Widths::default(), Some(3)));
+        let both = Widths { average: Some(5.0), average_activation: Some(5.5), ..Default::default() };
+        cases.push(case(folder.path(), network, read(network), &fpga, both, None));
+    }
+    compare(&cases);
 }

@@ -148,18 +148,22 @@ impl Plan {
         for (array, input) in arrays.iter().zip(&self.names.inputs) {
             inputs.push(self.input(array, input)?.into_tvalue());
         }
+        let mut at = None;
         let found = failure::guard(|| {
             let explain = |e: TractError| failure::explain(&e, &self.names.places);
             let mut state = self.plan.spawn().map_err(explain)?;
             state
                 .run_plan_with_eval(inputs, |context, op_state, node, values| -> TractResult<TVec<TValue>> {
+                    at = Some(node.id);
                     match node.op_as::<ops::Tap>() {
                         Some(tap) => show(tap.index, &values, on_tap).map(|()| values),
                         None => eval(context, op_state, node, values),
                     }
                 })
                 .map_err(explain)
-        })?;
+        });
+        let node = at.and_then(|id| self.plan.model().nodes.get(id)).map(|node| node.name.as_str());
+        let found = found.map_err(|e| failure::name(e, node, &self.names.places))?;
         found.iter().take(self.names.outputs).map(|tensor| values::to_array(tensor)).collect()
     }
 

@@ -2,12 +2,36 @@
 
 use crate::{Code, Error, Result};
 use std::any::Any;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::cell::Cell;
+use std::panic::{AssertUnwindSafe, catch_unwind, set_hook, take_hook};
+use std::sync::Once;
 use tract_onnx::prelude::TractError;
+
+thread_local! {
+    /// Whether a panic of this thread becomes an error.
+    static GUARDED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Keeps the standard library from printing panics that become errors; all others are printed as before.
+fn be_quiet_where_guarded() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let before = take_hook();
+        set_hook(Box::new(move |info| {
+            if !GUARDED.get() {
+                before(info);
+            }
+        }));
+    });
+}
 
 /// Runs `work`; a panic inside becomes an error, since tract asserts on some malformed models.
 pub(super) fn guard<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
-    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|payload| {
+    be_quiet_where_guarded();
+    let outer = GUARDED.replace(true);
+    let done = catch_unwind(AssertUnwindSafe(work));
+    GUARDED.set(outer);
+    done.unwrap_or_else(|payload| {
         let text = panic_text(&*payload);
         Err(Error::new(Code::Engine, format!("the engine failed an internal check: {text}")).help(HELP))
     })
@@ -31,6 +55,15 @@ pub(super) fn explain(error: &TractError, places: &[String]) -> Error {
     match error.chain().find_map(|cause| node_index(&cause.to_string())).and_then(|i| places.get(i)) {
         Some(place) => explained.at(place.clone()),
         None => explained,
+    }
+}
+
+/// Names the node that was at work, where the error does not say; `node` is what tract calls it.
+pub(super) fn name(error: Error, node: Option<&str>, places: &[String]) -> Error {
+    let place = node.and_then(node_index).and_then(|i| places.get(i));
+    match place.filter(|_| error.places().next().is_none()) {
+        Some(place) => error.at(place.clone()),
+        None => error,
     }
 }
 

@@ -3,7 +3,7 @@
 //! Stale `value_info` and declared output shapes are left behind; input shapes come from the samples.
 
 use super::constants::{Constant, Constants};
-use super::{Options, depthwise, ops, quantized};
+use super::{Options, depthwise, dialect, ops, quantized};
 use crate::array::Array;
 use crate::graph::{Graph, set_attr};
 use crate::onnx::{Dimension, GraphProto, NodeProto as Node, OperatorSetIdProto, Tensor, ValueInfoProto, dimension};
@@ -84,11 +84,13 @@ pub(super) fn lower(graph: &Graph, outputs: &[String], taps: &[String], options:
     let needed = prune(graph.nodes().iter().collect(), &roots);
     for node in &needed {
         refuse_foreign(graph, node)?;
+        dialect::refuse_misread(node)?;
     }
     let (nodes, dequantized) = quantized::lower(&needed, &constants)?;
     let mut nodes: Vec<Node> = prune(nodes.iter().collect(), &roots).into_iter().cloned().collect();
     quantized::refuse_rest(&nodes, &constants)?;
     let read = read_names(&nodes, &roots);
+    nodes.iter_mut().for_each(|node| dialect::translate(node, &read));
     let mut inputs = declared_inputs(graph, options, &read);
     if let Some(unknown) = outputs.iter().find(|n| !graph.index().knows(n)) {
         return Err(Error::new(Code::InvalidGraph, format!("'{unknown}' is not a value of the main graph")));
@@ -121,6 +123,9 @@ pub(super) fn lower(graph: &Graph, outputs: &[String], taps: &[String], options:
 
 /// How a node is called in messages: its name, or operator and first output.
 pub(super) fn node_place(node: &Node) -> String {
+    if node.op_type == ops::TAP {
+        return format!("value '{}'", node.output.first().map_or("", String::as_str));
+    }
     match node.name.is_empty() {
         false => format!("node '{}' ({})", node.name, node.op_type),
         true => format!("{} that makes '{}'", node.op_type, node.output.first().map_or("", String::as_str)),

@@ -10,6 +10,7 @@ mod compile;
 mod constants;
 mod depthwise;
 mod dequantize;
+mod dialect;
 mod failure;
 mod lower;
 mod ops;
@@ -51,6 +52,7 @@ pub struct TapView<'a> {
 
 /// A graph ready to run on samples.
 pub struct Engine {
+    outputs: Vec<String>,
     inputs: Vec<Input>,
     plans: Mutex<Plans>,
 }
@@ -78,12 +80,21 @@ impl Engine {
         let lowered = lower::lower(graph, outputs, taps, options)?;
         let inputs = lowered.inputs.clone();
         let template = failure::guard(|| Template::new(lowered))?;
-        let engine = Engine { inputs, plans: Mutex::new(Plans { template: Some(template), compiled: vec![] }) };
+        let engine = Engine {
+            inputs,
+            outputs: outputs.to_vec(),
+            plans: Mutex::new(Plans { template: Some(template), compiled: vec![] }),
+        };
         if let Some(shapes) = engine.needed().map(Input::static_shape).collect() {
             engine.plan(&shapes)?;
             engine.lock().template = None;
         }
         Ok(engine)
+    }
+
+    /// Names of the outputs, in graph order.
+    pub fn outputs(&self) -> &[String] {
+        &self.outputs
     }
 
     /// Runs one sample and returns the outputs in graph order; `on_tap` gets the index of the tap and its tensor,

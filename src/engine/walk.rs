@@ -164,7 +164,9 @@ fn start(plan: &Arc<Plan>, inputs: TVec<TValue>) -> Result<TypedSimpleState> {
 }
 
 fn compute(plan: &Plan, state: &mut TypedSimpleState, id: usize) -> Result<()> {
+    let node = plan.plan.model().nodes.get(id).map(|node| node.name.as_str());
     failure::guard(|| state.compute_one(id).map_err(|e| failure::explain(&e, &plan.names.places)))
+        .map_err(|e| failure::name(e, node, &plan.names.places))
 }
 
 fn outputs(plan: &Plan, state: &mut TypedSimpleState) -> Result<Vec<Array>> {

@@ -40,6 +40,11 @@ impl Compare {
         sums
     }
 
+    /// Whether nothing was compared, or nothing but zeros that stayed zero.
+    pub fn is_empty(&self) -> bool {
+        *self == Compare::default()
+    }
+
     /// Whether nothing but zeros was compared.
     pub fn is_silent(&self) -> bool {
         self.signal == 0.0
@@ -93,11 +98,14 @@ pub struct Fidelity {
     pub cosine: f64,
     /// Share of rows of the first output whose greatest element is the same, 0 to 1.
     pub agreement: f64,
+    /// Float outputs, in the order of the graph.
+    #[serde(default)]
+    pub outputs: Vec<ValueFidelity>,
     /// Inner values, in order of definition.
     pub values: Vec<ValueFidelity>,
 }
 
-/// One inner value of the quantized network against the float one.
+/// One value of the quantized network against the float one.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ValueFidelity {
     /// Name of the value.

@@ -49,6 +49,11 @@ pub fn db(x: Option<f64>) -> String {
     }
 }
 
+/// The same with its unit.
+pub fn in_db(x: f64) -> String {
+    if x >= EXACT_DB || !x.is_finite() { db(Some(x)) } else { format!("{} dB", db(Some(x))) }
+}
+
 /// From here on, a difference is no quantization noise any more.
 pub const EXACT_DB: f64 = 199.0;
 

@@ -10,7 +10,7 @@ use rayon::prelude::*;
 #[derive(Default)]
 struct Sums {
     values: Vec<Compare>,
-    outputs: Compare,
+    outputs: Vec<Compare>,
     agreed: usize,
     rows: usize,
 }
@@ -31,11 +31,14 @@ pub fn measure(
         done();
         sums.map_err(|e| e.at(format!("sample {i}")))
     };
-    let each: Vec<Sums> = samples.par_iter().enumerate().map(one).collect::<Result<_>>()?;
-    let mut total = Sums { values: vec![Compare::default(); values.len()], ..Default::default() };
+    let each: Vec<Result<Sums>> = samples.par_iter().enumerate().map(one).collect();
+    // In order, so that the first sample that fails is named, whatever the threads did.
+    let each: Vec<Sums> = each.into_iter().collect::<Result<_>>()?;
+    let none = |count: usize| vec![Compare::default(); count];
+    let mut total = Sums { values: none(values.len()), outputs: none(float.outputs().len()), ..Default::default() };
     for sums in &each {
         total.values.iter_mut().zip(&sums.values).for_each(|(a, b)| a.merge(b));
-        total.outputs.merge(&sums.outputs);
+        total.outputs.iter_mut().zip(&sums.outputs).for_each(|(a, b)| a.merge(b));
         total.agreed += sums.agreed;
         total.rows += sums.rows;
     }
@@ -44,12 +47,15 @@ pub fn measure(
         sqnr_db: sums.sqnr_db(),
         cosine: sums.cosine(),
     };
+    let mut all = Compare::default();
+    total.outputs.iter().for_each(|output| all.merge(output));
     Ok(Fidelity {
         samples: samples.len(),
         held_out,
-        sqnr_db: total.outputs.sqnr_db(),
-        cosine: total.outputs.cosine(),
+        sqnr_db: all.sqnr_db(),
+        cosine: all.cosine(),
         agreement: if total.rows == 0 { 1.0 } else { total.agreed as f64 / total.rows as f64 },
+        outputs: float.outputs().iter().zip(&total.outputs).filter(|(_, c)| !c.is_empty()).map(value).collect(),
         values: values.iter().zip(&total.values).map(value).collect(),
     })
 }
@@ -75,9 +81,10 @@ fn add_outputs(sums: &mut Sums, expected: &[Array], found: &[Array]) -> Result<(
         let what = format!("the outputs differ in shape: {} against {}", shapes(expected), shapes(found));
         return Err(Error::new(Code::Engine, what));
     }
-    for (a, b) in expected.iter().zip(found) {
+    sums.outputs = vec![Compare::default(); expected.len()];
+    for ((a, b), sums) in expected.iter().zip(found).zip(&mut sums.outputs) {
         if let (Some(a), Some(b)) = (a.as_f32(), b.as_f32()) {
-            sums.outputs.add(a, b);
+            sums.add(a, b);
         }
     }
     if let (Some(a), Some(b)) = (expected.first(), found.first()) {

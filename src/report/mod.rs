@@ -84,6 +84,9 @@ pub struct Size {
     pub stored_weights: u64,
     /// Bytes that they would take at their nominal widths.
     pub nominal_weights: u64,
+    /// Bytes of large float constants that other operators hold: those of LSTM, Gather and the like.
+    #[serde(default)]
+    pub elsewhere: u64,
     /// Average nominal bits over the weights that are quantized.
     pub average_bits: f64,
     /// Multiply-accumulates for one sample.

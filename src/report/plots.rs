@@ -1,6 +1,6 @@
 //! The plots of the page. All three share one horizontal axis, so that layers stand under each other.
 
-use super::format::{EXACT_DB, db, significant, width};
+use super::format::{EXACT_DB, in_db, significant, width};
 use super::svg::{Rect, Svg};
 use super::tally::tallies;
 use super::{LayerReport, Report};
@@ -138,7 +138,7 @@ pub fn error(report: &Report) -> Option<String> {
         let at = (frame.x(i) + frame.slot / 2.0, frame.y(x, least, greatest));
         before.inspect(|from| frame.svg.line(*from, at, "path"));
         before = Some(at);
-        dots.push((at, class(layer.bits), title(i, layer, &format!("{} dB, {}", db(Some(x)), width(layer.bits)))));
+        dots.push((at, class(layer.bits), title(i, layer, &format!("{}, {}", in_db(x), width(layer.bits)))));
     }
     let radius = (frame.slot * 0.3).clamp(2.4, 4.5);
     dots.iter().for_each(|(at, class, title)| frame.svg.dot(*at, radius, class, title));
@@ -225,5 +225,5 @@ fn power(exponent: f64) -> String {
 
 /// Class, name, layers and share of weights of each width that occurs.
 pub fn legend(report: &Report) -> Vec<(&'static str, String, usize, f64)> {
-    tallies(&report.layers).iter().map(|t| (class(t.bits), width(t.bits), t.layers, t.share)).collect()
+    tallies(report).iter().map(|t| (class(t.bits), width(t.bits), t.layers, t.share)).collect()
 }

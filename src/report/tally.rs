@@ -1,6 +1,6 @@
 //! What the renderings count over the layers.
 
-use super::{LayerReport, Refused};
+use super::{Refused, Report};
 use crate::plan::AllocationRecord;
 use serde::Serialize;
 
@@ -15,9 +15,10 @@ pub struct Tally {
     pub share: f64,
 }
 
-/// Layers and share of weights at each width that occurs, ascending, float last.
-pub fn tallies(layers: &[LayerReport]) -> Vec<Tally> {
-    let all: usize = layers.iter().map(|l| l.params).sum();
+/// Layers and share of all weights at each width that occurs, ascending, float last.
+pub fn tallies(report: &Report) -> Vec<Tally> {
+    let layers = &report.layers;
+    let all = layers.iter().map(|l| l.params).sum::<usize>() + report.size.elsewhere as usize / 4;
     let mut widths: Vec<Option<u32>> = layers.iter().map(|l| l.bits).collect();
     widths.sort_by_key(|b| b.unwrap_or(u32::MAX));
     widths.dedup();

@@ -26,6 +26,7 @@ fn report(n: usize) -> Report {
             float_weights: params * 4,
             stored_weights: params * 7 / 10,
             nominal_weights: params * 52 / 80,
+            elsewhere: 352_000,
             average_bits: 5.2,
             macs: layers.iter().map(|l| l.macs).sum(),
         },
@@ -37,6 +38,10 @@ fn report(n: usize) -> Report {
             sqnr_db: 21.37,
             cosine: 0.99641,
             agreement: 0.96875,
+            outputs: vec![
+                ValueFidelity { value: "boxes".into(), sqnr_db: 24.0, cosine: 0.998 },
+                ValueFidelity { value: "scores".into(), sqnr_db: 13.8, cosine: 0.98 },
+            ],
             values: vec![ValueFidelity { value: "relu_0".into(), sqnr_db: 31.0, cosine: 0.9996 }],
         }),
         activations: (0..n.min(20)).map(activation).collect(),

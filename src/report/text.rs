@@ -2,10 +2,11 @@
 
 use super::columns::{Align, Column, table};
 use super::format::{
-    bytes, clean, cosine, count, db, percent, plural, ratio, shape, shorten, si, significant, together, width, wrap,
+    bytes, clean, cosine, count, db, in_db, percent, plural, ratio, shape, shorten, si, significant, together, width,
+    wrap,
 };
 use super::tally::{Spending, Tally, refused_groups, spending, tallies};
-use super::{ActivationReport, Fidelity, LayerReport, Report, decibels};
+use super::{ActivationReport, Fidelity, LayerReport, Report, ValueFidelity, decibels};
 use crate::plan::{AllocationRecord, Compared};
 use std::collections::BTreeSet;
 
@@ -32,7 +33,7 @@ pub fn text(report: &Report, columns: usize, color: bool, all_layers: bool) -> S
     page.headline(report);
     page.warnings(&report.warnings);
     page.summary(report);
-    let reasons = page.layers(&report.layers, all_layers);
+    let reasons = page.layers(report, all_layers);
     page.refused(report, &reasons);
     page.out
 }
@@ -101,6 +102,10 @@ impl Page {
     fn summary(&mut self, report: &Report) {
         let size = &report.size;
         self.item("fidelity", &report.fidelity.as_ref().map_or("not measured".to_owned(), fidelity), Ink::Bold);
+        if let Some(fidelity) = report.fidelity.as_ref().filter(|f| f.outputs.len() > 1) {
+            let one = |o: &ValueFidelity| format!("{} {}", o.value, in_db(o.sqnr_db));
+            self.item("outputs", &dotted(fidelity.outputs.iter().map(one)), Ink::Plain);
+        }
         let file = format!(
             "{} → {} ({})",
             bytes(size.float_file),
@@ -116,7 +121,11 @@ impl Page {
             size.average_bits
         );
         self.item("weights", &weights, Ink::Plain);
-        self.item("widths", &widths(&report.layers), Ink::Plain);
+        if size.elsewhere > 0 {
+            let elsewhere = format!("{} of weights in other operators stay in float", bytes(size.elsewhere));
+            self.item("elsewhere", &elsewhere, Ink::Plain);
+        }
+        self.item("widths", &widths(report), Ink::Plain);
         self.allocation(&report.allocation);
         if let Some(allocation) = &report.activation_allocation {
             self.item("activation", &activation_widths(&report.activations), Ink::Plain);
@@ -134,11 +143,12 @@ impl Page {
     }
 
     /// Returns the reasons it listed, in the order of their numbers.
-    fn layers<'r>(&mut self, layers: &'r [LayerReport], all: bool) -> Vec<&'r str> {
+    fn layers<'r>(&mut self, report: &'r Report, all: bool) -> Vec<&'r str> {
+        let layers = &report.layers;
         if layers.is_empty() {
             return vec![];
         }
-        let shown = selection(layers, all);
+        let shown = selection(report, all);
         let rows: Vec<(usize, &LayerReport)> = shown.iter().filter_map(|i| Some((*i, layers.get(*i)?))).collect();
         let mut reasons: Vec<&str> = vec![];
         for (_, layer) in &rows {
@@ -202,7 +212,7 @@ fn fidelity(fidelity: &Fidelity) -> String {
         "{}, on {} {apart}",
         dotted(
             [
-                format!("SQNR {} dB", db(Some(fidelity.sqnr_db))),
+                format!("SQNR {}", in_db(fidelity.sqnr_db)),
                 format!("top-1 agreement {}", percent(fidelity.agreement)),
                 format!("cosine {}", cosine(fidelity.cosine)),
             ]
@@ -212,8 +222,8 @@ fn fidelity(fidelity: &Fidelity) -> String {
     )
 }
 
-fn widths(layers: &[LayerReport]) -> String {
-    let tallies = tallies(layers);
+fn widths(report: &Report) -> String {
+    let tallies = tallies(report);
     let one = |(i, t): (usize, &Tally)| {
         let of = if i == 0 { " of the weights" } else { "" };
         format!("{}: {} ({}{of})", width(t.bits), plural(t.layers, "layer"), percent(t.share))
@@ -249,7 +259,7 @@ fn compared(all: &[Compared]) -> String {
         (Some(weights), Some(activations)) => format!("W{weights:.2} A{activations:.2}"),
         (None, None) => "full width".to_owned(),
     };
-    let one = |c: &Compared| format!("{}: {} dB at {}", c.what, db(Some(c.sqnr_db)), bits(c));
+    let one = |c: &Compared| format!("{}: {} at {}", c.what, in_db(c.sqnr_db), bits(c));
     let files = all.iter().filter(|c| c.what.ends_with("as a file")).count();
     let what = match all.iter().all(|c| c.average_bits.is_none()) {
         true => "activations alone, weights in float",
@@ -275,14 +285,15 @@ fn is_poor(layer: &LayerReport) -> bool {
 }
 
 /// Indices of the layers that are listed, in file order.
-fn selection(layers: &[LayerReport], all: bool) -> Vec<usize> {
+fn selection(report: &Report, all: bool) -> Vec<usize> {
+    let layers = &report.layers;
     if all || layers.len() <= LIST_ALL {
         return (0..layers.len()).collect();
     }
     let mut worst: Vec<usize> = (0..layers.len()).collect();
     let sqnr = |i: &usize| layers.get(*i).and_then(|l| l.output_sqnr_db).unwrap_or(f64::INFINITY);
     worst.sort_by(|a, b| sqnr(a).total_cmp(&sqnr(b)));
-    let rare: Vec<Option<u32>> = tallies(layers).iter().filter(|t| t.layers <= RARE).map(|t| t.bits).collect();
+    let rare: Vec<Option<u32>> = tallies(report).iter().filter(|t| t.layers <= RARE).map(|t| t.bits).collect();
     let unusual = layers.iter().enumerate().filter(|(_, l)| rare.contains(&l.bits)).map(|(i, _)| i);
     let chosen: BTreeSet<usize> = worst.into_iter().take(WORST).chain(unusual).collect();
     chosen.into_iter().collect()

@@ -38,6 +38,14 @@ fn wrong_shape(found: &[usize], input: &InputSpec) -> Error {
 }
 
 fn advice(found: &[usize], want: &[Option<usize>]) -> Option<&'static str> {
+    let rest_fits = found.len() == want.len()
+        && found.iter().zip(want).skip(1).all(|(found, want)| want.is_none_or(|want| want == *found));
+    if rest_fits && want.first() == Some(&Some(1)) {
+        return Some(
+            "the first axis is taken for the batch, of which samples have 1; where its extent has a name and means \
+             something else, say it: --dim NAME=EXTENT",
+        );
+    }
     let (&[_, a, b, c], &[batch, x, y, z]) = (found, want) else { return None };
     let fits = |dims: [usize; 3]| [x, y, z].iter().zip(dims).all(|(want, n)| want.is_none_or(|w| w == n));
     if batch.is_some_and(|n| n != 1) {
@@ -94,6 +102,8 @@ mod tests {
         check(&[3, 8, 9], &last, "wrong sample shape: input `x` wants [1, 8, 9, 3], found [1, 3, 8, 9]", Some("nhwc"));
         let gray = [None, Some(1), Some(8), Some(9)];
         check(&[3, 8, 9], &gray, "wrong sample shape: input `x` wants [?, 1, 8, 9], found [1, 3, 8, 9]", Some("gray"));
+        let sequence = "wrong sample shape: input `x` wants [1, 8], found [5, 8]";
+        check(&[5, 8], &[Some(1), Some(8)], sequence, Some("--dim NAME=EXTENT"));
         let batch = [Some(20), Some(3), Some(8), Some(9)];
         check(
             &[3, 8, 9],

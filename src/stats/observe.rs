@@ -49,33 +49,39 @@ pub fn observe(
     let layers = requests.iter().flat_map(|r| &r.grams).map(|g| g.layer + 1).max().unwrap_or(0);
     let mut seen = Observation { grams: vec![Default::default(); layers], ..Default::default() };
     seen.values.resize_with(requests.len(), ValueObservation::default);
-    let one = |(i, sample): (usize, &Sample), grams: &mut [Gram]| {
+    let one = |(i, sample): (usize, &Sample), grams: &mut [Gram]| -> Result<SampleObservation> {
         let result = observe_one(engine, requests, grams, sample, backend).map_err(|e| e.at(format!("sample {i}")));
         done();
         result
     };
     if layers == 0 {
-        let found = samples.par_iter().enumerate().map(|s| one(s, &mut [])).collect::<Result<Vec<_>>>()?;
-        found.into_iter().for_each(|sample| seen.add(sample));
+        let found: Vec<Result<SampleObservation>> = samples.par_iter().enumerate().map(|s| one(s, &mut [])).collect();
+        // In order, as below: the first sample that fails is named, whatever the threads did.
+        for sample in found {
+            seen.add(sample?);
+        }
         return Ok(seen);
     }
     // Each half is summed in its order, so that no more than two sets of matrices exist, whatever the thread count.
     let half = |fold: usize| {
         let mut grams = vec![Gram::default(); layers];
-        let own = samples.iter().enumerate().filter(|(i, _)| i % FOLDS == fold);
-        let found = own.map(|s| one(s, &mut grams)).collect::<Result<Vec<_>>>()?;
+        let mut found = vec![];
+        for sample in samples.iter().enumerate().skip(fold).step_by(FOLDS) {
+            found.push(one(sample, &mut grams));
+            if found.last().is_some_and(Result::is_err) {
+                break;
+            }
+        }
         grams.iter_mut().for_each(Gram::finish);
-        Ok((grams, found))
+        (grams, found.into_iter())
     };
-    let halves: Vec<(Vec<Gram>, Vec<SampleObservation>)> =
-        (0..FOLDS).into_par_iter().map(half).collect::<Result<_>>()?;
-    let mut found: Vec<std::vec::IntoIter<SampleObservation>> = vec![];
-    for (fold, (grams, samples)) in halves.into_iter().enumerate() {
+    let halves: Vec<_> = (0..FOLDS).into_par_iter().map(half).collect();
+    let (grams, mut found): (Vec<_>, Vec<_>) = halves.into_iter().unzip();
+    for (fold, grams) in grams.into_iter().enumerate() {
         seen.grams.iter_mut().zip(grams).for_each(|(all, gram)| all[fold] = gram);
-        found.push(samples.into_iter());
     }
-    for i in 0..samples.len() {
-        found[i % FOLDS].next().into_iter().for_each(|sample| seen.add(sample));
+    for sample in (0..samples.len()).map_while(|i| found[i % FOLDS].next()) {
+        seen.add(sample?);
     }
     Ok(seen)
 }

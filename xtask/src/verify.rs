@@ -79,6 +79,9 @@ fn print(found: &Fidelity) {
         found.cosine,
         100.0 * found.agreement
     );
+    for output in found.outputs.iter().filter(|_| found.outputs.len() > 1) {
+        println!("{:>8.2} dB  output {}", output.sqnr_db, output.value);
+    }
     let mut worst: Vec<_> = found.values.iter().collect();
     worst.sort_by(|a, b| a.sqnr_db.total_cmp(&b.sqnr_db).then(a.value.cmp(&b.value)));
     if !worst.is_empty() {

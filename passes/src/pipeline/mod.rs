@@ -7,6 +7,7 @@ mod budget;
 mod candidates;
 mod choose;
 mod chooser;
+mod elsewhere;
 mod equalize;
 mod features;
 mod field;
@@ -175,7 +176,7 @@ pub fn quantize(mut graph: Graph, options: &Options, progress: &dyn Progress) ->
             analysis
         }
     };
-    let layers = summarize::facts(&graph);
+    let facts = summarize::Facts::of(&graph);
     let rounding = analyze::round(&graph, &mut analysis.plan, options, progress)?;
     // The float graph ends here: its weights need not be in memory beside those of two engines.
     let quantized = rewrite(graph, &analysis.plan, &rounding, options.target, &mut driver)?;
@@ -183,7 +184,7 @@ pub fn quantize(mut graph: Graph, options: &Options, progress: &dyn Progress) ->
         Some(observed) => Some(verify(observed, &quantized, options, progress)?),
         None => None,
     };
-    let report = summarize::report(&layers, &analysis, &rounding, options, fidelity, driver.applied);
+    let report = summarize::report(&facts, &analysis, &rounding, options, fidelity, driver.applied);
     Ok(Outcome { graph: quantized, plan: analysis.plan, report })
 }
 

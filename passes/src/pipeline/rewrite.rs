@@ -4,6 +4,7 @@ use crate::driver::Driver;
 use crate::insert_qdq::insert_qdq;
 use crate::prune::Prune;
 use crate::quantize_weights::quantize_weights;
+use crate::spread_bias::spread_bias;
 use crate::tag::tag;
 use crate::upgrade_opset::upgrade_opset;
 use tapq::Result;
@@ -25,6 +26,10 @@ pub fn rewrite(
     }
     if let Some(patch) = insert_qdq(&graph, plan, target)? {
         driver.apply(&mut graph, "insert-qdq", patch)?;
+    }
+    let spread = spread_bias(&graph);
+    if let Some(patch) = spread.into_option().filter(|_| target.activations.signed) {
+        driver.apply(&mut graph, "spread-bias", patch)?;
     }
     driver.apply(&mut graph, "tag", tag(plan)?)?;
     driver.run(&mut graph, &[&Prune])?;

@@ -3,6 +3,7 @@
 use super::Options;
 use super::analyze::Analysis;
 use super::budget::stored_bytes;
+use super::elsewhere::{Elsewhere, elsewhere};
 use crate::driver::AppliedPatch;
 use std::collections::BTreeMap;
 use tapq::graph::Graph;
@@ -13,15 +14,26 @@ use tapq::report::{
 };
 
 /// What the report needs of a layer once the float graph is gone.
-pub struct LayerFacts {
+struct LayerFacts {
     layer: Layer,
     /// See [`layer_results`].
     results: Vec<String>,
 }
 
-/// Facts of every weight layer of the float graph.
-pub fn facts(graph: &Graph) -> Vec<LayerFacts> {
-    weight_layers(graph).into_iter().map(|layer| LayerFacts { results: layer_results(graph, &layer), layer }).collect()
+/// What the report needs of the float graph.
+pub struct Facts {
+    layers: Vec<LayerFacts>,
+    elsewhere: Elsewhere,
+}
+
+impl Facts {
+    /// Of the float graph that is about to be quantized.
+    pub fn of(graph: &Graph) -> Self {
+        let layers = weight_layers(graph);
+        let elsewhere = elsewhere(graph, &layers);
+        let facts = |layer: Layer| LayerFacts { results: layer_results(graph, &layer), layer };
+        Facts { layers: layers.into_iter().map(facts).collect(), elsewhere }
+    }
 }
 
 /// The layer's output and what the next two operators make of it while each has one reader.
@@ -37,7 +49,7 @@ pub fn layer_results(graph: &Graph, layer: &Layer) -> Vec<String> {
 
 /// Builds the report; file sizes are left for the caller.
 pub fn report(
-    layers: &[LayerFacts],
+    facts: &Facts,
     analysis: &Analysis,
     rounding: &Rounding,
     options: &Options,
@@ -45,7 +57,7 @@ pub fn report(
     applied: Vec<AppliedPatch>,
 ) -> Report {
     let plan = &analysis.plan;
-    let by_name: BTreeMap<&str, &LayerFacts> = layers.iter().map(|l| (l.layer.name.as_str(), l)).collect();
+    let by_name: BTreeMap<&str, &LayerFacts> = facts.layers.iter().map(|l| (l.layer.name.as_str(), l)).collect();
     let sqnr: BTreeMap<&str, f64> =
         fidelity.iter().flat_map(|f| &f.values).map(|v| (v.value.as_str(), v.sqnr_db)).collect();
     let pairs: Vec<(&LayerPlan, &LayerFacts)> =
@@ -58,12 +70,12 @@ pub fn report(
         proxy: plan.proxy.clone(),
         calibration: plan.calibration.clone(),
         warnings: warnings(options, fidelity.as_ref()),
-        size: size(&pairs, analysis, options),
+        size: Size { elsewhere: facts.elsewhere.bytes, ..size(&pairs, analysis, options) },
         allocation: plan.allocation.clone(),
         activation_allocation: plan.activation_allocation.clone(),
         layers: pairs.iter().map(|(p, l)| layer_report(p, l, analysis, rounding, &sqnr)).collect(),
         activations: plan.activations.iter().map(|a| activation_report(a, analysis, &sqnr)).collect(),
-        refused: refused(&pairs),
+        refused: refused(&pairs).chain(facts.elsewhere.refused.iter().cloned()).collect(),
         passes: applied.into_iter().map(|a| PassReport { pass: a.pass.to_owned(), reasons: a.reasons }).collect(),
         fidelity,
         ..Default::default()
@@ -137,7 +149,7 @@ fn activation_report(plan: &ActivationPlan, analysis: &Analysis, sqnr: &BTreeMap
     }
 }
 
-fn refused(pairs: &[(&LayerPlan, &LayerFacts)]) -> Vec<Refused> {
+fn refused<'a>(pairs: &'a [(&LayerPlan, &LayerFacts)]) -> impl Iterator<Item = Refused> + 'a {
     let float = pairs.iter().filter(|(p, _)| p.bits.is_none());
-    float.map(|(p, _)| Refused { what: format!("{} '{}'", p.op, p.name), because: p.because.clone() }).collect()
+    float.map(|(p, _)| Refused { what: format!("{} '{}'", p.op, p.name), because: p.because.clone() })
 }

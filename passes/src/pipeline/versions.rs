@@ -28,7 +28,7 @@ pub fn versions(graph: &Graph, target: &Target, layers: &[LayerPlan], activation
     let widths = layers.iter().filter_map(|l| l.bits).chain([activation_bits.max(8)]);
     let types = widths.map(|b| IntFormat::signed(b).data_type() as i32);
     let (least_opset, least_ir) =
-        types.map(tapq::graph::least_versions).fold((13, 0), |a, b| (a.0.max(b.0), a.1.max(b.1)));
+        types.map(tapq::graph::least_versions).fold((crate::LEAST_OPSET, 0), |a, b| (a.0.max(b.0), a.1.max(b.1)));
     let opset = graph.opset().max(least_opset);
     let needed = least_ir.max(crate::ir_for_opset(opset));
     let limits = &target.onnx;
@@ -41,9 +41,11 @@ pub fn versions(graph: &Graph, target: &Target, layers: &[LayerPlan], activation
             "the file needs opset {opset} and IR {ir}; {} reads up to opset {} and IR {}",
             target.name, limits.max_opset, limits.max_ir
         );
-        return Err(
-            Error::new(Code::Refused, what).help("export the model with an older opset, or ask for other widths")
-        );
+        let help = match opset > graph.opset() {
+            true => "ask for other widths: it is their integer types that need it",
+            false => "export the model with an older opset",
+        };
+        return Err(Error::new(Code::Refused, what).help(help));
     }
     Ok((opset, ir))
 }
