@@ -133,6 +133,21 @@ fn a_budget_is_kept_and_infeasible_ones_are_refused() {
 }
 
 #[test]
+fn layers_inside_a_body_are_said_to_be_there() {
+    let text = r#"<ir_version: 8, opset_import: ["" : 13]>
+branches (bool c, float[1,2] x) => (float[1,2] y)
+<float[2,2] w = {0.5, -0.4, 0.3, 0.9}>
+{
+  [fork] y = If (c) <then_branch = t () => (float[1,2] p) { p = MatMul (x, w) }, else_branch = e () => (float[1,2] q) { q = Neg (x) }>
+}
+"#;
+    let graph = Graph::new(parse_text(text).unwrap(), ExternalData::none());
+    let error = run(&graph, &Target::named("cpu").unwrap(), Widths::default(), None).err().unwrap();
+    assert_eq!(error.code(), Code::NothingToQuantize);
+    assert!(error.to_string().contains("in the body of If 'fork'"), "{error}");
+}
+
+#[test]
 fn a_quantized_model_is_not_quantized_again() {
     let target = Target::named("cpu").unwrap();
     for file in cases() {

@@ -12,7 +12,7 @@ use crate::{Code, Error, Result};
 use serde::{Deserialize, Serialize};
 
 /// Version of the lines.
-pub const TRANSCRIPT_SCHEMA: u32 = 2;
+pub const TRANSCRIPT_SCHEMA: u32 = 3;
 
 /// One line.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -38,11 +38,13 @@ struct SampleObservation {
 
 /// Runs the samples, in parallel, with `engine`'s taps measured as `requests` say (same order).
 ///
-/// `done` is called once a sample. NaN or infinity in an activation is an error that names it.
+/// Samples at the positions `apart` give no moments: something else is to be judged on them. `done` is called once a
+/// sample. NaN or infinity in an activation is an error that names it.
 pub fn observe(
     engine: &Engine,
     requests: &[Request],
     samples: &[Sample],
+    apart: &[usize],
     backend: &dyn Backend,
     done: &(dyn Fn() + Sync),
 ) -> Result<Observation> {
@@ -67,7 +69,8 @@ pub fn observe(
         let mut grams = vec![Gram::default(); layers];
         let mut found = vec![];
         for sample in samples.iter().enumerate().skip(fold).step_by(FOLDS) {
-            found.push(one(sample, &mut grams));
+            let grams = if apart.contains(&sample.0) { &mut [][..] } else { &mut grams[..] };
+            found.push(one(sample, grams));
             if found.last().is_some_and(Result::is_err) {
                 break;
             }
@@ -131,7 +134,8 @@ fn measure(request: &Request, view: &TapView, backend: &dyn Backend, grams: &mut
         let what = format!("{} NaN and {} infinite elements", stats.nans, stats.infinities);
         return Err(Error::new(Code::NonFinite, what).at(format!("activation '{}'", request.value)));
     }
-    for gram in &request.grams {
+    let wanted = !grams.is_empty();
+    for gram in request.grams.iter().filter(|_| wanted) {
         backend.gram(view.dims, view.values, gram, &mut grams[gram.layer])?;
     }
     Ok(stats)

@@ -203,6 +203,7 @@ pub fn with_ground<T>(
         inputs: units.iter().map(|u| observed.value(&u.layers[0].input)).collect(),
         target: options.target,
         halves,
+        apart: choose::set_apart(options.effort, options.calibration.samples.len()),
     };
     then(units, &ground)
 }

@@ -52,7 +52,8 @@ impl<'a> Chooser<'a> {
         // Samples of a half are run with weights that were rounded on the other one.
         let rounded_on = |half: usize| ground.halves.contains(&(FOLDS - 1 - half));
         let all = || 0..ground.samples.len();
-        let by_half = [0, 1].map(|half| all().filter(|i| rounded_on(half) && i % FOLDS == half).collect());
+        let by_half = [0, 1]
+            .map(|half| all().filter(|i| rounded_on(half) && i % FOLDS == half && !ground.apart.contains(i)).collect());
         Ok(Chooser { ground, probe, stops, rows, by_half })
     }
 
@@ -77,20 +78,32 @@ impl<'a> Chooser<'a> {
         done: &(dyn Fn() + Sync),
     ) -> Result<Vec<Compare>> {
         let alone: Vec<Beside> = configurations.iter().map(|c| (c.clone(), vec![])).collect();
-        self.errors_beside(&alone, samples, done)
+        self.errors_on(&self.first(samples), &alone, done)
     }
 
-    /// The same beside quantized activations.
-    pub fn errors_beside(
+    /// Output errors of whole choices beside quantized activations: on the samples that are set apart for it, or on the
+    /// first `samples` where none are.
+    pub fn compare(&self, configurations: &[Beside], samples: usize, done: &(dyn Fn() + Sync)) -> Result<Vec<Compare>> {
+        let apart = &self.ground.apart;
+        let of = |half: usize| apart.iter().copied().filter(|i| i % FOLDS == half).collect();
+        let on = if apart.is_empty() { self.first(samples) } else { [0, 1].map(of) };
+        self.errors_on(&on, configurations, done)
+    }
+
+    /// The first samples of each half, `samples` in all.
+    fn first(&self, samples: usize) -> [Vec<usize>; FOLDS] {
+        let share = samples.div_ceil(self.ground.halves.len().max(1));
+        [0, 1].map(|half| self.by_half[half].iter().copied().take(share).collect())
+    }
+
+    fn errors_on(
         &self,
+        on: &[Vec<usize>; FOLDS],
         configurations: &[Beside],
-        samples: usize,
         done: &(dyn Fn() + Sync),
     ) -> Result<Vec<Compare>> {
         let mut total = vec![Compare::default(); configurations.len()];
-        for half in 0..FOLDS {
-            let share = samples.div_ceil(self.ground.halves.len().max(1));
-            let own: Vec<usize> = self.by_half[half].iter().copied().take(share).collect();
+        for (half, own) in on.iter().enumerate() {
             let inputs: Vec<&Sample> = own.iter().map(|i| &self.ground.samples[*i]).collect();
             let wanted: Vec<&Vec<Array>> = own.iter().map(|i| &self.ground.outputs[*i]).collect();
             let make = |c: usize| {

@@ -80,7 +80,7 @@ fn predict(graph: &Graph, options: &Options) -> Result<Vec<Equalized>> {
     let taps: Vec<String> = requests.iter().map(|r| r.value.clone()).collect();
     let engine = Engine::new(graph, &taps, &EngineOptions { dims: options.dims.clone() })?;
     let samples = &options.calibration.samples;
-    let seen = observe(&engine, &requests, samples, &Cpu, &|| {})?;
+    let seen = observe(&engine, &requests, samples, &[], &Cpu, &|| {})?;
     let (mut found, mut least) = (vec![], f64::INFINITY);
     for (pair, value) in pairs.iter().zip(&seen.values) {
         let Some(weights) = pair.reader.weights(graph)? else { continue };

@@ -1,13 +1,14 @@
 //! What one run of the samples through the float network says, before anything is decided.
 
+use super::choose::set_apart;
 use super::summarize::layer_results;
 use super::{Options, Progress};
 use rayon::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 use tapq::array::Array;
 use tapq::engine::{Engine, Options as EngineOptions, TapView};
-use tapq::graph::Graph;
-use tapq::onnx;
+use tapq::graph::{Graph, subgraphs};
+use tapq::onnx::{self, NodeProto as Node};
 use tapq::plan::{Layer, Placement, place};
 use tapq::samples::Sample;
 use tapq::stats::{GramRequest, Observation, Request, ValueObservation, observe};
@@ -65,7 +66,8 @@ pub fn observe_network(graph: &Graph, options: &Options, choice: bool, progress:
     let engine = Engine::new(graph, &taps, &EngineOptions { dims: options.dims.clone() })?;
     let samples = &options.calibration.samples;
     progress.stage("observe", samples.len());
-    let seen = observe(&engine, &requests, samples, options.backend, &|| progress.tick())?;
+    let apart = set_apart(options.effort, samples.len());
+    let seen = observe(&engine, &requests, samples, &apart, options.backend, &|| progress.tick())?;
     let macs = macs(graph, &placement, &requests, &seen);
     Ok(Observed { activation_bits, placement, requests, taps, engine, seen, macs })
 }
@@ -86,6 +88,13 @@ fn refuse_empty(graph: &Graph, placement: &Placement, target: &Target) -> Result
         return Err(Error::new(Code::NothingToQuantize, "the graph is empty"));
     }
     let what = format!("no layer of this model runs with integers on {}", target.name);
+    let weighs = |node: &Node| matches!(node.op_type.as_str(), "Conv" | "ConvTranspose" | "Gemm" | "MatMul");
+    let holds = |node: &&Node| subgraphs(node).any(|body| body.node.iter().any(weighs));
+    if let Some(node) = graph.nodes().iter().find(holds) {
+        let help = "bodies are left as they are: export the branch that runs as a model of its own";
+        let place = format!("its layers are in the body of {} '{}'", node.op_type, node.name);
+        return Err(Error::new(Code::NothingToQuantize, format!("{what}: {place}")).help(help));
+    }
     let reason = placement.float_layers.first().map(|(l, because)| format!("'{}': {because}", l.name));
     let help = "weights must be float32 constants of Conv, Gemm or MatMul; `xtask inspect` lists what was found";
     Err(Error::new(Code::NothingToQuantize, what).help(reason.unwrap_or_else(|| help.to_owned())))

@@ -3,7 +3,7 @@
 use super::analyze::{units, with_ground};
 use super::budget::{Unit, Widths, problem, stored_bytes};
 use super::choose::{Configuration, Depth};
-use super::chooser::{Chooser, quantized};
+use super::chooser::{Beside, Chooser, quantized};
 use super::observed::observe_network;
 use super::{Options, Progress};
 use crate::driver::Driver;
@@ -47,10 +47,10 @@ pub fn pareto(mut graph: Graph, options: &Options, progress: &dyn Progress) -> R
                 points.push(point(units, vec![Some(b); units.len()], Some(b), options));
             }
         }
-        let partial: Vec<Vec<(usize, u32)>> = measured.iter().map(|i| quantized(&points[*i].0)).collect();
+        let partial: Vec<Beside> = measured.iter().map(|i| (quantized(&points[*i].0), vec![])).collect();
         let samples = depth.compare_samples.min(ground.samples.len());
         progress.stage("measure", samples);
-        let errors = chooser.errors(&partial, samples, &|| progress.tick())?;
+        let errors = chooser.compare(&partial, samples, &|| progress.tick())?;
         for (i, error) in measured.iter().zip(errors) {
             points[*i].1.measured_db = Some(decibels(error.relative_error()));
         }

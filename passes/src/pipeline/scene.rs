@@ -59,7 +59,7 @@ impl<'a> Scene<'a> {
             let steps = self.field.map_or(vec![], |field| field.steps(&s.activations));
             (quantized(&s.weights), steps)
         };
-        chooser.errors_beside(&settings.iter().map(beside).collect::<Vec<_>>(), samples, &|| progress.tick())
+        chooser.compare(&settings.iter().map(beside).collect::<Vec<_>>(), samples, &|| progress.tick())
     }
 
     /// A measured setting, for the plan.

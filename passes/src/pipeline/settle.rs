@@ -1,7 +1,8 @@
 //! The last word between a choice and the uniform width: both as the files that they would be.
 
 use super::analyze::{explain_uniform, round_all_by_second_order};
-use super::{Options, Progress, choose, rewrite, sequential};
+use super::verdict::CLEARLY;
+use super::{Options, Progress, rewrite, sequential};
 use crate::driver::Driver;
 use rayon::prelude::*;
 use tapq::Result;
@@ -33,7 +34,7 @@ pub fn settle(
     let both = [compared("chosen, as a file", &chosen, ours), compared("uniform, as a file", &uniform, theirs)];
     chosen.allocation.compared.extend(both.iter().cloned());
     uniform.allocation.compared.extend(both);
-    if ours <= theirs * choose::FILE_MARGIN {
+    if ours <= theirs * CLEARLY {
         return Ok(chosen);
     }
     explain_uniform(&mut uniform);

@@ -3,8 +3,8 @@
 use tapq::allocate::Allocation;
 use tapq::report::Compare;
 
-/// What replaces the uniform width must be better by more than chance: 0.3 dB on so few samples.
-const UNIFORM_MARGIN: f64 = 0.93;
+/// What replaces the uniform width must be better by more than chance: half a decibel on so few samples.
+pub const CLEARLY: f64 = 0.89;
 
 /// Which choice is taken. The knapsack's own comes first among those that were measured.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -22,7 +22,7 @@ impl Verdict {
     pub fn of(errors: &[Compare], uniform: Option<usize>) -> Verdict {
         let error = |i: usize| errors[i].relative_error();
         let measured = errors.iter().any(|e| !e.is_silent());
-        let bar = uniform.map_or(f64::INFINITY, |u| error(u) * UNIFORM_MARGIN);
+        let bar = uniform.map_or(f64::INFINITY, |u| error(u) * CLEARLY);
         let best = (0..errors.len()).min_by(|a, b| error(*a).total_cmp(&error(*b))).unwrap_or(0);
         let taken = match uniform {
             Some(uniform) if !measured || error(best) > bar => uniform,
@@ -55,8 +55,8 @@ mod tests {
 
     #[test]
     fn one_width_for_all_is_left_for_a_clear_gain_only() {
-        assert_eq!(Verdict::of(&errors(&[0.95, 1.0, 2.0]), Some(1)).taken, 1);
-        assert_eq!(Verdict::of(&errors(&[0.90, 1.0, 2.0]), Some(1)).taken, 0);
+        assert_eq!(Verdict::of(&errors(&[0.91, 1.0, 2.0]), Some(1)).taken, 1);
+        assert_eq!(Verdict::of(&errors(&[0.88, 1.0, 2.0]), Some(1)).taken, 0);
         assert_eq!(Verdict::of(&errors(&[0.90, 1.0, 0.5]), Some(1)).taken, 2);
         assert_eq!(Verdict::of(&errors(&[0.95, 0.99]), None).taken, 0);
     }

@@ -27,7 +27,7 @@ fn the_lines_keep_their_form() {
     task.networks = vec![Network { name, target, digest, configurations: 12 }];
     let say = |_: &Ask, number: usize| says(if number == 1 { "no" } else { "Thought: t\nFormula: a*7+b*2" });
     let (_, bytes) = play(&task, &Toy::default(), &mut Script(say, 0));
-    let want = r#"{"event":"header","schema":2,"judge":"toy","networks":[{"name":"net","target":"fpga","digest":"ab","configurations":12}],"proposer":"script","settings":{"population":1,"generations":0,"children":10,"alpha":0.1,"correlation":"all","seed":1,"controller":{"kind":"dpo","beta":1.0,"rate":0.5,"steps":4,"epsilon":0.1},"attempts":1,"patience":0},"given":[]}
+    let want = r#"{"event":"header","schema":3,"judge":"toy","networks":[{"name":"net","target":"fpga","digest":"ab","configurations":12}],"proposer":"script","settings":{"population":1,"generations":0,"children":10,"alpha":0.1,"correlation":"all","seed":1,"controller":{"kind":"dpo","beta":1.0,"rate":0.5,"steps":4,"epsilon":0.1},"attempts":1,"patience":0},"given":[]}
 {"event":"ask","step":{"generation":0,"child":1,"attempt":0},"ids":[],"template":"initialise","parents":[],"seed":SEED1,"complaint":null}
 {"event":"reply","prompt":"prompt","text":"no","tokens":10}
 {"event":"refused","kind":"parse","message":"no formula was found; write one line `Formula: ...`"}
@@ -55,7 +55,7 @@ fn garbage_is_refused_by_line() {
     assert!(message.starts_with("line 7: the header stands on the first line, and only there"), "{message}");
     assert!(refused(b"hello\n").starts_with("line 1: not the header of a transcript"));
     assert!(refused(&bytes[300..]).starts_with("line 1: not the header"));
-    assert!(refused(text.replacen("\"schema\":2", "\"schema\":3", 1).as_bytes()).contains("schema 3, but 2 is read"));
+    assert!(refused(text.replacen("\"schema\":3", "\"schema\":4", 1).as_bytes()).contains("schema 4, but 3 is read"));
     assert!(refused(b"{\"schema\":1}\xff\n").contains("not UTF-8"));
     assert!(
         refused("[".repeat(100_000).as_bytes().iter().chain(b"\n").copied().collect::<Vec<_>>().as_slice())

@@ -31,6 +31,9 @@ fn equal_up_to_algebra_and_a_positive_factor() {
         ("norm(w_err) * total(w_err)", "w_err"),
         ("exp(log(params))", "params"),
         ("0 * params", "params - params"),
+        ("net_err + depth", "net_err"),
+        ("log(a_rms) + w_err + 7", "3 * w_err"),
+        ("w_err - depth + out_err", "out_err + w_err"),
     ] {
         assert_eq!(print(a), print(b), "{a} and {b}");
     }
