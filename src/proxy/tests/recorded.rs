@@ -1,5 +1,5 @@
 use crate::discover::{Event, Outcome, Recorded};
-use crate::proxy::{ProxyFile, replay};
+use crate::proxy::{ProxyFile, default_proxy, replay};
 use std::path::{Path, PathBuf};
 
 fn folder() -> PathBuf {
@@ -33,6 +33,19 @@ fn shipped_transcripts_give_the_shipped_proxies() {
         assert_eq!(proxy.unwrap().print().unwrap(), yaml, "{place}");
         assert_eq!(ProxyFile::parse(&yaml, "shipped").unwrap().print().unwrap(), yaml, "{place}");
     }
+}
+
+#[test]
+fn the_default_proxy_is_the_winner_of_a_shipped_search() {
+    let default = default_proxy().unwrap();
+    let provenance = default.provenance.clone().expect("where the default comes from");
+    let winner = |(_, _, yaml): &(PathBuf, Vec<u8>, String)| ProxyFile::parse(yaml, "shipped").unwrap();
+    let found = shipped().iter().map(winner).find(|proxy| proxy.provenance.as_ref() == Some(&provenance)).unwrap();
+    assert_eq!(found.formula.fingerprint(), default.formula.fingerprint());
+    assert_eq!(found.measured, default.measured);
+    let (_, bytes, _) = shipped().into_iter().find(|(_, _, yaml)| yaml.contains(&provenance.transcript)).unwrap();
+    let given = Recorded::read(&bytes).unwrap().events.iter().any(|e| matches!(e, Event::Given { .. }));
+    assert!(!given, "the search was told its winner");
 }
 
 /// A transcript with one line changed.
