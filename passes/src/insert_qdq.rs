@@ -153,18 +153,20 @@ const MOVERS: [&str; 5] = ["Flatten", "Reshape", "Squeeze", "Transpose", "Unsque
 /// Whether the zero point is left to the type, which `output_dtype` can say since opset 21.
 ///
 /// ONNX Runtime 1.31 states int8 on the copy of a pair from opset 21 on, and then turns int8 zero points into uint8 ones:
-/// the file does not load. A pair without a zero point is left alone; but so it must not meet others in one kernel.
+/// the file does not load. A pair without a zero point is left alone; so it must not meet others in one kernel, and
+/// beside the operator that moves it only weight layers may read it.
 fn implies_zero(graph: &Graph, plan: &Plan, activation: &ActivationPlan) -> bool {
-    let kept_apart = |name: &str| {
+    let is_planned = |value: &String| plan.activations.iter().any(|a| a.value == *value);
+    let is_moved = |name: &str| {
         let node = graph.nodes().iter().find(|n| n.name == name);
-        let moved = |n: &Node| n.output.first().is_some_and(|o| plan.activations.iter().all(|a| a.value != *o));
-        node.is_some_and(|n| MOVERS.contains(&n.op_type.as_str()) && moved(n))
+        node.is_some_and(|n| MOVERS.contains(&n.op_type.as_str()) && !n.output.iter().any(is_planned))
     };
+    let is_weighed = |name: &str| plan.layers.iter().any(|l| l.name == name);
     graph.opset() >= 21
         && activation.zero_point == 0
         && stored_type(activation) == DataType::INT8 as i32
-        && !activation.readers.is_empty()
-        && activation.readers.iter().all(|(reader, _)| kept_apart(reader))
+        && activation.readers.iter().any(|(reader, _)| is_moved(reader))
+        && activation.readers.iter().all(|(reader, _)| is_moved(reader) || is_weighed(reader))
 }
 
 /// Widths below 8 are stored as 8-bit integers: Clip, which carries the width, takes no narrower type.
