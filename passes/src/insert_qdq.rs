@@ -109,6 +109,25 @@ impl Place<'_> {
         Ok(())
     }
 
+    /// Whether the zero point is left to the type, which `output_dtype` can say since opset 21.
+    ///
+    /// ONNX Runtime 1.31 states int8 on the copy of a pair from opset 21 on, and then turns int8 zero points into uint8
+    /// ones: the file does not load. A pair without a zero point is left alone; so it must not meet others in one kernel,
+    /// and beside the operator that moves it only weight layers may read it.
+    fn implies_zero(&self, activation: &ActivationPlan) -> bool {
+        let is_planned = |value: &String| self.plan.activations.iter().any(|a| a.value == *value);
+        let is_moved = |name: &str| {
+            let node = self.positions.get(name).map(|at| &self.graph.nodes()[*at]);
+            node.is_some_and(|n| MOVERS.contains(&n.op_type.as_str()) && !n.output.iter().any(is_planned))
+        };
+        let is_weighed = |name: &str| self.plan.layers.iter().any(|l| l.name == name);
+        self.graph.opset() >= 21
+            && activation.zero_point == 0
+            && stored_type(activation) == DataType::INT8 as i32
+            && activation.readers.iter().any(|(reader, _)| is_moved(reader))
+            && activation.readers.iter().all(|(reader, _)| is_moved(reader) || is_weighed(reader))
+    }
+
     /// The nodes of one pair, named after `stem`, and their constants as edits.
     fn pair(
         &self,
@@ -122,7 +141,7 @@ impl Place<'_> {
         let data_type = stored_type(activation);
         let scale = fresh_name(graph, stem, "scale");
         patch.push(Edit::SetInitializer(onnx::from_floats(&scale, &[], &[affine.scale])));
-        let implied = implies_zero(graph, self.plan, activation);
+        let implied = self.implies_zero(activation);
         let zero = (!implied).then(|| zero_point(affine.zero_point, data_type, patch));
         let tags = [("tapq.activation_bits", activation.bits.to_string()), ("tapq.target", self.target.name.clone())];
         let stored = fresh_name(graph, stem, "quantized");
@@ -149,25 +168,6 @@ fn refined(activation: &ActivationPlan, bits: u32) -> ActivationPlan {
 
 /// Operators that ONNX Runtime copies a Q/DQ pair behind.
 const MOVERS: [&str; 5] = ["Flatten", "Reshape", "Squeeze", "Transpose", "Unsqueeze"];
-
-/// Whether the zero point is left to the type, which `output_dtype` can say since opset 21.
-///
-/// ONNX Runtime 1.31 states int8 on the copy of a pair from opset 21 on, and then turns int8 zero points into uint8 ones:
-/// the file does not load. A pair without a zero point is left alone; so it must not meet others in one kernel, and
-/// beside the operator that moves it only weight layers may read it.
-fn implies_zero(graph: &Graph, plan: &Plan, activation: &ActivationPlan) -> bool {
-    let is_planned = |value: &String| plan.activations.iter().any(|a| a.value == *value);
-    let is_moved = |name: &str| {
-        let node = graph.nodes().iter().find(|n| n.name == name);
-        node.is_some_and(|n| MOVERS.contains(&n.op_type.as_str()) && !n.output.iter().any(is_planned))
-    };
-    let is_weighed = |name: &str| plan.layers.iter().any(|l| l.name == name);
-    graph.opset() >= 21
-        && activation.zero_point == 0
-        && stored_type(activation) == DataType::INT8 as i32
-        && activation.readers.iter().any(|(reader, _)| is_moved(reader))
-        && activation.readers.iter().all(|(reader, _)| is_moved(reader) || is_weighed(reader))
-}
 
 /// Widths below 8 are stored as 8-bit integers: Clip, which carries the width, takes no narrower type.
 fn stored_type(activation: &ActivationPlan) -> i32 {

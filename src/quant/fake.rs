@@ -1,6 +1,7 @@
 //! Quantization and dequantization in one step, in float: what a QuantizeLinear/DequantizeLinear pair does to a value.
 
 use super::Affine;
+use super::round::MAGIC_F32;
 use crate::wide::wide;
 
 /// `y = (clamp(round_half_even(x / scale), low, high) + offset) * out_scale`, all in f32; NaN stays NaN.
@@ -22,10 +23,8 @@ pub struct FakeQuantize {
 }
 
 impl FakeQuantize {
-    /// Quantizes and dequantizes in place.
+    /// Quantizes and dequantizes in place, without a branch, so that it vectorises on every CPU.
     pub fn apply(&self, values: &mut [f32]) {
-        // Adding and subtracting 1.5 * 2^23 rounds half to even below 2^22, and vectorises on every CPU.
-        const ROUND: f32 = 12_582_912.0;
         let FakeQuantize { scale, low, high, offset, out_scale } = *self;
         wide(
             #[inline(always)]
@@ -34,7 +33,7 @@ impl FakeQuantize {
                     let x = *value / scale;
                     let x = if x < low { low } else { x };
                     let x = if x > high { high } else { x };
-                    *value = ((x + ROUND) - ROUND + offset) * out_scale;
+                    *value = ((x + MAGIC_F32) - MAGIC_F32 + offset) * out_scale;
                 }
             },
         );

@@ -2,7 +2,7 @@
 //! library makes where the processor's baseline has no instruction for it.
 
 /// 1.5 x 2^23: a float of smaller magnitude than 2^22 has no fraction bits left once this is added.
-const MAGIC_F32: f32 = 12_582_912.0;
+pub(super) const MAGIC_F32: f32 = 12_582_912.0;
 /// 1.5 x 2^52.
 const MAGIC_F64: f64 = 6_755_399_441_055_744.0;
 

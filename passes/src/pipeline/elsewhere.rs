@@ -1,13 +1,13 @@
 //! Weights that stay in float because no weight layer stores them: those of recurrent and other operators, and those
 //! that the network computes while it runs.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use tapq::graph::Graph;
 use tapq::onnx::{DataType, NodeProto as Node, element_count};
 use tapq::plan::Layer;
 use tapq::report::Refused;
 
-/// Constants of fewer elements (biases, shapes, normalization) are not worth a word.
+/// Constants of fewer elements are not worth a word.
 const LEAST_ELEMENTS: u64 = 1024;
 
 /// Operators whose constants are offsets, masks and tables of positions rather than weights.
@@ -25,22 +25,19 @@ pub struct Elsewhere {
 /// Looks for weights that are not those of `layers`.
 pub fn elsewhere(graph: &Graph, layers: &[Layer]) -> Elsewhere {
     let mut found = Elsewhere::default();
-    let mut known: BTreeMap<&str, u64> = layers.iter().map(|l| (l.weight.as_str(), 0)).collect();
+    let mut known: BTreeSet<&str> = layers.iter().map(|l| l.weight.as_str()).collect();
     for node in graph.nodes() {
         let mut own = 0;
         let weighs = !ELEMENTWISE.contains(&node.op_type.as_str());
         for name in node.input.iter().filter(|n| weighs && !n.is_empty()) {
-            let elements = large_float(graph, name);
-            if let (Some(elements), false) = (elements, known.contains_key(name.as_str())) {
-                known.insert(name, elements);
+            if let Some(elements) = large_float(graph, name).filter(|_| known.insert(name)) {
                 own += elements;
             }
         }
         let what = || format!("{} '{}'", node.op_type, node.name);
         if own > 0 {
             found.bytes += 4 * own;
-            let because =
-                format!("only weights of Conv, ConvTranspose, Gemm and MatMul are quantized, not of {}", node.op_type);
+            let because = "only filters and matrices of Conv, ConvTranspose, Gemm and MatMul are quantized".to_owned();
             found.refused.push(Refused { what: what(), because });
         }
         if computes_weight(graph, node) {
@@ -51,9 +48,10 @@ pub fn elsewhere(graph: &Graph, layers: &[Layer]) -> Elsewhere {
     found
 }
 
-/// Elements of a large constant of float32.
+/// Elements of a large constant of float32; what runs along one axis only is a bias or a factor, not a weight.
 fn large_float(graph: &Graph, name: &str) -> Option<u64> {
     let tensor = graph.constant(name).filter(|t| t.data_type == DataType::FLOAT as i32)?;
+    tensor.dims.iter().filter(|d| **d > 1).nth(1)?;
     element_count(tensor).ok().map(|n| n as u64).filter(|n| *n >= LEAST_ELEMENTS)
 }
 
@@ -72,17 +70,21 @@ mod tests {
     #[test]
     fn tables_and_computed_weights_are_named() {
         let text = r#"<ir_version: 8, opset_import: ["" : 17]>
-net (int64[4] i, float[1,2,4,4] x, float[3,2,1,1] v) => (float[4,8] y, float[1,3,4,4] z)
+net (int64[4] i, float[1,2,4,4] x, float[3,2,1,1] v) => (float[4,8] y, float[1,3,4,4] z, float[4,2048] p)
 {
   [look] r = Gather (table, i)
   [fc] y = MatMul (r, w)
   [u] n = Abs (v)
   [conv] z = Conv (x, n)
+  [wide] p = Gemm (y, wide, bias)
 }
 "#;
         let mut model = parse_text(text).unwrap();
-        for (name, dims) in [("table", [128, 8]), ("w", [8, 8])] {
-            model.graph.as_mut().unwrap().initializer.push(from_floats(name, &dims, &vec![0.5; dims[0] * dims[1]]));
+        let constants: [(&str, &[usize]); 4] =
+            [("table", &[128, 8]), ("w", &[8, 8]), ("wide", &[8, 2048]), ("bias", &[2048])];
+        for (name, dims) in constants {
+            let values = vec![0.5; dims.iter().product()];
+            model.graph.as_mut().unwrap().initializer.push(from_floats(name, dims, &values));
         }
         let graph = Graph::new(model, ExternalData::none());
         let found = elsewhere(&graph, &weight_layers(&graph));
