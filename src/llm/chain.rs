@@ -88,7 +88,7 @@ fn unfilled(error: &StringTemplateError) -> Error {
 mod tests {
     use super::*;
     use crate::discover::Template;
-    use crate::llm::{Backend, Feature, ReplyGrammar};
+    use crate::llm::{Backend, Feature, ReplyGrammar, Told};
     use std::sync::Arc;
 
     fn proposer(text: &str) -> ChainProposer {
@@ -97,6 +97,7 @@ mod tests {
             features: ["qerr", "a_l2", "w_l2"].map(feature).to_vec(),
             functions: "+ - * /".to_owned(),
             examples: vec![],
+            told: Told::Beforehand,
             focus: 2,
             grammar: Some(Arc::new(|names| ReplyGrammar { lark: names.join(" "), gbnf: None })),
         };

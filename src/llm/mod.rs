@@ -32,6 +32,6 @@ pub use executor::{Backend, ModelExecutor};
 pub use fetch::{fetch, install};
 pub use sampling::Sampling;
 pub use spec::Spec;
-pub use task::{Example, Feature, GrammarOf, ReplyGrammar, Task};
+pub use task::{Example, Feature, GrammarOf, ReplyGrammar, Task, Told};
 #[cfg(feature = "llm")]
 pub use templates::Templates;

@@ -1,6 +1,6 @@
 //! From a question to a chat: what a model is shown.
 
-use super::{Example, Task, Templates};
+use super::{Example, Task, Templates, Told};
 use crate::discover::{Ask, Template};
 use crate::random::SplitMix64;
 use llm_chain::Parameters;
@@ -14,8 +14,8 @@ const EXAMPLES: usize = 3;
 pub(super) struct Draw {
     /// Indices of the features that the question is about, ascending; at least one differs between bit-widths.
     pub focus: Vec<usize>,
-    /// Indices of the examples shown, in the order shown: neighbours in the pool, which is taken as a ring. There are
-    /// no more beginnings than examples, so a local model soon has read them all.
+    /// Indices of the examples shown, in the order shown: the pool is cut into runs of neighbours, of which one is
+    /// drawn. A third as many beginnings as examples are soon read by a local model, which keeps them.
     pub examples: Vec<usize>,
 }
 
@@ -32,7 +32,8 @@ impl Draw {
         }
         order.truncate(count);
         order.sort_unstable();
-        let (pool, start) = (task.examples.len(), random.below(task.examples.len().max(1)));
+        let pool = task.examples.len();
+        let start = EXAMPLES * random.below(pool.div_ceil(EXAMPLES).max(1));
         Draw { focus: order, examples: (0..pool.min(EXAMPLES)).map(|at| (start + at) % pool).collect() }
     }
 }
@@ -79,9 +80,17 @@ fn example_turns(
 
 /// What fills it in. Values are inserted as they are: a parent's text is never read as a template.
 pub(super) fn parameters(task: &Task, ask: &Ask, draw: &Draw) -> Parameters {
-    let features: Vec<_> = task.features.iter().map(|f| format!("{}: {}", f.name, one_line(&f.about))).collect();
+    let described = |names: &[&str]| {
+        let told = task.features.iter().filter(|f| names.contains(&f.name.as_str()));
+        told.map(|f| format!("{}: {}", f.name, one_line(&f.about))).collect::<Vec<_>>().join("\n")
+    };
+    let (features, meanings) = match task.told {
+        Told::Beforehand => (task.features.iter().map(|f| f.name.as_str()).collect(), vec![]),
+        Told::WithQuestion => (vec![], allowed(task, ask, draw)),
+    };
     Parameters::new()
-        .with("features", features.join("\n"))
+        .with("features", described(&features))
+        .with("meanings", described(&meanings))
         .with("functions", one_line(&task.functions))
         .with("focus", names(task, &draw.focus).join(", "))
         .with("parents", parents(ask))

@@ -35,6 +35,16 @@ pub struct ReplyGrammar {
 /// Builds the grammar from the names of the features that this question is about.
 pub type GrammarOf = Arc<dyn Fn(&[&str]) -> ReplyGrammar + Send + Sync>;
 
+/// Where a chat says what the features mean.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Told {
+    /// All of them in the system's turn.
+    Beforehand,
+    /// In each question those that its formula may use: for a model that is held to these by a grammar, and to which
+    /// reading the others takes longer than answering.
+    WithQuestion,
+}
+
 /// The language of formulas.
 #[derive(Clone)]
 pub struct Task {
@@ -44,6 +54,8 @@ pub struct Task {
     pub functions: String,
     /// A pool of examples; each question shows three neighbours in it.
     pub examples: Vec<Example>,
+    /// Where the features are described.
+    pub told: Told,
     /// How many features each question draws for the model to build on, so that replies spread.
     pub focus: usize,
     /// The grammar of a formula, where models are to be held to one.
@@ -52,9 +64,9 @@ pub struct Task {
 
 impl fmt::Debug for Task {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Task { features, functions, examples, focus, grammar } = self;
+        let Task { features, functions, examples, told, focus, grammar } = self;
         let mut out = f.debug_struct("Task");
         out.field("features", features).field("functions", functions).field("examples", examples);
-        out.field("focus", focus).field("grammar", &grammar.is_some()).finish()
+        out.field("told", told).field("focus", focus).field("grammar", &grammar.is_some()).finish()
     }
 }

@@ -9,9 +9,10 @@ use crate::{Code, Context as _, Error, Result};
 use std::error::Error as _;
 use std::path::Path;
 
-/// What a template may name: `features` and `functions` describe the language, `focus` the features drawn for this
-/// question, `parents` and `complaint` are empty where there are none.
-pub(super) const VARIABLES: [&str; 5] = ["features", "functions", "focus", "parents", "complaint"];
+/// What a template may name: `features` and `functions` describe the language, `focus` names the features drawn for
+/// this question, `meanings` describes those that its formula may use; `parents` and `complaint` are empty where there
+/// are none, and so is either `features` or `meanings` (see [`super::Told`]).
+pub(super) const VARIABLES: [&str; 6] = ["features", "functions", "focus", "meanings", "parents", "complaint"];
 
 const SYSTEM: (&str, &str) = ("system.md", include_str!("templates/system.md"));
 const INITIALISE: (&str, &str) = ("initialise.md", include_str!("templates/initialise.md"));

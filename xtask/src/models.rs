@@ -44,7 +44,7 @@ mod with_models {
     use tapq::discover::Proposer;
     use tapq::llm::openai::{GrammarUse, Server, Settings};
     use tapq::llm::{
-        Backend, ChainProposer, Example, Feature, GrammarOf, ModelExecutor, ReplyGrammar, Spec, Task, Templates,
+        Backend, ChainProposer, Example, Feature, GrammarOf, ModelExecutor, ReplyGrammar, Spec, Task, Templates, Told,
     };
     use tapq::proxy::{Feature as Known, Shape, baselines, feature, gbnf, grammar};
     use tapq::{Code, Error, Result};
@@ -76,7 +76,11 @@ mod with_models {
             Spec::Local(path) => local(path.as_deref())?,
             Spec::None | Spec::Replay(_) => return Err(Error::new(Code::Config, format!("`{spec}` is no model"))),
         };
-        let task = task(judge.features())?;
+        let told = match spec {
+            Spec::Local(_) => Told::WithQuestion,
+            _ => Told::Beforehand,
+        };
+        let task = task(judge.features(), told)?;
         Ok(Box::new(ChainProposer::new(ModelExecutor::over(backend), Templates::load(prompts)?, task)?))
     }
 
@@ -97,8 +101,8 @@ mod with_models {
             .help("build it with `--features local`"))
     }
 
-    fn task(features: &[&'static Known]) -> Result<Task> {
-        let told = |f: &&Known| Feature {
+    fn task(features: &[&'static Known], told: Told) -> Result<Task> {
+        let feature_of = |f: &&Known| Feature {
             name: f.name.to_owned(),
             about: f.about.to_owned(),
             per_bits: f.shape == Shape::Width,
@@ -109,9 +113,10 @@ mod with_models {
             ReplyGrammar { lark: grammar(&known), gbnf: Some(gbnf(&known)) }
         });
         Ok(Task {
-            features: features.iter().map(told).collect(),
+            features: features.iter().map(feature_of).collect(),
             functions: FUNCTIONS.to_owned(),
             examples: examples.map(|b| Example { thought: b.thought, formula: b.formula.to_string() }).collect(),
+            told,
             focus: FOCUS,
             grammar: Some(of_names),
         })

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::discover::{Ask, Parent, Proposer as _, Template};
-use crate::llm::{Backend, ChainProposer, Example, Feature, ModelExecutor, ReplyGrammar, Task, Templates};
+use crate::llm::{Backend, ChainProposer, Example, Feature, ModelExecutor, ReplyGrammar, Task, Templates, Told};
 use std::sync::{Arc, OnceLock};
 
 fn model() -> Option<Arc<LocalModel>> {
@@ -57,6 +57,7 @@ fn task() -> Task {
         ]
         .map(example)
         .to_vec(),
+        told: Told::WithQuestion,
         focus: 4,
         grammar: Some(Arc::new(grammar)),
     }

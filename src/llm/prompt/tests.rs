@@ -1,6 +1,6 @@
 use super::*;
 use crate::discover::Parent;
-use crate::llm::Feature;
+use crate::llm::{Feature, Told};
 
 fn task() -> Task {
     let feature = |(name, per_bits): &(&str, bool)| Feature {
@@ -14,6 +14,7 @@ fn task() -> Task {
         features: names.iter().map(feature).collect(),
         functions: "+ - * / sqrt(x)".to_owned(),
         examples: (0..5).map(example).collect(),
+        told: Told::Beforehand,
         focus: 3,
         grammar: None,
     }
@@ -99,4 +100,16 @@ fn names_of_the_parents_are_allowed_beside_those_drawn() {
     let ask = ask(Template::Mutate, &[("t", "sqrt(macs)*depth2 + qerr")], None);
     let draw = Draw { focus: vec![1, 2], examples: vec![] };
     assert_eq!(allowed(&task, &ask, &draw), ["qerr", "bits", "a_l2", "macs"]);
+}
+
+#[test]
+fn features_are_described_beforehand_or_with_the_question() {
+    let (task, templates) = (Task { told: Told::WithQuestion, ..task() }, Templates::load(None).unwrap());
+    let ask = ask(Template::Mutate, &[("t", "sqrt(macs) + qerr")], None);
+    let draw = Draw { focus: vec![1, 2], examples: vec![0] };
+    let text = chat(&templates, &task, &ask, &draw).unwrap().format(&parameters(&task, &ask, &draw)).unwrap().to_text();
+    let (before, question) = text.rsplit_once("User: ").unwrap();
+    assert!(!before.contains("Features") && !before.contains(" of a layer"), "{before}");
+    let meanings: Vec<_> = question.lines().filter_map(|l| l.strip_suffix(" of a layer")).collect();
+    assert_eq!(meanings, ["qerr: the qerr", "bits: the bits", "a_l2: the a_l2", "macs: the macs"]);
 }
