@@ -70,6 +70,7 @@ pub mod llm;
 pub mod onnx;
 pub mod plan;
 mod plane;
+mod product;
 pub mod proxy;
 pub mod quant;
 pub mod random;

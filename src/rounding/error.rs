@@ -1,8 +1,8 @@
 //! What a change of weights does to a layer's output, on inputs whose moments are known.
 
+use crate::product::add_product;
 use crate::stats::Gram;
-use ndarray::linalg::general_mat_mul;
-use ndarray::{ArrayView2, s};
+use ndarray::{Array2, ArrayView2, s};
 use rayon::prelude::*;
 
 /// Mean over positions of the squared change of the output, summed over channels.
@@ -55,11 +55,11 @@ fn quadratic(rows: &[f32], matrix: &[f32], n: usize) -> Vec<f64> {
     };
     for start in (0..n).step_by(BLOCK) {
         let end = (start + BLOCK).min(n);
-        let mut product = view.slice(s![.., start..end]).dot(&matrix.slice(s![start..end, start..end]));
-        if end < n {
-            let below = (view.slice(s![.., end..]), matrix.slice(s![end.., start..end]));
-            general_mat_mul(2.0, &below.0, &below.1, 1.0, &mut product);
-        }
+        let mut product = Array2::zeros((count, end - start));
+        add_product(&view.slice(s![.., end..]), &matrix.slice(s![end.., start..end]), &mut product.view_mut());
+        product *= 2.0;
+        let within = matrix.slice(s![start..end, start..end]);
+        add_product(&view.slice(s![.., start..end]), &within, &mut product.view_mut());
         for ((sum, row), product) in found.iter_mut().zip(rows.chunks_exact(n)).zip(product.rows()) {
             let product = product.to_slice().unwrap_or(&[]);
             *sum += dot(&row[start..end], product);

@@ -6,9 +6,9 @@
 
 use super::curvature::Curvature;
 use super::scale::round_within;
+use crate::product::add_product;
 use crate::quant::IntFormat;
 use crate::wide::wide;
-use ndarray::linalg::general_mat_mul;
 use ndarray::{ArrayView2, ArrayViewMut2, s};
 
 /// Columns that are rounded before their feedback reaches the columns behind them in one product.
@@ -89,5 +89,5 @@ pub fn before(curvature: &Curvature, errors: &[f32], start: usize, end: usize, c
     let Ok(upper) = ArrayView2::from_shape((start, n), &curvature.feedback[..start * n]) else { return };
     let Ok(errors) = ArrayView2::from_shape((start, count), errors) else { return };
     let Ok(mut into) = ArrayViewMut2::from_shape((end - start, count), into) else { return };
-    general_mat_mul(1.0, &upper.slice(s![.., start..end]).t(), &errors, 0.0, &mut into);
+    add_product(&upper.slice(s![.., start..end]).t(), &errors, &mut into);
 }

@@ -1,8 +1,8 @@
 //! After rounding: the scale that suits the integers best, and single steps of integers that still lower the error.
 
 use super::curvature::Curvature;
+use crate::product::add_product;
 use crate::quant::IntFormat;
-use ndarray::linalg::general_mat_mul;
 use ndarray::{ArrayView2, ArrayViewMut2};
 
 /// Sweeps of single steps at most; nearly all of the gain is in the first two.
@@ -18,7 +18,7 @@ pub fn curved(rows: &[f32], curvature: &Curvature) -> Vec<f32> {
     let matrix = ArrayView2::from_shape((n, n), &curvature.matrix);
     let views = (ArrayView2::from_shape(shape, rows), matrix, ArrayViewMut2::from_shape(shape, &mut product));
     if let (Ok(rows), Ok(matrix), Ok(mut into)) = views {
-        general_mat_mul(1.0, &rows, &matrix, 0.0, &mut into);
+        add_product(&rows, &matrix, &mut into);
     }
     product
 }

@@ -2,7 +2,7 @@
 
 use super::curvature::Curvature;
 use super::feedback::{before, turned};
-use ndarray::linalg::general_mat_mul;
+use crate::product::add_product;
 use ndarray::{ArrayView2, ArrayViewMut2, s};
 
 /// Columns that are solved before they are taken out of the others in one product.
@@ -34,7 +34,7 @@ fn backward(x: &mut [f32], curvature: &Curvature, count: usize, part: &mut [f32]
         let solved = ArrayView2::from_shape((n - end, count), &x[end * count..]);
         let into = ArrayViewMut2::from_shape((end - start, count), &mut *part);
         if let (Ok(upper), Ok(solved), Ok(mut into)) = (upper, solved, into) {
-            general_mat_mul(1.0, &upper.slice(s![start..end, end..]), &solved, 0.0, &mut into);
+            add_product(&upper.slice(s![start..end, end..]), &solved, &mut into);
         }
         for j in (start..end).rev() {
             let (open, known) = x.split_at_mut((j + 1) * count);

@@ -4,9 +4,9 @@
 //! weight tensor. For a linear layer rows are positions and columns input features.
 
 use super::patches::{Extent, Patches, Tile, misfit};
+use crate::product::Panels;
 use crate::{Code, Error, Result};
-use ndarray::linalg::general_mat_mul;
-use ndarray::{ArrayView2, ArrayViewMut2, s};
+use ndarray::{ArrayView1, ArrayView2, ArrayViewMut2};
 
 /// A Gram matrix to accumulate.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,6 +32,8 @@ pub struct Gram {
     pub sums: Vec<f64>,
     /// Moments of some columns of each sample that was merged: what says how far the sum can be trusted.
     pub samples: Vec<SampleMoments>,
+    /// Moments of the kept columns of all samples so far, where they were needed.
+    so_far: Option<SampleMoments>,
     /// Whether the upper halves are filled in.
     mirrored: bool,
 }
@@ -93,11 +95,9 @@ impl Gram {
     /// Adds the rows of one tensor.
     pub fn add(&mut self, dims: &[usize], values: &[f32], request: &GramRequest) -> Result<()> {
         self.prepare(dims, &request.patches)?;
-        let before = self.moments();
-        request.patches.each_tile(dims, values, request.patches.coarse_step(dims), &mut |tile| {
-            self.add_tile(&tile);
-            Ok(())
-        })?;
+        let (before, mut panels) = (self.before(), Panels::default());
+        let step = request.patches.coarse_step(dims);
+        request.patches.each_tile(dims, values, step, &mut |tile| self.add_tile(&tile, &mut panels))?;
         self.end_sample(before);
         Ok(())
     }
@@ -123,15 +123,18 @@ impl Gram {
             *cross = Cross { data: vec![0.0; channels * extent.size], sums: vec![0.0; channels] };
         }
         let each = channels / extent.groups.max(1);
-        let before = self.moments();
+        let (before, mut panels) = (self.before(), Panels::default());
         patches.each_tile(dims, values, patches.sparse_step(dims), &mut |tile| {
-            self.add_tile(&tile);
+            self.add_tile(&tile, &mut panels)?;
             let rows = tile.group * each..(tile.group + 1) * each;
             let part = gather(residual, patches, &tile, extent.positions, channels, rows.clone());
             let part = ArrayView2::from_shape((each, tile.columns.ncols()), &part).map_err(|_| misfit())?;
             let data = &mut cross.data[rows.start * extent.size..rows.end * extent.size];
             let mut into = ArrayViewMut2::from_shape((each, extent.size), data).map_err(|_| misfit())?;
-            general_mat_mul(1.0, &part, &tile.columns.t(), 1.0, &mut into);
+            match extent.size > SMALL {
+                true => panels.add_product(&part, &mut into),
+                false => add_small_product(&part, &tile.columns, &mut into),
+            }
             for (sum, line) in cross.sums[rows].iter_mut().zip(part.rows()) {
                 *sum += line.iter().map(|v| f64::from(*v)).sum::<f64>();
             }
@@ -148,6 +151,7 @@ impl Gram {
             self.data.chunks_exact_mut((n * n).max(1)).for_each(|matrix| mirror(matrix, n));
             self.mirrored = true;
         }
+        self.so_far = None;
     }
 
     /// Adds another sum of the same layer.
@@ -157,6 +161,7 @@ impl Gram {
         }
         self.allocate(other.size, other.groups)?;
         self.samples.extend(other.samples.iter().cloned());
+        self.so_far = None;
         self.rows += other.rows;
         self.mirrored = self.mirrored && other.mirrored;
         self.data.iter_mut().zip(&other.data).for_each(|(a, b)| *a += b);
@@ -167,7 +172,7 @@ impl Gram {
     /// A sum that was measured elsewhere, with both halves of its matrices.
     pub(super) fn measured(extent: &Extent, data: Vec<f32>, sums: Vec<f64>, samples: Vec<SampleMoments>) -> Gram {
         let rows = samples.iter().map(|s| s.rows).sum();
-        Gram { size: extent.size, groups: extent.groups, rows, data, sums, samples, mirrored: true }
+        Gram { size: extent.size, groups: extent.groups, rows, data, sums, samples, so_far: None, mirrored: true }
     }
 
     /// Drops the moments of single samples: what nothing is rounded on needs no [`Gram::shrinkage`].
@@ -233,13 +238,21 @@ impl Gram {
         kept_columns(self.size).1
     }
 
+    /// What [`Gram::moments`] were before another sample is added.
+    fn before(&mut self) -> SampleMoments {
+        self.so_far.take().unwrap_or_else(|| self.moments())
+    }
+
     /// Moments of the kept columns so far.
     fn moments(&self) -> SampleMoments {
         let (n, kept, step) = (self.size, self.kept(), self.step());
         let mut products = Vec::with_capacity(self.groups * pairs(kept));
         for matrix in self.data.chunks_exact((n * n).max(1)) {
             for (i, row) in matrix.chunks_exact(n * step).take(kept).enumerate() {
-                products.extend(row.iter().step_by(step).take(i));
+                match step {
+                    1 => products.extend_from_slice(&row[..i]),
+                    _ => products.extend((0..i).map(|j| row[j * step])),
+                }
             }
         }
         let sums = self.sums.chunks_exact(n.max(1)).flat_map(|own| own.iter().step_by(step).take(kept).copied());
@@ -248,11 +261,12 @@ impl Gram {
 
     /// Keeps what the sums grew by since `before`: no product is computed for it.
     fn end_sample(&mut self, before: SampleMoments) {
-        let mut grown = self.moments();
-        grown.rows -= before.rows;
-        grown.products.iter_mut().zip(&before.products).for_each(|(now, then)| *now -= then);
-        grown.sums.iter_mut().zip(&before.sums).for_each(|(now, then)| *now -= then);
+        let (now, mut grown) = (self.moments(), before);
+        grown.rows = now.rows - grown.rows;
+        grown.products.iter_mut().zip(&now.products).for_each(|(then, now)| *then = now - *then);
+        grown.sums.iter_mut().zip(&now.sums).for_each(|(then, now)| *then = now - *then);
         self.samples.push(grown);
+        self.so_far = Some(now);
         self.mirrored = false;
     }
 
@@ -274,20 +288,25 @@ impl Gram {
         }
     }
 
-    fn add_tile(&mut self, tile: &Tile) {
+    /// Adds the products of a tile; it is left in `panels`, unless it has only a few columns.
+    fn add_tile(&mut self, tile: &Tile, panels: &mut Panels) -> Result<()> {
         let (n, g) = (self.size, tile.group);
         if g == 0 {
             self.rows += tile.columns.ncols() as u64;
         }
         let whole = &mut self.data[g * n * n..(g + 1) * n * n];
-        match n <= SMALL {
-            true => add_dots(&tile.columns, whole, n),
-            false => multiply(&tile.columns, whole, n),
+        match n > SMALL {
+            true => {
+                panels.cut(&tile.columns.t());
+                panels.add_square(&mut ArrayViewMut2::from_shape((n, n), whole).map_err(|_| misfit())?);
+            }
+            false => add_dots(&tile.columns, whole, n),
         }
         let sums = &mut self.sums[g * n..(g + 1) * n];
         for (sum, line) in sums.iter_mut().zip(tile.columns.rows()) {
             *sum += line.to_slice().map_or_else(|| line.iter().map(|v| f64::from(*v)).sum(), total);
         }
+        Ok(())
     }
 }
 
@@ -327,12 +346,22 @@ const SMALL: usize = 16;
 fn add_dots(columns: &ArrayView2<f32>, whole: &mut [f32], n: usize) {
     for i in 0..n {
         for j in 0..=i {
-            let dot = match (columns.row(i).to_slice(), columns.row(j).to_slice()) {
-                (Some(a), Some(b)) => dot(a, b),
-                _ => columns.row(i).dot(&columns.row(j)),
-            };
-            whole[i * n + j] += dot;
+            whole[i * n + j] += dot_of(columns.row(i), columns.row(j));
         }
+    }
+}
+
+/// `into += part columns'`.
+fn add_small_product(part: &ArrayView2<f32>, columns: &ArrayView2<f32>, into: &mut ArrayViewMut2<f32>) {
+    for (part, mut into) in part.rows().into_iter().zip(into.rows_mut()) {
+        into.iter_mut().zip(columns.rows()).for_each(|(sum, column)| *sum += dot_of(part, column));
+    }
+}
+
+fn dot_of(a: ArrayView1<f32>, b: ArrayView1<f32>) -> f32 {
+    match (a.to_slice(), b.to_slice()) {
+        (Some(a), Some(b)) => dot(a, b),
+        _ => a.dot(&b),
     }
 }
 
@@ -348,19 +377,6 @@ fn dot(a: &[f32], b: &[f32]) -> f32 {
     }
     let rest: f32 = left.remainder().iter().zip(right.remainder()).map(|(x, y)| x * y).sum();
     lanes.iter().sum::<f32>() + rest
-}
-
-/// Columns of the product that are computed together; the blocks above the diagonal follow by symmetry.
-const BLOCK: usize = 192;
-
-/// `into += columns columns'`, of which only the blocks on and below the diagonal are touched.
-fn multiply(columns: &ArrayView2<f32>, into: &mut [f32], n: usize) {
-    let Ok(mut into) = ArrayViewMut2::from_shape((n, n), into) else { return };
-    for start in (0..n).step_by(BLOCK) {
-        let end = (start + BLOCK).min(n);
-        let (rows, block) = (columns.slice(s![start.., ..]), columns.slice(s![start..end, ..]));
-        general_mat_mul(1.0, &rows, &block.t(), 1.0, &mut into.slice_mut(s![start.., start..end]));
-    }
 }
 
 /// Fills in what lies above the diagonal.

@@ -5,9 +5,9 @@
 //! column of X is a run over positions and most of it is copied in runs, too.
 
 use crate::plane::{Plane, Reading};
+use crate::product::add_product;
 use crate::{Code, Error, Result};
-use ndarray::linalg::general_mat_mul;
-use ndarray::{ArrayView2, ArrayViewMut2, s};
+use ndarray::{ArrayView1, ArrayView2, ArrayViewMut2, Axis, s};
 use std::ops::Range;
 
 /// How a layer cuts its input into rows.
@@ -244,22 +244,20 @@ impl Patches {
             let rows = tile.group * each..(tile.group + 1) * each;
             let weights = &delta[rows.start * extent.size..rows.end * extent.size];
             let weights = ArrayView2::from_shape((each, extent.size), weights).map_err(|_| misfit())?;
-            let mut into = match linear {
-                true => {
-                    let part = &mut out[run.start * channels..run.end * channels];
-                    ArrayViewMut2::from_shape((run.len(), channels), part).map_err(|_| misfit())?.reversed_axes()
-                }
-                false => {
-                    let start = (tile.image * channels + rows.start) * extent.positions;
-                    let part = &mut out[start..start + each * extent.positions];
-                    let whole = ArrayViewMut2::from_shape((each, extent.positions), part).map_err(|_| misfit())?;
-                    whole.slice_move(s![.., run])
-                }
-            };
-            for (mut line, shift) in into.rows_mut().into_iter().zip(&shift[rows]) {
-                line += *shift;
+            let shift = ArrayView1::from(&shift[rows.clone()]);
+            if linear {
+                let part = &mut out[run.start * channels..run.end * channels];
+                let mut into = ArrayViewMut2::from_shape((run.len(), channels), part).map_err(|_| misfit())?;
+                into += &shift;
+                add_product(&tile.columns.t(), &weights.t(), &mut into);
+                return Ok(());
             }
-            general_mat_mul(1.0, &weights, &tile.columns, 1.0, &mut into);
+            let start = (tile.image * channels + rows.start) * extent.positions;
+            let part = &mut out[start..start + each * extent.positions];
+            let whole = ArrayViewMut2::from_shape((each, extent.positions), part).map_err(|_| misfit())?;
+            let mut into = whole.slice_move(s![.., run]);
+            into += &shift.insert_axis(Axis(1));
+            add_product(&weights, &tile.columns, &mut into);
             Ok(())
         })?;
         Ok(())

@@ -1,0 +1,320 @@
+//! Products of matrices, added to what is there.
+//!
+//! Sums run over [`DEPTH`] steps of the inner dimension in one chain of fused multiplications and additions, and are
+//! then added to the result: the same bits however rows and columns are cut, and on every processor that fuses.
+
+use crate::wide::wide;
+use fearless_simd::{Level, Simd, SimdBase, SimdFloat, dispatch, f32x16};
+use ndarray::{ArrayView2, ArrayViewMut2, Axis, s};
+use std::array::from_fn;
+
+/// Columns of a panel.
+const WIDTH: usize = 32;
+/// Elements of a vector; a processor without such makes it of narrower ones.
+const LANES: usize = 16;
+/// Steps of the inner dimension that are taken together: a panel of so many stays in the second cache.
+const DEPTH: usize = 512;
+
+/// So many neighbouring columns of a matrix, row after row; those beyond its edge are zero.
+type Panel = [[f32; WIDTH]];
+
+/// `into += left right`, fastest where the rows of all three lie in runs.
+pub fn add_product(left: &ArrayView2<f32>, right: &ArrayView2<f32>, into: &mut ArrayViewMut2<f32>) {
+    debug_assert_eq!((left.ncols(), into.dim()), (right.nrows(), (left.nrows(), right.ncols())));
+    let inner = right.nrows();
+    let mut panel = vec![[0f32; WIDTH]; DEPTH.min(inner)];
+    for (right, mut into) in right.axis_chunks_iter(Axis(1), WIDTH).zip(into.axis_chunks_iter_mut(Axis(1), WIDTH)) {
+        for from in (0..inner).step_by(DEPTH) {
+            let to = (from + DEPTH).min(inner);
+            let panel = &mut panel[..to - from];
+            fill(panel, &right.slice(s![from..to, ..]));
+            add_one(&left.slice(s![.., from..to]), panel, &mut into);
+        }
+    }
+}
+
+/// A matrix cut into panels, for more than one product.
+#[derive(Default)]
+pub struct Panels {
+    rows: usize,
+    /// One panel after another.
+    data: Vec<[f32; WIDTH]>,
+}
+
+impl Panels {
+    /// Cuts another matrix, into the memory of the last.
+    pub fn cut(&mut self, matrix: &ArrayView2<f32>) {
+        let (rows, columns) = matrix.dim();
+        self.rows = rows;
+        self.data.resize(rows * columns.div_ceil(WIDTH), [0.0; WIDTH]);
+        for (panel, part) in self.data.chunks_exact_mut(rows.max(1)).zip(matrix.axis_chunks_iter(Axis(1), WIDTH)) {
+            fill(panel, &part);
+        }
+    }
+
+    /// `into += left M`, where M is the matrix.
+    pub fn add_product(&self, left: &ArrayView2<f32>, into: &mut ArrayViewMut2<f32>) {
+        for (panel, mut into) in self.panels().zip(into.axis_chunks_iter_mut(Axis(1), WIDTH)) {
+            for (panel, left) in panel.chunks(DEPTH).zip(left.axis_chunks_iter(Axis(1), DEPTH)) {
+                add_one(&left, panel, &mut into);
+            }
+        }
+    }
+
+    /// The lower half of `into += M' M`, diagonal included; what lies above it in the same panels changes, too.
+    pub fn add_square(&self, into: &mut ArrayViewMut2<f32>) {
+        dispatch!(Level::new(), simd => square(simd, self, into));
+    }
+
+    fn panels(&self) -> impl Iterator<Item = &Panel> {
+        self.data.chunks_exact(self.rows.max(1))
+    }
+}
+
+/// Copies up to [`WIDTH`] columns.
+fn fill(panel: &mut Panel, columns: &ArrayView2<f32>) {
+    if columns.ncols() < WIDTH {
+        panel.fill([0.0; WIDTH]);
+    }
+    wide(
+        #[inline(always)]
+        || match columns.strides()[1] {
+            1 => copy(panel, columns),
+            _ => turn(panel, columns),
+        },
+    );
+}
+
+#[inline(always)]
+fn copy(panel: &mut Panel, columns: &ArrayView2<f32>) {
+    for (to, from) in panel.iter_mut().zip(columns.rows()) {
+        let Some(from) = from.to_slice() else { continue };
+        match <&[f32; WIDTH]>::try_from(from) {
+            Ok(whole) => *to = *whole,
+            Err(_) => to[..from.len()].copy_from_slice(from),
+        }
+    }
+}
+
+/// Rows of all columns of a panel that stay in the first cache.
+const STEP: usize = 16;
+
+#[inline(always)]
+fn turn(panel: &mut Panel, columns: &ArrayView2<f32>) {
+    for (to, part) in panel.chunks_mut(STEP).zip(columns.axis_chunks_iter(Axis(0), STEP)) {
+        for (at, column) in part.columns().into_iter().enumerate().take(WIDTH) {
+            match column.to_slice() {
+                Some(column) => to.iter_mut().zip(column).for_each(|(to, v)| to[at] = *v),
+                None => to.iter_mut().zip(column).for_each(|(to, v)| to[at] = *v),
+            }
+        }
+    }
+}
+
+/// `into += left panel`.
+fn add_one(left: &ArrayView2<f32>, panel: &Panel, into: &mut ArrayViewMut2<f32>) {
+    dispatch!(Level::new(), simd => one_panel(simd, left, panel, into));
+}
+
+#[inline(always)]
+fn one_panel<S: Simd>(simd: S, left: &ArrayView2<f32>, panel: &Panel, into: &mut ArrayViewMut2<f32>) {
+    // As many sums as the registers hold, beside what they are made of.
+    simd.vectorize(
+        #[inline(always)]
+        || match <S::f32s as SimdBase<S>>::LEN {
+            LANES => strips::<S, 8, 2>(simd, left, panel, into),
+            _ => strips::<S, 6, 1>(simd, left, panel, into),
+        },
+    );
+}
+
+/// A product with one panel, `R` rows at a time.
+#[inline(always)]
+fn strips<S: Simd, const R: usize, const V: usize>(
+    simd: S,
+    left: &ArrayView2<f32>,
+    panel: &Panel,
+    into: &mut ArrayViewMut2<f32>,
+) {
+    let depth = panel.len();
+    let mut turned: Vec<[f32; R]> = vec![];
+    for (strip, mut into) in left.axis_chunks_iter(Axis(0), R).zip(into.axis_chunks_iter_mut(Axis(0), R)) {
+        let rows: [&[f32]; R] = from_fn(|r| {
+            let row = (r < strip.nrows()).then(|| strip.row(r).to_slice()).flatten();
+            row.and_then(|row| row.get(..depth)).unwrap_or_default()
+        });
+        if rows.iter().all(|row| row.len() == depth) {
+            let rows = rows.map(|row| &row[..depth]);
+            tile::<S, R, V>(simd, |k| from_fn(|r| rows[r][k]), panel, &mut into);
+            continue;
+        }
+        turned.clear();
+        turned.resize(depth, [0f32; R]);
+        for (to, column) in turned.iter_mut().zip(strip.columns()) {
+            match column.to_slice().map(<&[f32; R]>::try_from) {
+                Some(Ok(whole)) => *to = *whole,
+                _ => to.iter_mut().zip(column).for_each(|(to, v)| *to = *v),
+            }
+        }
+        let turned = &turned[..depth];
+        tile::<S, R, V>(simd, |k| turned[k], panel, &mut into);
+    }
+}
+
+#[inline(always)]
+fn square<S: Simd>(simd: S, panels: &Panels, into: &mut ArrayViewMut2<f32>) {
+    simd.vectorize(
+        #[inline(always)]
+        || match <S::f32s as SimdBase<S>>::LEN {
+            LANES => triangle::<S, 2>(simd, panels, into),
+            _ => triangle::<S, 1>(simd, panels, into),
+        },
+    );
+}
+
+/// Rows of the triangle that are computed together: a part of a panel.
+const PART: usize = 8;
+
+#[inline(always)]
+fn triangle<S: Simd, const V: usize>(simd: S, panels: &Panels, into: &mut ArrayViewMut2<f32>) {
+    let mut strip = vec![[0f32; PART]; DEPTH.min(panels.rows)];
+    for (at, mut into) in into.axis_chunks_iter_mut(Axis(0), PART).enumerate() {
+        let (own, part) = (at * PART / WIDTH, at * PART % WIDTH);
+        let Some(rows) = panels.panels().nth(own) else { break };
+        for (from, rows) in rows.chunks(DEPTH).enumerate() {
+            let strip = &mut strip[..rows.len()];
+            for (to, line) in strip.iter_mut().zip(rows) {
+                *to = from_fn(|r| line[part + r]);
+            }
+            for (panel, mut into) in panels.panels().zip(into.axis_chunks_iter_mut(Axis(1), WIDTH)).take(own + 1) {
+                let panel = &panel[from * DEPTH..][..strip.len()];
+                tile::<S, PART, V>(simd, |k| strip[k], panel, &mut into);
+            }
+        }
+    }
+}
+
+/// Adds the product of up to `R` rows, given column by column, and a panel.
+#[inline(always)]
+fn tile<S: Simd, const R: usize, const V: usize>(
+    simd: S,
+    left: impl Fn(usize) -> [f32; R],
+    panel: &Panel,
+    into: &mut ArrayViewMut2<f32>,
+) {
+    let mut sums = [[0f32; WIDTH]; R];
+    for first in (0..WIDTH).step_by(V * LANES) {
+        let mut wide = [[f32x16::splat(simd, 0.0); V]; R];
+        for (k, line) in panel.iter().enumerate() {
+            let right: [f32x16<S>; V] = from_fn(|v| f32x16::from_slice(simd, &line[first + v * LANES..][..LANES]));
+            let left = left(k);
+            for (sums, left) in wide.iter_mut().zip(left) {
+                let left = f32x16::splat(simd, left);
+                for (sum, right) in sums.iter_mut().zip(right) {
+                    *sum = left.mul_add(right, *sum);
+                }
+            }
+        }
+        for (to, sums) in sums.iter_mut().zip(&wide) {
+            for (v, sum) in sums.iter().enumerate() {
+                sum.store_slice(&mut to[first + v * LANES..][..LANES]);
+            }
+        }
+    }
+    for (sums, mut line) in sums.iter().zip(into.rows_mut()) {
+        match line.as_slice_mut().map(<&mut [f32; WIDTH]>::try_from) {
+            Some(Ok(whole)) => whole.iter_mut().zip(sums).for_each(|(v, sum)| *v += sum),
+            _ => line.iter_mut().zip(sums).for_each(|(v, sum)| *v += sum),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ndarray::Array2;
+    use proptest::prelude::*;
+
+    /// Numbers between -1 and 1.
+    fn matrix(rows: usize, columns: usize, seed: u64, turned: bool) -> Array2<f32> {
+        let mut random = crate::random::SplitMix64(seed);
+        let shape = if turned { (columns, rows) } else { (rows, columns) };
+        let found = Array2::from_shape_fn(shape, |_| (2.0 * random.unit() - 1.0) as f32);
+        if turned { found.reversed_axes() } else { found }
+    }
+
+    fn exact(left: &Array2<f32>, right: &Array2<f32>) -> Array2<f64> {
+        left.mapv(f64::from).dot(&right.mapv(f64::from))
+    }
+
+    fn near(found: f32, want: f64, inner: usize) -> bool {
+        (f64::from(found) - want).abs() <= 1e-6 * (1.0 + inner as f64)
+    }
+
+    proptest! {
+        #[test]
+        fn products_are_those_of_doubles(
+            rows in 1usize..40, inner in 0usize..1100, columns in 1usize..80, seed: u64,
+            turns in [any::<bool>(), any::<bool>(), any::<bool>()],
+        ) {
+            let (left, right) = (matrix(rows, inner, seed, turns[0]), matrix(inner, columns, !seed, turns[1]));
+            let start = matrix(rows, columns, seed ^ 5, turns[2]);
+            let (mut once, mut cut) = (start.clone(), start.clone());
+            add_product(&left.view(), &right.view(), &mut once.view_mut());
+            // What a larger matrix left behind must not be seen.
+            let mut panels = Panels::default();
+            panels.cut(&matrix(inner + 3, columns + 40, seed, false).view());
+            panels.cut(&right.view());
+            panels.add_product(&left.view(), &mut cut.view_mut());
+            prop_assert_eq!(&once, &cut);
+            let want = exact(&left, &right);
+            for ((at, found), start) in once.indexed_iter().zip(&start) {
+                prop_assert!(near(*found, want[at] + f64::from(*start), inner), "{at:?}: {found} {}", want[at]);
+            }
+        }
+
+        #[test]
+        fn squares_are_those_of_doubles(
+            rows in 0usize..1100, columns in 1usize..80, seed: u64, turned: bool,
+        ) {
+            let x = matrix(rows, columns, seed, turned);
+            let start = matrix(columns, columns, !seed, false);
+            let mut found = start.clone();
+            let mut panels = Panels::default();
+            panels.cut(&x.view());
+            panels.add_square(&mut found.view_mut());
+            let want = exact(&x.t().to_owned(), &x);
+            for ((i, j), found) in found.indexed_iter().filter(|((i, j), _)| j <= i) {
+                let want = want[[i, j]] + f64::from(start[[i, j]]);
+                prop_assert!(near(*found, want, rows), "{i} {j}: {found} {want}");
+            }
+        }
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    fn fuses() -> bool {
+        Level::new().as_avx2().is_some()
+    }
+
+    #[cfg(not(target_arch = "x86_64"))]
+    fn fuses() -> bool {
+        cfg!(target_arch = "aarch64")
+    }
+
+    #[test]
+    fn narrow_vectors_give_the_same_bits_as_wide_ones() {
+        let (left, right) = (matrix(19, 700, 1, false), matrix(700, 45, 2, false));
+        let mut found = Array2::zeros((19, 45));
+        add_product(&left.view(), &right.view(), &mut found.view_mut());
+        // One chain of fused steps for every 512, as the module says.
+        for ((i, j), found) in found.indexed_iter() {
+            let chain =
+                |from: usize, to: usize| (from..to).fold(0f32, |sum, k| left[[i, k]].mul_add(right[[k, j]], sum));
+            let fused = chain(0, 512) + chain(512, 700);
+            match fuses() {
+                true => assert_eq!(*found, fused, "{i} {j}"),
+                false => assert!(near(*found, f64::from(fused), 700), "{i} {j}"),
+            }
+        }
+    }
+}
