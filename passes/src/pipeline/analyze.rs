@@ -11,7 +11,6 @@ use super::{Effort, Options, Progress, candidates, sequential};
 use crate::quantize_weights::Storage;
 use rayon::prelude::*;
 use std::collections::BTreeMap;
-use tapq::engine::{Engine, Options as EngineOptions};
 use tapq::graph::Graph;
 use tapq::onnx;
 use tapq::plan::{
@@ -33,22 +32,16 @@ pub struct Analysis {
     pub macs: BTreeMap<String, u64>,
     /// Extremes that were seen of each activation.
     pub seen: BTreeMap<String, [f32; 2]>,
-    /// The float network that was observed, and the values that it taps.
-    pub observed: Option<(Engine, Vec<String>)>,
+    /// Values at which the float and the quantized network are to be compared.
+    pub compared: Vec<String>,
 }
 
 impl Analysis {
-    /// A replayed plan: nothing is measured, the float network is kept only for the comparison.
-    pub fn of_plan(graph: &Graph, plan: Plan, options: &Options) -> Result<Self> {
-        let observed = match options.verify {
-            true => {
-                let values: Vec<String> = plan.activations.iter().map(|a| a.value.clone()).collect();
-                Some((Engine::new(graph, &values, &EngineOptions { dims: options.dims.clone() })?, values))
-            }
-            false => None,
-        };
+    /// A replayed plan: nothing is measured.
+    pub fn of_plan(plan: Plan) -> Self {
+        let compared = plan.activations.iter().map(|a| a.value.clone()).collect();
         let (sensitivities, macs, seen) = Default::default();
-        Ok(Analysis { plan, sensitivities, macs, seen, observed })
+        Analysis { plan, sensitivities, macs, seen, compared }
     }
 }
 
@@ -97,8 +90,8 @@ pub fn analyze(graph: &Graph, options: &Options, progress: &dyn Progress) -> Res
     }
     let measured = observed.requests.iter().zip(&observed.seen.values).filter(|(r, _)| !r.only_tap);
     let extremes = measured.map(|(r, v)| (r.value.clone(), extremes(v))).collect();
-    let Observed { macs, engine, taps, .. } = observed;
-    Ok(Analysis { plan, sensitivities, macs, seen: extremes, observed: Some((engine, taps)) })
+    let Observed { macs, taps, .. } = observed;
+    Ok(Analysis { plan, sensitivities, macs, seen: extremes, compared: taps })
 }
 
 /// The plan that these widths make, with the records of the choice.

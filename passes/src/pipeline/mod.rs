@@ -167,7 +167,7 @@ pub fn quantize(mut graph: Graph, options: &Options, progress: &dyn Progress) ->
             check_matches(plan, &graph)?;
             check_target(plan, &graph, options.target)?;
             versions::check_versions(plan, &graph, options.target)?;
-            analyze::Analysis::of_plan(&graph, plan.clone(), options)?
+            analyze::Analysis::of_plan(plan.clone())
         }
         None => {
             let equalized = equalize::equalize_channels(&mut graph, options, &mut driver, progress)?;
@@ -178,10 +178,13 @@ pub fn quantize(mut graph: Graph, options: &Options, progress: &dyn Progress) ->
     };
     let facts = summarize::Facts::of(&graph);
     let rounding = analyze::round(&graph, &mut analysis.plan, options, progress)?;
+    // Compiled once more rather than kept from the observation: rounding has two engines in memory beside it.
+    let compile = || Engine::new(&graph, &analysis.compared, &EngineOptions { dims: options.dims.clone() });
+    let float = options.verify.then(compile).transpose()?;
     // The float graph ends here: its weights need not be in memory beside those of two engines.
     let quantized = rewrite(graph, &analysis.plan, &rounding, options.target, &mut driver)?;
-    let fidelity = match analysis.observed.take().filter(|_| options.verify) {
-        Some(observed) => Some(verify(observed, &quantized, options, progress)?),
+    let fidelity = match float {
+        Some(float) => Some(verify(&float, &analysis.compared, &quantized, options, progress)?),
         None => None,
     };
     let report = summarize::report(&facts, &analysis, &rounding, options, fidelity, driver.applied);
@@ -214,16 +217,17 @@ fn refuse_quantized(graph: &Graph) -> Result<()> {
 }
 
 fn verify(
-    (float, values): (Engine, Vec<String>),
+    float: &Engine,
+    values: &[String],
     quantized: &Graph,
     options: &Options,
     progress: &dyn Progress,
 ) -> Result<Fidelity> {
     let held_out = !options.held_out.is_empty();
     let samples = if held_out { options.held_out } else { &options.calibration.samples };
-    let simulated = Engine::new(quantized, &values, &EngineOptions { dims: options.dims.clone() })?;
+    let simulated = Engine::new(quantized, values, &EngineOptions { dims: options.dims.clone() })?;
     progress.stage("verify", samples.len());
-    let mut fidelity = measure(&float, &simulated, &values, samples, held_out, &|| progress.tick())?;
+    let mut fidelity = measure(float, &simulated, values, samples, held_out, &|| progress.tick())?;
     fidelity.values.retain(|v| !quantized.index().is_input(&v.value));
     Ok(fidelity)
 }
