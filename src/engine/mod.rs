@@ -16,7 +16,7 @@ mod lower;
 mod ops;
 mod quantized;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod values;
 mod walk;
 

@@ -82,6 +82,11 @@ fn scalar(name: &str, value: f32) -> Tensor {
     from_floats(name, &[], &[value])
 }
 
+/// `y = relu(x + c)` of two columns, for tests of what runs on an engine.
+pub(crate) fn small_graph() -> Graph {
+    add_relu().graph()
+}
+
 fn add_relu() -> Model {
     let nodes = vec![node("Add", &["x", "c"], &["sum"]), node("Relu", &["sum"], &["y"])];
     Model::new(&["N", "2"], nodes, vec![from_floats("c", &[2], &[1.0, -1.0])], &["y"])

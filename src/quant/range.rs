@@ -233,10 +233,10 @@ impl Rounding {
 mod tests {
     use super::*;
     use crate::quant::{IntFormat, affine_for_range};
-    use crate::stats::{Backend, Cpu, Request};
+    use crate::stats::{Cpu, Request};
 
     fn stats(values: &[f32]) -> TensorStats {
-        Cpu.tensor(&[values.len()], values, &Request::default()).unwrap()
+        Cpu.tensor(&[values.len()], values, &Request::default())
     }
 
     fn choose(samples: &[Vec<f32>], bound: Bound, symmetric: bool) -> ChosenRange {

@@ -1,6 +1,6 @@
 //! The CPU implementation: what the numbers mean.
 
-use super::{Backend, ChannelStats, Gram, GramRequest, Histogram, Request, TensorStats};
+use super::{Backend, ChannelStats, Gram, Histogram, Request, Session, TensorStats};
 use crate::Result;
 
 /// Statistics on the CPU, sequential within a tensor; callers run samples in parallel.
@@ -17,7 +17,31 @@ impl Backend for Cpu {
         "cpu"
     }
 
-    fn tensor(&self, dims: &[usize], values: &[f32], request: &Request) -> Result<TensorStats> {
+    fn session(&self, layers: usize) -> Box<dyn Session + '_> {
+        Box::new(Sums(vec![Gram::default(); layers]))
+    }
+}
+
+/// X'X by layer.
+struct Sums(Vec<Gram>);
+
+impl Session for Sums {
+    fn measure(&mut self, dims: &[usize], values: &[f32], request: &Request, moments: bool) -> Result<TensorStats> {
+        for gram in request.grams.iter().filter(|_| moments) {
+            self.0[gram.layer].add(dims, values, gram)?;
+        }
+        Ok(Cpu.tensor(dims, values, request))
+    }
+
+    fn finish(mut self: Box<Self>) -> Result<Vec<Gram>> {
+        self.0.iter_mut().for_each(Gram::finish);
+        Ok(self.0)
+    }
+}
+
+impl Cpu {
+    /// Statistics of one tensor of shape `dims`.
+    pub fn tensor(&self, dims: &[usize], values: &[f32], request: &Request) -> TensorStats {
         let mut stats = moments(values);
         stats.histogram = match stats.nans + stats.infinities {
             0 => Histogram::new(values, stats.min, stats.max),
@@ -29,11 +53,7 @@ impl Backend for Cpu {
         if let Some(axis) = request.axis(dims.len()) {
             stats.channels = channels(values, dims, axis);
         }
-        Ok(stats)
-    }
-
-    fn gram(&self, dims: &[usize], values: &[f32], request: &GramRequest, into: &mut Gram) -> Result<()> {
-        into.add(dims, values, request)
+        stats
     }
 }
 

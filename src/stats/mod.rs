@@ -1,7 +1,7 @@
 //! Activation statistics: one pass over each tensor of each sample.
 //!
-//! [`Backend`] is what a GPU implementation joins: it measures one tensor of one sample. Merging over
-//! samples is done here, in sample order, so the numbers do not depend on thread count.
+//! [`Backend`] is what a GPU implementation joins: in a [`Session`] it sees the tensors of some samples one by one.
+//! Samples are dealt to sessions, and merged, in an order that does not depend on thread count.
 
 mod cpu;
 pub mod cuda;
@@ -18,7 +18,7 @@ pub use histogram::Histogram;
 pub use observe::{FOLDS, Observation, ValueObservation, observe};
 pub use patches::{Extent, Patches, Tile};
 
-use crate::Result;
+use crate::{Error, Result};
 
 /// What to measure of a tensor.
 #[derive(Clone, Debug, Default)]
@@ -93,14 +93,31 @@ impl TensorStats {
     }
 }
 
-/// Measures tensors. The CPU implementation is the meaning; others agree within 1e-5 relative.
+/// Who measures tensors. The CPU implementation is the meaning; others agree within 1e-5 relative.
 pub trait Backend: Send + Sync {
     /// What reports call it.
     fn name(&self) -> &'static str;
 
-    /// Statistics of one tensor of shape `dims`.
-    fn tensor(&self, dims: &[usize], values: &[f32], request: &Request) -> Result<TensorStats>;
+    /// Starts a pass over some samples, in which the inputs of `layers` layers have their moments summed.
+    fn session(&self, layers: usize) -> Box<dyn Session + '_>;
 
-    /// Adds X'X of one tensor, as the layer of `request` reads it, to `into`.
-    fn gram(&self, dims: &[usize], values: &[f32], request: &GramRequest, into: &mut Gram) -> Result<()>;
+    /// Who measures everything again from the start where this one failed; nobody, if the failure is to be told.
+    fn instead(&self, _failure: &Error) -> Option<&dyn Backend> {
+        None
+    }
+}
+
+/// A pass over samples: every tensor is handed over once, in the order of the samples.
+pub trait Session: Send {
+    /// Statistics of one tensor of shape `dims`; with `moments`, X'X is added up for each layer that `request` names.
+    ///
+    /// # Errors
+    /// [`crate::Code::Engine`] for a shape that no such layer reads, [`crate::Code::Device`] where a device fails.
+    fn measure(&mut self, dims: &[usize], values: &[f32], request: &Request, moments: bool) -> Result<TensorStats>;
+
+    /// The sums by layer, complete.
+    ///
+    /// # Errors
+    /// [`crate::Code::Device`] where a device fails.
+    fn finish(self: Box<Self>) -> Result<Vec<Gram>>;
 }

@@ -1,6 +1,6 @@
 //! Running samples through the float network and collecting statistics.
 
-use super::{Backend, Gram, Request, TensorStats};
+use super::{Backend, Gram, Request, Session, TensorStats};
 use crate::array::Array;
 use crate::engine::{Engine, TapView};
 use crate::samples::Sample;
@@ -48,16 +48,34 @@ pub fn observe(
     backend: &dyn Backend,
     done: &(dyn Fn() + Sync),
 ) -> Result<Observation> {
+    let seen = observe_with(engine, requests, samples, apart, backend, done);
+    match seen.as_ref().err().and_then(|e| backend.instead(e)) {
+        // What a failed device has summed up is not to be told from what it has not.
+        Some(other) => observe(engine, requests, samples, apart, other, done),
+        None => seen,
+    }
+}
+
+fn observe_with(
+    engine: &Engine,
+    requests: &[Request],
+    samples: &[Sample],
+    apart: &[usize],
+    backend: &dyn Backend,
+    done: &(dyn Fn() + Sync),
+) -> Result<Observation> {
     let layers = requests.iter().flat_map(|r| &r.grams).map(|g| g.layer + 1).max().unwrap_or(0);
     let mut seen = Observation { grams: vec![Default::default(); layers], ..Default::default() };
     seen.values.resize_with(requests.len(), ValueObservation::default);
-    let one = |(i, sample): (usize, &Sample), grams: &mut [Gram]| -> Result<SampleObservation> {
-        let result = observe_one(engine, requests, grams, sample, backend).map_err(|e| e.at(format!("sample {i}")));
+    let one = |i: usize, session: &mut dyn Session| -> Result<SampleObservation> {
+        let moments = layers > 0 && !apart.contains(&i);
+        let found = observe_one(engine, requests, (session, moments), &samples[i]);
         done();
-        result
+        found.map_err(|e| e.at(format!("sample {i}")))
     };
     if layers == 0 {
-        let found: Vec<Result<SampleObservation>> = samples.par_iter().enumerate().map(|s| one(s, &mut [])).collect();
+        let alone = |i: usize| one(i, &mut *backend.session(0));
+        let found: Vec<Result<SampleObservation>> = (0..samples.len()).into_par_iter().map(alone).collect();
         // In order, as below: the first sample that fails is named, whatever the threads did.
         for sample in found {
             seen.add(sample?);
@@ -66,25 +84,23 @@ pub fn observe(
     }
     // Each half is summed in its order, so that no more than two sets of matrices exist, whatever the thread count.
     let half = |fold: usize| {
-        let mut grams = vec![Gram::default(); layers];
+        let mut session = backend.session(layers);
         let mut found = vec![];
-        for sample in samples.iter().enumerate().skip(fold).step_by(FOLDS) {
-            let grams = if apart.contains(&sample.0) { &mut [][..] } else { &mut grams[..] };
-            found.push(one(sample, grams));
+        for i in (fold..samples.len()).step_by(FOLDS) {
+            found.push(one(i, &mut *session));
             if found.last().is_some_and(Result::is_err) {
                 break;
             }
         }
-        grams.iter_mut().for_each(Gram::finish);
-        (grams, found.into_iter())
+        (session.finish(), found.into_iter())
     };
     let halves: Vec<_> = (0..FOLDS).into_par_iter().map(half).collect();
     let (grams, mut found): (Vec<_>, Vec<_>) = halves.into_iter().unzip();
-    for (fold, grams) in grams.into_iter().enumerate() {
-        seen.grams.iter_mut().zip(grams).for_each(|(all, gram)| all[fold] = gram);
-    }
     for sample in (0..samples.len()).map_while(|i| found[i % FOLDS].next()) {
         seen.add(sample?);
+    }
+    for (fold, grams) in grams.into_iter().enumerate() {
+        seen.grams.iter_mut().zip(grams?).for_each(|(all, gram)| all[fold] = gram);
     }
     Ok(seen)
 }
@@ -104,15 +120,14 @@ impl Observation {
 fn observe_one(
     engine: &Engine,
     requests: &[Request],
-    grams: &mut [Gram],
+    (session, moments): (&mut dyn Session, bool),
     sample: &Sample,
-    backend: &dyn Backend,
 ) -> Result<SampleObservation> {
     let mut values = vec![(vec![], TensorStats::default()); requests.len()];
     let mut failure = None;
     let mut on_tap = |tap: usize, view: &TapView| {
         let request = &requests[tap];
-        let measured = measure(request, view, backend, grams);
+        let measured = measure(request, view, session, moments);
         match measured {
             Ok(stats) => values[tap] = (view.dims.to_vec(), stats),
             Err(e) => drop(failure.get_or_insert(e)),
@@ -125,18 +140,14 @@ fn observe_one(
     }
 }
 
-fn measure(request: &Request, view: &TapView, backend: &dyn Backend, grams: &mut [Gram]) -> Result<TensorStats> {
+fn measure(request: &Request, view: &TapView, session: &mut dyn Session, moments: bool) -> Result<TensorStats> {
     if request.only_tap {
         return Ok(TensorStats::default());
     }
-    let stats = backend.tensor(view.dims, view.values, request)?;
+    let stats = session.measure(view.dims, view.values, request, moments)?;
     if stats.nans + stats.infinities > 0 {
         let what = format!("{} NaN and {} infinite elements", stats.nans, stats.infinities);
         return Err(Error::new(Code::NonFinite, what).at(format!("activation '{}'", request.value)));
-    }
-    let wanted = !grams.is_empty();
-    for gram in request.grams.iter().filter(|_| wanted) {
-        backend.gram(view.dims, view.values, gram, &mut grams[gram.layer])?;
     }
     Ok(stats)
 }

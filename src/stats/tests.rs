@@ -8,7 +8,7 @@ proptest! {
     fn moments_match_float64(values in proptest::collection::vec(-1e3f32..1e3, 1..700), zeros in 0usize..50) {
         let mut values = values;
         values.extend(std::iter::repeat_n(0.0, zeros));
-        let stats = Cpu.tensor(&[values.len()], &values, &Request::default()).unwrap();
+        let stats = Cpu.tensor(&[values.len()], &values, &Request::default());
         let sum = |f: fn(f64) -> f64| values.iter().map(|v| f(f64::from(*v))).sum::<f64>();
         let close = |a: f64, b: f64, scale: f64| (a - b).abs() <= 1e-5 * scale.max(1e-30);
         prop_assert!(close(stats.sum, sum(|v| v), sum(f64::abs)));
@@ -23,11 +23,11 @@ proptest! {
 
     #[test]
     fn non_finite_elements_are_counted_and_left_out(values in proptest::collection::vec(-10f32..10.0, 1..600), at in 0usize..600) {
-        let clean = Cpu.tensor(&[values.len()], &values, &Request::default()).unwrap();
+        let clean = Cpu.tensor(&[values.len()], &values, &Request::default());
         let mut poisoned = values.clone();
         poisoned.insert(at % (values.len() + 1), f32::NAN);
         poisoned.insert(at % (values.len() + 1), f32::INFINITY);
-        let stats = Cpu.tensor(&[poisoned.len()], &poisoned, &Request::default()).unwrap();
+        let stats = Cpu.tensor(&[poisoned.len()], &poisoned, &Request::default());
         prop_assert_eq!((stats.nans, stats.infinities, stats.count), (1, 1, clean.count));
         prop_assert_eq!((stats.min, stats.max), (clean.min, clean.max));
         prop_assert!((stats.sum - clean.sum).abs() < 1e-2);
@@ -41,7 +41,7 @@ proptest! {
         let patches = Patches::Conv { kernel: [kernel, 1], stride: [stride, 1], dilation: [dilation, 1], pads: [pad, 0, 0, 1], groups };
         let mut gram = Gram::default();
         let request = GramRequest { layer: 0, patches };
-        Cpu.gram(&[1, channels, height, width], &values, &request, &mut gram).unwrap();
+        gram.add(&[1, channels, height, width], &values, &request).unwrap();
         gram.finish();
         let at = |c: usize, y: isize, x: usize| {
             let inside = y >= 0 && (y as usize) < height && x < width;
@@ -152,14 +152,14 @@ fn shrinkage_follows_the_spread_of_samples() {
 #[test]
 fn channels_are_cut_along_the_axis() {
     let request = Request { channel_axis: Some(1), ..Default::default() };
-    let stats = Cpu.tensor(&[2, 2, 2], &[1., 2., 3., 4., 5., 6., 7., 8.], &request).unwrap();
+    let stats = Cpu.tensor(&[2, 2, 2], &[1., 2., 3., 4., 5., 6., 7., 8.], &request);
     assert_eq!(stats.channels[0], ChannelStats { min: 1.0, max: 6.0, mean: 3.5 });
     assert_eq!(stats.channels[1], ChannelStats { min: 3.0, max: 8.0, mean: 5.5 });
 }
 
 #[test]
 fn an_empty_tensor_has_no_extremes() {
-    let stats = Cpu.tensor(&[0], &[], &Request::default()).unwrap();
+    let stats = Cpu.tensor(&[0], &[], &Request::default());
     assert_eq!((stats.count, stats.min, stats.max), (0, 0.0, 0.0));
 }
 
@@ -167,8 +167,62 @@ fn an_empty_tensor_has_no_extremes() {
 fn huge_elements_do_not_overflow_the_sums() {
     let values = [3.0e38f32; 96];
     let request = Request { channel_axis: Some(0), ..Default::default() };
-    let stats = Cpu.tensor(&[2, 48], &values, &request).unwrap();
+    let stats = Cpu.tensor(&[2, 48], &values, &request);
     let whole = f64::from(3.0e38f32);
     assert!((stats.mean() - whole).abs() < whole * 1e-6 && (stats.sum_abs - 96.0 * whole).abs() < whole * 1e-3);
     assert!(stats.channels.iter().all(|c| (c.mean - whole).abs() < whole * 1e-6), "{:?}", stats.channels);
+}
+
+/// A device that fails at its second tensor, and what stands in for it.
+struct Failing {
+    stand_in: bool,
+}
+
+struct FailingSession(usize);
+
+impl Backend for Failing {
+    fn name(&self) -> &'static str {
+        "failing"
+    }
+
+    fn session(&self, _: usize) -> Box<dyn Session + '_> {
+        Box::new(FailingSession(0))
+    }
+
+    fn instead(&self, failure: &Error) -> Option<&dyn Backend> {
+        (self.stand_in && failure.code() == crate::Code::Device).then_some(&Cpu)
+    }
+}
+
+impl Session for FailingSession {
+    fn measure(&mut self, dims: &[usize], values: &[f32], request: &Request, _: bool) -> Result<TensorStats> {
+        self.0 += 1;
+        match self.0 {
+            1 => Ok(Cpu.tensor(dims, values, request)),
+            _ => Err(Error::new(crate::Code::Device, "out of memory")),
+        }
+    }
+
+    fn finish(self: Box<Self>) -> Result<Vec<Gram>> {
+        Err(Error::new(crate::Code::Device, "out of memory"))
+    }
+}
+
+#[test]
+fn the_stand_in_of_a_failed_device_starts_from_the_beginning() {
+    let graph = crate::engine::tests::small_graph();
+    let engine = crate::engine::Engine::new(&graph, &["x".to_owned()], &crate::engine::Options::default()).unwrap();
+    let gram = GramRequest { layer: 0, patches: Patches::Last };
+    let requests = [Request { value: "x".to_owned(), grams: vec![gram], ..Request::default() }];
+    let sample = |i: usize| {
+        let input = crate::array::Array::from_f32(vec![1, 2], vec![i as f32, 1.0]);
+        crate::samples::Sample { inputs: vec![("x".to_owned(), input)] }
+    };
+    let samples: Vec<_> = (0..6).map(sample).collect();
+    let on = |backend: &dyn Backend| observe(&engine, &requests, &samples, &[3], backend, &|| {});
+    let (found, wanted) = (on(&Failing { stand_in: true }).unwrap(), on(&Cpu).unwrap());
+    assert_eq!((found.values[0].samples.len(), &found.grams), (6, &wanted.grams));
+    assert_eq!((wanted.grams[0][0].rows, wanted.grams[0][1].rows), (3, 2));
+    let error = on(&Failing { stand_in: false }).unwrap_err();
+    assert_eq!((error.code(), error.message()), (crate::Code::Device, "out of memory"));
 }

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Once;
 use tapq::stats::cuda::{self, Cuda};
-use tapq::stats::{Backend, Cpu, Gram, GramRequest, Request, TensorStats};
-use tapq::{Code, Result};
+use tapq::stats::{Backend, Cpu, Session};
+use tapq::{Code, Error, Result};
 
 /// Who measures the tensors.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -62,23 +62,11 @@ fn say(quiet: bool, what: &str) {
     }
 }
 
-/// A GPU whose failures, such as too little memory, are made good by the processor.
+/// A GPU that the processor stands in for if it fails, for want of memory say.
 struct OrCpu {
     cuda: Cuda,
     quiet: bool,
     said: Once,
-}
-
-impl OrCpu {
-    fn or<T>(&self, found: Result<T>, on_cpu: impl FnOnce() -> Result<T>) -> Result<T> {
-        match found {
-            Err(e) if e.code() == Code::Device => {
-                self.said.call_once(|| say(self.quiet, &format!("the GPU failed, the CPU goes on: {e}")));
-                on_cpu()
-            }
-            other => other,
-        }
-    }
 }
 
 impl Backend for OrCpu {
@@ -86,14 +74,16 @@ impl Backend for OrCpu {
         self.cuda.name()
     }
 
-    fn tensor(&self, dims: &[usize], values: &[f32], request: &Request) -> Result<TensorStats> {
-        self.or(self.cuda.tensor(dims, values, request), || Cpu.tensor(dims, values, request))
+    fn session(&self, layers: usize) -> Box<dyn Session + '_> {
+        self.cuda.session(layers)
     }
 
-    fn gram(&self, dims: &[usize], values: &[f32], request: &GramRequest, into: &mut Gram) -> Result<()> {
-        // What the device summed up is added in one step at the end, so a failure has added nothing.
-        let found = self.cuda.gram(dims, values, request, into);
-        self.or(found, || Cpu.gram(dims, values, request, into))
+    fn instead(&self, failure: &Error) -> Option<&dyn Backend> {
+        if failure.code() != Code::Device {
+            return None;
+        }
+        self.said.call_once(|| say(self.quiet, &format!("the GPU failed, the CPU starts again: {failure}")));
+        Some(&Cpu)
     }
 }
 

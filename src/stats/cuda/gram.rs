@@ -115,19 +115,17 @@ impl Task {
     }
 }
 
-/// Adds the rows of one tensor on the host.
+/// Adds the rows of one tensor on the host that lies on the device, too.
 pub(super) fn add<M: Machine>(
     lane: &mut Lane<M>,
+    address: u64,
     dims: &[usize],
     values: &[f32],
     request: &GramRequest,
     into: &mut Resident<M>,
 ) -> Result<()> {
     match Task::of(dims, values.len(), &request.patches)? {
-        Some(task) => {
-            let address = lane.put_values(values)?;
-            add_at(lane, address, task, into)
-        }
+        Some(task) => add_at(lane, address, task, into),
         None => into.rest.add(dims, values, request),
     }
 }
@@ -204,8 +202,9 @@ pub(super) fn launch<M: Machine>(lane: &mut Lane<M>, address: u64, task: Task, t
     Ok(())
 }
 
-/// Adds everything summed up so far to a sum on the host.
-pub(super) fn fetch<M: Machine>(lane: &mut Lane<M>, from: Resident<M>, into: &mut Gram) -> Result<()> {
+/// Everything summed up so far.
+pub(super) fn fetch<M: Machine>(lane: &mut Lane<M>, from: Resident<M>) -> Result<Gram> {
+    let mut into = Gram::default();
     if let Some(Sum { extent, data, sums, samples }) = from.sum {
         let mut matrices = vec![0f32; extent.groups * extent.size * extent.size];
         let mut columns = vec![0f64; extent.groups * extent.size];
@@ -213,5 +212,7 @@ pub(super) fn fetch<M: Machine>(lane: &mut Lane<M>, from: Resident<M>, into: &mu
         lane.machine.download(&sums, bytemuck::cast_slice_mut(&mut columns))?;
         into.merge(&Gram::measured(&extent, matrices, columns, samples))?;
     }
-    into.merge(&from.rest)
+    into.merge(&from.rest)?;
+    into.finish();
+    Ok(into)
 }

@@ -4,7 +4,7 @@ use super::kernels::Kernel;
 use super::lane::Lane;
 use super::machine::{Argument, Machine, long};
 use crate::Result;
-use crate::stats::{Backend, ChannelStats, Cpu, Histogram, Request, TensorStats};
+use crate::stats::{ChannelStats, Cpu, Histogram, Request, TensorStats};
 
 /// How a tensor is cut into channels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,19 +65,19 @@ const MOMENTS: usize = 64;
 const CHANNEL: usize = 16;
 const BINS: usize = 4 * Histogram::BINS;
 
-/// Statistics of a tensor on the host. What the kernels do not do is left to the CPU: empty tensors, and the histogram
-/// of a tensor with NaN or infinity, whose blocks are counted from the finite elements.
+/// Statistics of a tensor on the host that lies on the device, too. What the kernels do not do is left to the CPU: empty
+/// tensors, and the histogram of a tensor with NaN or infinity, whose blocks are counted from the finite elements.
 pub(super) fn tensor<M: Machine>(
     lane: &mut Lane<M>,
+    address: u64,
     dims: &[usize],
     values: &[f32],
     request: &Request,
 ) -> Result<TensorStats> {
     let cut = Cut::of(dims, request);
     if values.is_empty() || cut.len() != values.len() {
-        return Cpu.tensor(dims, values, request);
+        return Ok(Cpu.tensor(dims, values, request));
     }
-    let address = lane.put_values(values)?;
     let mut stats = at(lane, address, cut)?;
     if stats.nans + stats.infinities > 0 {
         let finite: Vec<f32> = values.iter().copied().filter(|v| v.is_finite()).collect();

@@ -19,6 +19,7 @@ mod lane;
 mod machine;
 mod measure;
 pub mod nvrtc;
+mod pass;
 mod probe;
 mod range;
 #[cfg(test)]
@@ -28,12 +29,13 @@ pub use bench::{Bench, BenchRow, bench};
 pub use probe::{Device, LEAST_CAPABILITY, LEAST_DRIVER, Probe, probe};
 pub use range::{Candidate, RangeErrors};
 
-use super::{Backend, Gram, GramRequest, Request, TensorStats};
+use super::{Backend, Session};
 use crate::quant::FakeQuantize;
 use crate::{Code, Error, Result};
 use cudarc::driver::CudaContext;
 use driver::{Driver, Functions};
 use lane::{Lane, Lanes};
+use pass::Pass;
 use std::sync::Arc;
 
 /// Streams that work side by side: one copies while another computes.
@@ -41,15 +43,12 @@ const STREAMS: usize = 3;
 
 /// A GPU that measures tensors. Callers on several threads share its streams.
 ///
-/// Memory is bounded by the largest tensor: each stream keeps one copy of it, and the partial sums of one kernel.
+/// Each stream keeps one copy of the largest tensor, and the partial sums of one kernel. Sums of X'X stay on the device
+/// until their session ends: 4 bytes for each pair of columns of a layer's input.
 pub struct Cuda {
     lanes: Lanes<Driver>,
     device: Device,
 }
-
-/// A sum of X'X that stays on the device; see [`Cuda::gram_add`].
-#[derive(Default)]
-pub struct DeviceGram(gram::Resident<Driver>);
 
 impl Cuda {
     /// Opens a device and loads the kernels.
@@ -89,22 +88,6 @@ impl Cuda {
     pub fn range_errors(&self, at: &[f64], weight: &[f64], candidates: &[Candidate]) -> Result<Vec<RangeErrors>> {
         self.lanes.with(|lane| range::errors(lane, at, weight, candidates))
     }
-
-    /// Adds X'X of one tensor to a sum that stays on the device: only a few moments of the sample come back.
-    ///
-    /// # Errors
-    /// [`Code::Engine`] for a shape that no such layer reads, [`Code::Device`] if the device fails.
-    pub fn gram_add(&self, dims: &[usize], values: &[f32], request: &GramRequest, into: &mut DeviceGram) -> Result<()> {
-        self.lanes.with(|lane| gram::add(lane, dims, values, request, &mut into.0))
-    }
-
-    /// Adds a sum on the device to one on the host.
-    ///
-    /// # Errors
-    /// [`Code::Engine`] if the sizes differ, [`Code::Device`] if the device fails.
-    pub fn gram_fetch(&self, from: DeviceGram, into: &mut Gram) -> Result<()> {
-        self.lanes.with(|lane| gram::fetch(lane, from.0, into))
-    }
 }
 
 impl Backend for Cuda {
@@ -112,14 +95,8 @@ impl Backend for Cuda {
         "cuda"
     }
 
-    fn tensor(&self, dims: &[usize], values: &[f32], request: &Request) -> Result<TensorStats> {
-        self.lanes.with(|lane| measure::tensor(lane, dims, values, request))
-    }
-
-    fn gram(&self, dims: &[usize], values: &[f32], request: &GramRequest, into: &mut Gram) -> Result<()> {
-        let mut sum = DeviceGram::default();
-        self.gram_add(dims, values, request, &mut sum)?;
-        self.gram_fetch(sum, into)
+    fn session(&self, layers: usize) -> Box<dyn Session + '_> {
+        Box::new(Pass::new(&self.lanes, layers))
     }
 }
 

@@ -1,6 +1,6 @@
 //! The same checks on a device, and what is said where there is none.
 
-use super::{fakes, grams, ranges, statistics, transfers};
+use super::{fakes, grams, passes, ranges, statistics, transfers};
 use crate::Code;
 use crate::stats::cuda::{Cuda, probe};
 
@@ -28,6 +28,7 @@ fn every_kernel_on_a_device() {
             Ok(())
         })
         .unwrap();
+    passes::check(&cuda.lanes);
 }
 
 /// Where a device answers it opens; where none does, one line says why, and nothing panics.

@@ -2,10 +2,10 @@
 
 use super::data::{Kind, elements};
 use crate::random::SplitMix64;
-use crate::stats::cuda::gram::{Resident, Task, add, add_at, fetch};
+use crate::stats::cuda::gram::{self, Resident, Task, add_at, fetch};
 use crate::stats::cuda::lane::Lane;
 use crate::stats::cuda::machine::Machine;
-use crate::stats::{Backend, Cpu, Gram, GramRequest, Patches};
+use crate::stats::{Gram, GramRequest, Patches};
 
 fn conv(kernel: [usize; 2], stride: [usize; 2], dilation: [usize; 2], pads: [usize; 4], groups: usize) -> Patches {
     Patches::Conv { kernel, stride, dilation, pads, groups }
@@ -40,14 +40,13 @@ pub(super) fn check<M: Machine>(lane: &mut Lane<M>) {
         for kind in [Kind::Plain, Kind::Relu, Kind::Constant] {
             let request = GramRequest { layer: 0, patches: patches.clone() };
             let samples = [0; 2].map(|_| elements(kind, dims.iter().product(), &mut random));
-            let (mut wanted, mut found, mut resident) = (Gram::default(), Gram::default(), Resident::default());
+            let (mut wanted, mut resident) = (Gram::default(), Resident::default());
             for sample in &samples {
-                Cpu.gram(&dims, sample, &request, &mut wanted).unwrap();
+                wanted.add(&dims, sample, &request).unwrap();
                 add(lane, &dims, sample, &request, &mut resident).unwrap();
             }
-            fetch(lane, resident, &mut found).unwrap();
+            let found = fetch(lane, resident).unwrap();
             wanted.finish();
-            found.finish();
             // What varies in a constant is rounding, which differs.
             let varies = !matches!(kind, Kind::Constant);
             compare(&format!("{dims:?} {patches:?} {kind:?}"), &found, &wanted, varies);
@@ -65,10 +64,9 @@ fn starts_anywhere<M: Machine>(lane: &mut Lane<M>, dims: &[usize], patches: &Pat
     let shifted = [&[f32::NAN; 3][..], &values, &[f32::NAN; 3]].concat();
     let address = lane.put_values(&shifted).unwrap() + 12;
     let mut sum = |task: Task| {
-        let (mut found, mut resident) = (Gram::default(), Resident::default());
+        let mut resident = Resident::default();
         add_at(lane, address, task, &mut resident).unwrap();
-        fetch(lane, resident, &mut found).unwrap();
-        found
+        fetch(lane, resident).unwrap()
     };
     let found = sum(task);
     against_float64(dims, std::slice::from_ref(&values), patches, &found);
@@ -79,13 +77,23 @@ fn starts_anywhere<M: Machine>(lane: &mut Lane<M>, dims: &[usize], patches: &Pat
     compare("passes", &passes, &found, true);
 }
 
+fn add<M: Machine>(
+    lane: &mut Lane<M>,
+    dims: &[usize],
+    values: &[f32],
+    request: &GramRequest,
+    into: &mut Resident<M>,
+) -> crate::Result<()> {
+    let address = lane.put_values(values)?;
+    gram::add(lane, address, dims, values, request, into)
+}
+
 fn refuses_another_size<M: Machine>(lane: &mut Lane<M>) {
     let request = GramRequest { layer: 0, patches: Patches::Last };
     let mut resident = Resident::default();
     add(lane, &[2, 3], &[1.0; 6], &request, &mut resident).unwrap();
     assert!(add(lane, &[2, 4], &[1.0; 8], &request, &mut resident).is_err());
-    let mut found = Gram::default();
-    fetch(lane, resident, &mut found).unwrap();
+    let found = fetch(lane, resident).unwrap();
     assert_eq!((found.rows, found.group(0)), (2, &[2.0; 9][..]));
 }
 

@@ -8,11 +8,13 @@ mod emulator;
 mod fakes;
 mod grams;
 mod lanes;
+mod passes;
 mod ptx;
 mod ranges;
 mod statistics;
 mod transfers;
 
+use super::lane::Lanes;
 use emulator::emulated;
 
 #[test]
@@ -33,6 +35,11 @@ fn range_errors_in_emulation() {
 #[test]
 fn fake_quantization_in_emulation() {
     emulated().iter_mut().for_each(fakes::check);
+}
+
+#[test]
+fn a_pass_in_emulation() {
+    emulated().into_iter().for_each(|lane| passes::check(&Lanes::new(vec![lane])));
 }
 
 #[test]

@@ -1,0 +1,53 @@
+//! A pass over samples against the CPU's: one upload a tensor, sums fetched at the end.
+
+use super::data::{Kind, elements};
+use crate::random::SplitMix64;
+use crate::stats::cuda::lane::Lanes;
+use crate::stats::cuda::machine::Machine;
+use crate::stats::cuda::pass::Pass;
+use crate::stats::{Backend, Cpu, GramRequest, Patches, Request, Session};
+
+fn requests() -> [(Vec<usize>, Request); 3] {
+    let conv = |kernel: usize, groups: usize| Patches::Conv {
+        kernel: [kernel; 2],
+        stride: [1; 2],
+        dilation: [1; 2],
+        pads: [kernel / 2; 4],
+        groups,
+    };
+    let gram = |layer: usize, patches: Patches| GramRequest { layer, patches };
+    let request = |channel_axis: i64, grams: Vec<GramRequest>| Request {
+        channel_axis: Some(channel_axis),
+        grams,
+        ..Request::default()
+    };
+    [
+        (vec![1, 4, 7, 6], request(1, vec![gram(1, conv(3, 1)), gram(0, conv(3, 4))])),
+        (vec![9, 20], request(-1, vec![gram(3, Patches::Last)])),
+        // Read by no layer whose moments are asked for.
+        (vec![3, 5], request(-1, vec![])),
+    ]
+}
+
+/// Two samples, of which the second gives no moments; layer 2 is fed by nothing.
+pub(super) fn check<M: Machine>(lanes: &Lanes<M>) {
+    let mut random = SplitMix64(83);
+    let (mut pass, mut wanted) = (Box::new(Pass::new(lanes, 4)), Cpu.session(4));
+    for moments in [true, false] {
+        for (dims, request) in requests() {
+            let values = elements(Kind::Relu, dims.iter().product(), &mut random);
+            let found = pass.measure(&dims, &values, &request, moments).unwrap();
+            let wanted = wanted.measure(&dims, &values, &request, moments).unwrap();
+            assert_eq!((found.count, found.zeros, found.max), (wanted.count, wanted.zeros, wanted.max));
+            assert_eq!(found.histogram, wanted.histogram);
+        }
+    }
+    let (found, wanted) = (pass.finish().unwrap(), wanted.finish().unwrap());
+    assert_eq!((found.len(), wanted.len()), (4, 4));
+    for (layer, (a, b)) in found.iter().zip(&wanted).enumerate() {
+        assert_eq!((a.size, a.groups, a.rows, a.samples.len()), (b.size, b.groups, b.rows, b.samples.len()), "{layer}");
+        let most = b.data.iter().fold(0f32, |most, v| most.max(v.abs()));
+        assert!(a.data.iter().zip(&b.data).all(|(x, y)| (x - y).abs() <= 1e-5 * most), "{layer}");
+    }
+    assert_eq!((found[0].groups, found[1].size, found[2].rows, found[3].rows), (4, 36, 0, 9));
+}
