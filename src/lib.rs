@@ -63,6 +63,7 @@
 pub mod allocate;
 pub mod array;
 pub mod discover;
+mod elementary;
 pub mod engine;
 mod error;
 pub mod graph;

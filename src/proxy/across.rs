@@ -3,6 +3,7 @@
 use super::function::Function;
 use super::limits::limited;
 use super::scalar::Sum;
+use crate::wide::wide;
 
 /// Spreads below this share of the largest magnitude are rounding noise.
 const NOISE: f64 = 1e-12;
@@ -58,13 +59,29 @@ fn mean(row: &[f64]) -> f64 {
 }
 
 fn significant(spread: f64, row: &[f64]) -> f64 {
-    let largest = row.iter().fold(0.0, |m: f64, x| m.max(x.abs()));
+    // As integers, positive numbers are in the same order, and their maximum may be taken in any.
+    let largest = wide(
+        #[inline(always)]
+        || f64::from_bits(row.iter().map(|x| x.abs().to_bits()).max().unwrap_or(0)),
+    );
     if spread > NOISE * largest { spread } else { 0.0 }
 }
 
 /// `(x - from) / size`, zero where `size` is.
 fn scaled(row: &[f64], from: f64, size: f64) -> Vec<f64> {
-    row.iter().map(|x| if size == 0.0 { 0.0 } else { limited((x - from) / size) }).collect()
+    let mut out = vec![0.0; row.len()];
+    if size == 0.0 {
+        return out;
+    }
+    wide(
+        #[inline(always)]
+        || {
+            for (out, x) in out.iter_mut().zip(row) {
+                *out = limited((x - from) / size);
+            }
+        },
+    );
+    out
 }
 
 /// For each value the sum of those before it.
@@ -80,42 +97,53 @@ fn earlier<'a>(row: impl Iterator<Item = &'a f64>) -> Vec<f64> {
 
 /// Places from 0 to 1, ties at the mean of their places; a layer alone is in the middle.
 fn rank(row: &[f64], order: &mut Vec<u32>) -> Vec<f64> {
-    sort(row, order);
-    let value = |layer: &u32| row.get(*layer as usize).copied().unwrap_or(0.0);
+    let sorted = sort(row, order);
     let mut places = vec![0.5; row.len()];
-    let last = (row.len() as f64 - 1.0).max(1.0);
-    let mut first = 0;
-    for group in order.chunk_by(|a, b| value(a) == value(b)) {
-        let place = (first as f64 + (group.len() as f64 - 1.0) / 2.0) / last;
-        for layer in group {
+    if row.len() < 2 {
+        return places;
+    }
+    let last = row.len() as f64 - 1.0;
+    let mut give = |layers: &[u32], place: f64| {
+        for layer in layers {
             if let Some(slot) = places.get_mut(*layer as usize) {
-                *slot = if row.len() > 1 { place } else { 0.5 };
+                *slot = place / last;
             }
         }
-        first += group.len();
+    };
+    if sorted.is_sorted_by(|a, b| a < b) {
+        order.iter().zip(0u32..).for_each(|(layer, place)| give(&[*layer], f64::from(place)));
+        return places;
+    }
+    let mut first = 0;
+    for alike in sorted.chunk_by(|a, b| a == b) {
+        let next = first + alike.len();
+        give(order.get(first..next).unwrap_or(&[]), (first + next - 1) as f64 / 2.0);
+        first = next;
     }
     places
 }
 
-/// Makes `order` the order of layers by ascending value; layers of equal value in any order.
+/// Makes `order` the order of layers by ascending value, layers of equal value in any order, and gives the values in it.
 ///
 /// Most columns of a formula have the order of one before them, or its reverse, so that one is tried first.
-fn sort(row: &[f64], order: &mut Vec<u32>) {
+fn sort(row: &[f64], order: &mut Vec<u32>) -> Vec<f64> {
     if order.len() != row.len() {
         *order = (0u32..).take(row.len()).collect();
     }
     let value = |layer: &u32| row.get(*layer as usize).copied().unwrap_or(0.0);
-    if order.is_sorted_by(|a, b| value(a) <= value(b)) {
-        return;
+    let mut sorted: Vec<f64> = order.iter().map(value).collect();
+    if sorted.is_sorted() {
+        return sorted;
     }
-    if order.is_sorted_by(|a, b| value(a) >= value(b)) {
+    if sorted.is_sorted_by(|a, b| a >= b) {
         order.reverse();
-        return;
+        sorted.reverse();
+        return sorted;
     }
     let exact = |a: &u32, b: &u32| value(a).total_cmp(&value(b));
     if row.len() > MOST_SHORT {
         order.sort_unstable_by(exact);
-        return;
+        return order.iter().map(value).collect();
     }
     // Machine words sort several times faster than anything else; what they cannot tell apart is sorted once more.
     let mut keys: Vec<u64> = row.iter().zip(0..).map(|(x, layer)| sortable(*x) & !SHORT | layer).collect();
@@ -129,6 +157,7 @@ fn sort(row: &[f64], order: &mut Vec<u32>) {
         }
         rest = after;
     }
+    order.iter().map(value).collect()
 }
 
 /// Bits of a key that hold the layer.

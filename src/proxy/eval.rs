@@ -78,6 +78,23 @@ fn run(step: &Step, done: &[Column], table: &Table, orders: &mut [Vec<u32>]) -> 
         Op::Number(value) => Column::filled(none, value),
         Op::Feature(feature) => table.require(feature.name)?.clone(),
         Op::Truth(value) => Column::filled(none, truth(value)),
+        // Of two, neither the last bits nor the range can be lost on the way.
+        Op::Add | Op::Negate if step.operands.len() <= 2 => {
+            let mut sums = Column::filled(dims, 0.0);
+            args().for_each(|(arg, turned)| sums.update(arg, |sum, x| *sum += if turned { -x } else { x }));
+            sums.map(limited)
+        }
+        Op::Multiply | Op::Invert if step.operands.len() <= 2 => {
+            let mut products = Column::filled(dims, 1.0);
+            for (arg, turned) in args() {
+                if turned {
+                    products.update(arg, |product, x| *product = if x == 0.0 { 0.0 } else { *product / x });
+                } else {
+                    products.update(arg, |product, x| *product *= x);
+                }
+            }
+            products.map(limited)
+        }
         Op::Add | Op::Negate => {
             let mut sums = Column::filled(dims, Sum::default());
             args().for_each(|(arg, turned)| sums.update(arg, |sum, x| sum.add(if turned { -x } else { x })));
@@ -94,7 +111,7 @@ fn run(step: &Step, done: &[Column], table: &Table, orders: &mut [Vec<u32>]) -> 
             }
             products.map(Product::value)
         }
-        Op::Power => fold(dims, columns(), |o, x| *o = scalar::power(*o, x)),
+        Op::Power => power(dims, columns()),
         Op::Less => fold(dims, columns(), |o, x| *o = truth(*o < x)),
         Op::LessEqual => fold(dims, columns(), |o, x| *o = truth(*o <= x)),
         Op::And | Op::Call(Function::Min) => fold(dims, columns(), |o, x| *o = o.min(x)),
@@ -116,6 +133,17 @@ fn fold<'a>(dims: Dims, args: impl Iterator<Item = &'a Column>, mut change: impl
         if i == 0 { out.update(arg, |o, x| *o = x) } else { out.update(arg, &mut change) }
     }
     out
+}
+
+fn power<'a>(dims: Dims, mut args: impl Iterator<Item = &'a Column>) -> Column {
+    let filled = |arg: Option<&Column>| {
+        let mut out = Column::filled(dims, 0.0);
+        arg.into_iter().for_each(|arg| out.update(arg, |o, x| *o = x));
+        out
+    };
+    let (mut bases, exponents) = (filled(args.next()), filled(args.next()));
+    scalar::powers(&mut bases.values, &exponents.values);
+    bases
 }
 
 /// Operands: value, condition, other value.
@@ -147,7 +175,11 @@ fn call(function: Function, arg: &Column, orders: &mut [Vec<u32>]) -> Column {
     };
     let widths = 0..if dims.by_width { dims.widths } else { 1 };
     match function.spec().reach {
-        Reach::Each => arg.clone().map(|x| scalar::unary(function, x)),
+        Reach::Each => {
+            let mut out = arg.clone();
+            scalar::unary_each(function, &mut out.values);
+            out
+        }
         Reach::Pool => Column {
             dims: Dims { by_layer: false, ..dims },
             values: widths.map(|width| limited(across::pool(function, &row_of(width)))).collect(),

@@ -27,6 +27,7 @@ pub(super) const LARGEST: f64 = 1e30;
 pub(super) const SMALLEST: f64 = 1e-60;
 
 /// The value that a result counts as: never NaN, never infinite, never minus zero.
+#[inline(always)]
 pub(super) fn limited(x: f64) -> f64 {
     // NaN fails the comparison, too; no defined operation makes one.
     if x.abs() >= SMALLEST { x.clamp(-LARGEST, LARGEST) } else { 0.0 }

@@ -4,6 +4,7 @@ use super::eval::evaluate;
 use super::feature::{FEATURES, Family, Feature, Shape, feature};
 use super::formula::Formula;
 use super::table::Table;
+use crate::elementary::power;
 use crate::random::SplitMix64;
 use std::sync::LazyLock;
 
@@ -57,7 +58,7 @@ fn relate(table: &mut Table) -> crate::Result<()> {
 
 /// One number of about the size that the feature has; for features by width, before the width is counted in.
 fn one_layer(feature: &Feature, random: &mut SplitMix64) -> f64 {
-    let mut between = |low: f64, high: f64| low * (high / low).powf(random.unit());
+    let mut between = |low: f64, high: f64| low * power(high / low, random.unit());
     match (feature.name, feature.family) {
         ("params" | "macs" | "outputs", _) => between(1e2, 1e7).round(),
         ("fan_in" | "channels", _) => between(3.0, 2e3).round(),

@@ -2,6 +2,8 @@
 
 use super::function::Function;
 use super::limits::limited;
+use crate::elementary;
+use crate::wide::wide;
 
 /// Magnitudes below this are not told apart by logarithms.
 const LOG_FLOOR: f64 = 1e-30;
@@ -9,69 +11,64 @@ const LOG_FLOOR: f64 = 1e-30;
 /// The exponential is taken of at most this.
 const EXP_LIMIT: f64 = 60.0;
 
-/// Integer exponents up to this are taken by multiplication, which is several times faster.
-const SMALL_EXPONENT: f64 = 16.0;
-
-/// A function of one argument that looks at one layer only; other functions give their argument back.
+/// A function of one argument that looks at one layer only; other functions leave their argument.
 pub(super) fn unary(function: Function, x: f64) -> f64 {
-    limited(match function {
-        Function::Abs => x.abs(),
-        Function::Sqrt => x.abs().sqrt(),
-        Function::Log => x.abs().max(LOG_FLOOR).ln(),
-        Function::Log1p => x.abs().ln_1p().copysign(x),
-        Function::Log2 => x.abs().max(LOG_FLOOR).log2(),
-        Function::Exp => exp(x),
-        Function::Square => x * x,
-        Function::Tanh => tanh(x),
-        Function::Sigmoid => 1.0 / (1.0 + exp(-x)),
-        _ => x,
-    })
+    let mut value = [x];
+    unary_each(function, &mut value);
+    value[0]
 }
 
-fn exp(x: f64) -> f64 {
-    x.clamp(-EXP_LIMIT, EXP_LIMIT).exp()
-}
-
-/// Below this magnitude the series is taken.
-const SMALL_TANH: f64 = 0.25;
-
-/// Terms of the Taylor series of `tanh(x) / x` in `x * x`.
-const TANH: [f64; 10] = [
-    1.0,
-    -1.0 / 3.0,
-    2.0 / 15.0,
-    -17.0 / 315.0,
-    62.0 / 2835.0,
-    -1382.0 / 155_925.0,
-    21_844.0 / 6_081_075.0,
-    -929_569.0 / 638_512_875.0,
-    6_404_582.0 / 10_854_718_875.0,
-    -443_861_162.0 / 1_856_156_927_625.0,
-];
-
-/// Half as dear as the C library's, and within a few of its last bits.
-fn tanh(x: f64) -> f64 {
-    let size = x.abs();
-    if size < SMALL_TANH {
-        let square = x * x;
-        return x * TANH.iter().rev().fold(0.0, |sum, term| sum * square + term);
+/// [`unary`] of each number.
+pub(super) fn unary_each(function: Function, values: &mut [f64]) {
+    match function {
+        Function::Abs => each(values, f64::abs),
+        Function::Sqrt => each(values, |x| x.abs().sqrt()),
+        Function::Log => each(values, |x| elementary::ln(x.abs().max(LOG_FLOOR))),
+        Function::Log1p => each(values, |x| elementary::ln_1p(x.abs()).copysign(x)),
+        Function::Log2 => each(values, |x| elementary::log2(x.abs().max(LOG_FLOOR))),
+        Function::Exp => each(values, exp),
+        Function::Square => each(values, |x| x * x),
+        Function::Tanh => each(values, elementary::tanh),
+        Function::Sigmoid => each(values, |x| 1.0 / (1.0 + exp(-x))),
+        _ => each(values, |x| x),
     }
-    (1.0 - 2.0 / (exp(2.0 * size) + 1.0)).copysign(x)
+}
+
+#[inline(always)]
+fn each(values: &mut [f64], f: impl Fn(f64) -> f64) {
+    wide(
+        #[inline(always)]
+        || {
+            for x in values {
+                *x = limited(f(*x));
+            }
+        },
+    );
+}
+
+#[inline(always)]
+fn exp(x: f64) -> f64 {
+    elementary::exp(x.clamp(-EXP_LIMIT, EXP_LIMIT))
 }
 
 /// `base ** exponent` of the base's magnitude, with the base's sign where the exponent is an odd integer.
 /// Zero to a negative power is zero; anything to the power of zero is one.
 pub(super) fn power(base: f64, exponent: f64) -> f64 {
-    if base == 0.0 && exponent < 0.0 {
-        return 0.0;
+    let mut value = [base];
+    powers(&mut value, &[exponent]);
+    value[0]
+}
+
+/// [`power`] of each base.
+pub(super) fn powers(bases: &mut [f64], exponents: &[f64]) {
+    let signs: Vec<bool> = bases.iter().zip(exponents).map(|(b, e)| *b < 0.0 && is_odd(*e)).collect();
+    let nothing: Vec<bool> = bases.iter().zip(exponents).map(|(b, e)| *b == 0.0 && *e < 0.0).collect();
+    bases.iter_mut().for_each(|base| *base = base.abs());
+    elementary::powers(bases, exponents);
+    for ((raised, negative), nothing) in bases.iter_mut().zip(signs).zip(nothing) {
+        let signed = if negative { -*raised } else { *raised };
+        *raised = if nothing { 0.0 } else { limited(signed) };
     }
-    let size = base.abs();
-    let raised = if exponent.abs() <= SMALL_EXPONENT && exponent.fract() == 0.0 {
-        size.powi(exponent as i32)
-    } else {
-        size.powf(exponent)
-    };
-    limited(if base < 0.0 && is_odd(exponent) { -raised } else { raised })
 }
 
 /// Whether a number is an odd integer.
@@ -156,20 +153,5 @@ impl Product {
             2.. => self.part.signum() * f64::INFINITY,
             ..=-2 => 0.0,
         })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn tanh_is_that_of_the_c_library() {
-        for i in -4000..4000 {
-            for x in [f64::from(i) * 1e-2, f64::from(i) * 1e-4, f64::from(i) * 1e-9] {
-                assert!((tanh(x) - x.tanh()).abs() <= 1e-15 * x.tanh().abs(), "{x}: {} {}", tanh(x), x.tanh());
-            }
-        }
-        assert_eq!((tanh(0.0), tanh(1e30), tanh(-1e30)), (0.0, 1.0, -1.0));
     }
 }
