@@ -48,6 +48,17 @@ fn the_default_proxy_is_the_winner_of_a_shipped_search() {
     assert!(!given, "the search was told its winner");
 }
 
+#[test]
+fn a_language_model_found_the_default_proxy_too() {
+    let default = default_proxy().unwrap().formula.fingerprint();
+    let by_a_model = shipped().into_iter().filter(|(_, _, yaml)| {
+        let proxy = ProxyFile::parse(yaml, "shipped").unwrap();
+        let model = proxy.provenance.as_ref().map_or("none", |p| p.model.as_str());
+        model != "none" && proxy.formula.fingerprint() == default
+    });
+    assert_eq!(by_a_model.count(), 1);
+}
+
 /// A transcript with one line changed.
 fn changed(bytes: &[u8], change: impl Fn(&mut Event) -> bool) -> Vec<u8> {
     let mut recorded = Recorded::read(bytes).unwrap();
