@@ -4,7 +4,7 @@ use super::file::ProxyFile;
 use crate::{Code, Error, Result};
 
 /// The files in the binary, sorted by name.
-const COMPILED_IN: [(&str, &str); 13] = [
+const COMPILED_IN: [(&str, &str); 14] = [
     ("activation-weighted-mse", include_str!("baselines/activation-weighted-mse.yaml")),
     ("emq", include_str!("baselines/emq.yaml")),
     ("gain", include_str!("baselines/gain.yaml")),
@@ -17,11 +17,12 @@ const COMPILED_IN: [(&str, &str); 13] = [
     ("qe-entropy", include_str!("baselines/qe-entropy.yaml")),
     ("relative-output-noise", include_str!("baselines/relative-output-noise.yaml")),
     ("synflow", include_str!("baselines/synflow.yaml")),
+    ("tempered-gain", include_str!("baselines/tempered-gain.yaml")),
     ("weight-mse", include_str!("baselines/weight-mse.yaml")),
 ];
 
 /// The proxy that choices use unless another is asked for.
-pub const DEFAULT_PROXY: &str = "gain";
+pub const DEFAULT_PROXY: &str = "tempered-gain";
 
 /// That proxy.
 ///

@@ -37,17 +37,18 @@ pub fn random(random: &mut SplitMix64, depth: usize, features: &[&'static Featur
     if made.written.fits() { made } else { Formula::new(leaf(random, features)) }
 }
 
-/// `parent` with one random change: another subtree, operator, feature or number, or a part of it alone.
+/// `parent` with one random change: another subtree, operator, feature or number, more around a part, or a part alone.
 ///
 /// New features come from `features`. The parent itself comes back where no change within the limits was found.
 pub fn mutate(random: &mut SplitMix64, parent: &Formula, features: &[&'static Feature]) -> Formula {
     for _ in 0..TRIES {
         let mut tree = parent.written.clone();
-        match random.below(5) {
+        match random.below(6) {
             0 => edit(random, &mut tree, |_| true, |random, e| *e = same_kind(random, e, features)),
             1 => edit(random, &mut tree, |e| !e.args.is_empty(), change_operator),
             2 => edit(random, &mut tree, is_feature, |random, e| *e = leaf(random, features)),
             3 => edit(random, &mut tree, |e| e.as_number().is_some(), change_number),
+            4 => edit(random, &mut tree, |e| !e.is_condition(), |random, e| *e = around(random, e, features)),
             _ => edit(random, &mut tree, |e| e.args.iter().any(|a| a.is_condition() == e.is_condition()), hoist),
         }
         let child = Formula::new(rebuilt(&tree));
@@ -58,9 +59,18 @@ pub fn mutate(random: &mut SplitMix64, parent: &Formula, features: &[&'static Fe
     parent.clone()
 }
 
-/// `a` with one of its subtrees replaced by one of `b`'s; `a` itself where none fits.
+/// Both formulas joined, or `a` with one of its subtrees replaced by one of `b`'s; `a` itself where none fits.
+///
+/// Of two formulas of one feature each, parts alone make nothing that is not there already.
 pub fn crossover(random: &mut SplitMix64, a: &Formula, b: &Formula) -> Formula {
     for _ in 0..TRIES {
+        if random.below(2) == 0 {
+            let child = Formula::new(rebuilt(&joined(random, &a.written, &b.written)));
+            if child.written.fits() && child.meaning != a.meaning && !child.is_degenerate() {
+                return child;
+            }
+            continue;
+        }
         let mut tree = a.written.clone();
         let mut parts = vec![];
         b.written.visit(&mut |e| {
@@ -76,6 +86,31 @@ pub fn crossover(random: &mut SplitMix64, a: &Formula, b: &Formula) -> Formula {
         }
     }
     a.clone()
+}
+
+/// One tree of two that stand for numbers.
+fn joined(random: &mut SplitMix64, a: &Expr, b: &Expr) -> Expr {
+    let both = vec![a.clone(), b.clone()];
+    match random.below(4) {
+        0 => Expr::multiply(both),
+        // The geometric mean, which does not care about their sizes.
+        1 => Expr::call(Function::Sqrt, vec![Expr::multiply(both)]),
+        2 => Expr::add(vec![a.clone(), Expr::multiply(vec![number(random, &NUMBERS), b.clone()])]),
+        _ => Expr::call(Function::Max, both),
+    }
+}
+
+/// A larger tree around one that stands for a number.
+fn around(random: &mut SplitMix64, expr: &Expr, features: &[&'static Feature]) -> Expr {
+    match random.below(4) {
+        0 => Expr::multiply(vec![expr.clone(), leaf(random, features)]),
+        1 => Expr::add(vec![expr.clone(), leaf(random, features)]),
+        2 => Expr::new(Op::Power, vec![expr.clone(), number(random, &EXPONENTS)]),
+        _ => {
+            let alone: Vec<Function> = Function::ALL.into_iter().filter(|f| f.spec().least == 1).collect();
+            Expr::call(pick(random, &alone).unwrap_or(Function::Abs), vec![expr.clone()])
+        }
+    }
 }
 
 fn is_feature(expr: &Expr) -> bool {

@@ -48,61 +48,68 @@ pub fn observe(
     backend: &dyn Backend,
     done: &(dyn Fn() + Sync),
 ) -> Result<Observation> {
-    let seen = observe_with(engine, requests, samples, apart, backend, done);
+    let job = Job { engine, requests, samples, apart, done };
+    let seen = job.on(backend);
     match seen.as_ref().err().and_then(|e| backend.instead(e)) {
         // What a failed device has summed up is not to be told from what it has not.
-        Some(other) => observe(engine, requests, samples, apart, other, done),
+        Some(other) => job.on(other),
         None => seen,
     }
 }
 
-fn observe_with(
-    engine: &Engine,
-    requests: &[Request],
-    samples: &[Sample],
-    apart: &[usize],
-    backend: &dyn Backend,
-    done: &(dyn Fn() + Sync),
-) -> Result<Observation> {
-    let layers = requests.iter().flat_map(|r| &r.grams).map(|g| g.layer + 1).max().unwrap_or(0);
-    let mut seen = Observation { grams: vec![Default::default(); layers], ..Default::default() };
-    seen.values.resize_with(requests.len(), ValueObservation::default);
-    let one = |i: usize, session: &mut dyn Session| -> Result<SampleObservation> {
-        let moments = layers > 0 && !apart.contains(&i);
-        let found = observe_one(engine, requests, (session, moments), &samples[i]);
-        done();
-        found.map_err(|e| e.at(format!("sample {i}")))
-    };
-    if layers == 0 {
-        let alone = |i: usize| one(i, &mut *backend.session(0));
-        let found: Vec<Result<SampleObservation>> = (0..samples.len()).into_par_iter().map(alone).collect();
-        // In order, as below: the first sample that fails is named, whatever the threads did.
-        for sample in found {
+/// What is to be observed, whatever measures it.
+#[derive(Clone, Copy)]
+struct Job<'a> {
+    engine: &'a Engine,
+    requests: &'a [Request],
+    samples: &'a [Sample],
+    apart: &'a [usize],
+    done: &'a (dyn Fn() + Sync),
+}
+
+impl Job<'_> {
+    fn on(self, backend: &dyn Backend) -> Result<Observation> {
+        let Job { engine, requests, samples, apart, done } = self;
+        let layers = requests.iter().flat_map(|r| &r.grams).map(|g| g.layer + 1).max().unwrap_or(0);
+        let mut seen = Observation { grams: vec![Default::default(); layers], ..Default::default() };
+        seen.values.resize_with(requests.len(), ValueObservation::default);
+        let one = |i: usize, session: &mut dyn Session| -> Result<SampleObservation> {
+            let moments = layers > 0 && !apart.contains(&i);
+            let found = observe_one(engine, requests, (session, moments), &samples[i]);
+            done();
+            found.map_err(|e| e.at(format!("sample {i}")))
+        };
+        if layers == 0 {
+            let alone = |i: usize| one(i, &mut *backend.session(0));
+            let found: Vec<Result<SampleObservation>> = (0..samples.len()).into_par_iter().map(alone).collect();
+            // In order, as below: the first sample that fails is named, whatever the threads did.
+            for sample in found {
+                seen.add(sample?);
+            }
+            return Ok(seen);
+        }
+        // Each half is summed in its order, so that no more than two sets of matrices exist, whatever the thread count.
+        let half = |fold: usize| {
+            let mut session = backend.session(layers);
+            let mut found = vec![];
+            for i in (fold..samples.len()).step_by(FOLDS) {
+                found.push(one(i, &mut *session));
+                if found.last().is_some_and(Result::is_err) {
+                    break;
+                }
+            }
+            (session.finish(), found.into_iter())
+        };
+        let halves: Vec<_> = (0..FOLDS).into_par_iter().map(half).collect();
+        let (grams, mut found): (Vec<_>, Vec<_>) = halves.into_iter().unzip();
+        for sample in (0..samples.len()).map_while(|i| found[i % FOLDS].next()) {
             seen.add(sample?);
         }
-        return Ok(seen);
-    }
-    // Each half is summed in its order, so that no more than two sets of matrices exist, whatever the thread count.
-    let half = |fold: usize| {
-        let mut session = backend.session(layers);
-        let mut found = vec![];
-        for i in (fold..samples.len()).step_by(FOLDS) {
-            found.push(one(i, &mut *session));
-            if found.last().is_some_and(Result::is_err) {
-                break;
-            }
+        for (fold, grams) in grams.into_iter().enumerate() {
+            seen.grams.iter_mut().zip(grams?).for_each(|(all, gram)| all[fold] = gram);
         }
-        (session.finish(), found.into_iter())
-    };
-    let halves: Vec<_> = (0..FOLDS).into_par_iter().map(half).collect();
-    let (grams, mut found): (Vec<_>, Vec<_>) = halves.into_iter().unzip();
-    for sample in (0..samples.len()).map_while(|i| found[i % FOLDS].next()) {
-        seen.add(sample?);
+        Ok(seen)
     }
-    for (fold, grams) in grams.into_iter().enumerate() {
-        seen.grams.iter_mut().zip(grams?).for_each(|(all, gram)| all[fold] = gram);
-    }
-    Ok(seen)
 }
 
 impl Observation {

@@ -4,7 +4,7 @@ use crate::proxy::{ProxyFile, Shape, baseline, baselines, reference, sensitiviti
 #[test]
 fn baselines_are_sound_and_sorted() {
     let all = baselines().unwrap();
-    assert_eq!(all.len(), 13);
+    assert_eq!(all.len(), 14);
     assert!(all.is_sorted_by(|a, b| a.name < b.name));
     for file in &all {
         assert_eq!(baseline(&file.name).unwrap().as_ref(), Some(file));
@@ -15,7 +15,7 @@ fn baselines_are_sound_and_sorted() {
     }
     assert_eq!(baseline("nothing").unwrap(), None);
     let runs: Vec<&str> = all.iter().filter(|f| f.formula.needs_runs()).map(|f| f.name.as_str()).collect();
-    assert_eq!(runs, ["gain", "one-at-a-time", "operating-point"]);
+    assert_eq!(runs, ["gain", "one-at-a-time", "operating-point", "tempered-gain"]);
 }
 
 #[test]
@@ -23,7 +23,7 @@ fn baselines_are_different_proxies() {
     let mut prints: Vec<String> = baselines().unwrap().iter().map(|f| f.formula.fingerprint()).collect();
     prints.sort();
     prints.dedup();
-    assert_eq!(prints.len(), 13);
+    assert_eq!(prints.len(), 14);
 }
 
 #[test]

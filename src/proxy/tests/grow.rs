@@ -68,6 +68,17 @@ fn every_kind_of_change_happens() {
     any("another number", &|c| c == "20 * w_err * log(params)" || c == "0.2 * w_err * log(params)");
     any("a part alone", &|c| c == "log(params)" || c == "w_err");
     any("another subtree", &|c| c.len() > 40);
+    any("more around a part", &|c| c.starts_with("2 * w_err * log(params) ** "));
+}
+
+#[test]
+fn formulas_of_one_feature_can_be_joined() {
+    let mut source = SplitMix64(6);
+    let (a, b) = (Formula::parse("w_err").unwrap(), Formula::parse("params").unwrap());
+    let children: Vec<String> = (0..200).map(|_| crossover(&mut source, &a, &b).to_string()).collect();
+    for wanted in ["w_err * params", "sqrt(w_err * params)", "w_err + 0.1 * params", "max(w_err, params)"] {
+        assert!(children.iter().any(|c| c == wanted), "{wanted}");
+    }
 }
 
 #[test]
