@@ -14,9 +14,9 @@ pub enum Align {
 }
 
 /// One column.
-pub struct Column {
+pub struct Column<'a> {
     /// Its head.
-    pub head: &'static str,
+    pub head: &'a str,
     /// Where cells stand.
     pub align: Align,
     /// One cell a row.
@@ -27,7 +27,7 @@ const GAP: usize = 2;
 /// A name is not cut below this, whatever the width.
 const LEAST_NAME: usize = 12;
 
-impl Column {
+impl Column<'_> {
     fn natural(&self) -> usize {
         self.cells.iter().map(|c| c.chars().count()).chain([self.head.chars().count()]).max().unwrap_or(0)
     }

@@ -2,6 +2,7 @@
 //!
 //! The record holds no clock, path or thread count, so that it is the same for the same inputs.
 
+mod choices;
 pub(crate) mod columns;
 mod fidelity;
 pub(crate) mod format;
@@ -18,6 +19,7 @@ mod text;
 #[cfg(test)]
 mod tests;
 
+pub use choices::{ChoiceRow, ChoiceTable, choice_text};
 pub use fidelity::{Compare, Fidelity, ValueFidelity, decibels, top1_agreement};
 pub use front::{Front, FrontPoint, front_svg, front_text};
 pub use html::html;

@@ -299,7 +299,7 @@ fn selection(report: &Report, all: bool) -> Vec<usize> {
     chosen.into_iter().collect()
 }
 
-fn layer_columns(rows: &[(usize, &LayerReport)], reasons: &[&str], columns_wide: usize) -> Vec<Column> {
+fn layer_columns(rows: &[(usize, &LayerReport)], reasons: &[&str], columns_wide: usize) -> Vec<Column<'static>> {
     let wide = columns_wide >= WIDE;
     let column = |head, align, cell: &dyn Fn(&LayerReport) -> String| Column {
         head,

@@ -1,5 +1,7 @@
 //! `xtask bench`: the laboratory that judges proxies.
 
+mod choose;
+
 use crate::inputs::SampleArgs;
 use crate::laboratory::{BenchArgs, Network, read};
 use crate::progress::Bars;
@@ -22,6 +24,8 @@ enum Action {
     Build(BuildArgs),
     /// Compare proxies by how well they rank measured damage, over several benches
     Rank(RankArgs),
+    /// Compare proxies by the networks that their own allocations make, against one width for all
+    Choose(choose::Args),
     /// Time the CUDA kernels against what the device can do, as a Markdown table
     Gpu(device::GpuArgs),
 }
@@ -59,6 +63,7 @@ pub fn run(args: &Args) -> Result<Verdict> {
     match &args.action {
         Action::Build(args) => build(args),
         Action::Rank(args) => rank(args),
+        Action::Choose(args) => choose::run(args),
         Action::Gpu(args) => device::bench(args),
     }
 }
@@ -79,10 +84,7 @@ fn build(args: &BuildArgs) -> Result<Verdict> {
 
 fn rank(args: &RankArgs) -> Result<Verdict> {
     let benches = find(&args.benches)?;
-    let mut proxies: Vec<ProxyFile> = baselines()?;
-    for wanted in &args.proxy {
-        proxies.push(proxies::find(wanted)?);
-    }
+    let proxies = candidates(&args.proxy)?;
     let mut ranks = RankTable {
         schema: 2,
         networks: benches.iter().map(|b| format!("{} on {}", b.header.network, b.header.target)).collect(),
@@ -116,6 +118,15 @@ fn rank(args: &RankArgs) -> Result<Verdict> {
         false => print!("{}", rank_text(&ranks, 100)),
     }
     Ok(Verdict::Done)
+}
+
+/// The built-in proxies and those that were asked for.
+fn candidates(asked: &[String]) -> Result<Vec<ProxyFile>> {
+    let mut all = baselines()?;
+    for wanted in asked {
+        all.push(proxies::find(wanted)?);
+    }
+    Ok(all)
 }
 
 /// Benches of files and folders, sorted by file name.

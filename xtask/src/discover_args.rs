@@ -144,11 +144,6 @@ impl Args {
 
     /// The networks with their samples.
     pub fn networks(&self) -> Result<Vec<Network>> {
-        let target = self.target.as_deref().unwrap_or_default();
-        let one = |(at, model): (usize, &PathBuf)| {
-            let samples = self.samples.of(at, self.models.len())?;
-            Ok(Network { model: model.clone(), target: Target::named_or_read(target)?, samples })
-        };
-        self.models.iter().enumerate().map(one).collect()
+        Network::many(&self.models, self.target.as_deref().unwrap_or_default(), &self.samples)
     }
 }

@@ -1,7 +1,7 @@
 //! Networks that are ready to have proxies judged on them, and their benches on disk.
 
 use crate::files;
-use crate::inputs::{SampleArgs, read_graph, warn_of_outliers};
+use crate::inputs::{ManySampleArgs, SampleArgs, read_graph, warn_of_outliers};
 use crate::progress::Bars;
 use crate::quantize::{ChoiceArgs, EffortArg, Job};
 use std::io::Write;
@@ -49,6 +49,15 @@ pub struct Network {
 }
 
 impl Network {
+    /// One a model, with its samples.
+    pub fn many(models: &[PathBuf], target: &str, samples: &ManySampleArgs) -> Result<Vec<Network>> {
+        let one = |(at, model): (usize, &PathBuf)| {
+            let samples = samples.of(at, models.len())?;
+            Ok(Network { model: model.clone(), target: Target::named_or_read(target)?, samples })
+        };
+        models.iter().enumerate().map(one).collect()
+    }
+
     /// Prepares the network and hands its workbench to `then`.
     pub fn with_workbench<T>(
         &self,

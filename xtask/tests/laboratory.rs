@@ -49,6 +49,29 @@ fn a_bench_goes_on_where_it_was_cut_and_ranks_proxies() {
 }
 
 #[test]
+fn proxies_are_compared_by_what_they_choose() {
+    let bench = TempDir::new().unwrap();
+    let choose = |extra: &[&str]| {
+        let mut command = laboratory(&["bench", "choose"], bench.path(), "12");
+        command.arg(fixtures().join("resnet_digits.onnx")).args(["--proxy", "10 * out_err"]).args(extra);
+        command.output().unwrap().stdout
+    };
+    let choices: serde_json::Value = serde_json::from_slice(&choose(&["--json"])).unwrap();
+    assert_eq!(choices["networks"].as_array().unwrap().len(), 2);
+    let of = |name: &str| {
+        let rows = choices["proxies"].as_array().unwrap();
+        rows.iter().find(|r| r["name"] == name).unwrap_or_else(|| panic!("{name}"))["sqnr_db"].clone()
+    };
+    assert_eq!(of("output-error"), of("10 * out_err"), "a factor changes no choice");
+    assert_ne!(of("output-error"), of("ompq"));
+    let uniform = &choices["uniform_db"];
+    assert_eq!(uniform[0].as_array().unwrap().len(), 3);
+    assert!(uniform[0][0].as_f64() < uniform[0][1].as_f64() && uniform[0][1].as_f64() < uniform[0][2].as_f64());
+    let text = String::from_utf8(choose(&[])).unwrap();
+    assert!(text.contains("one width for all") && text.contains("[2] resnet_digits on fpga"), "{text}");
+}
+
+#[test]
 fn discovery_over_two_networks_names_both() {
     let folder = TempDir::new().unwrap();
     let path = |name: &str| folder.path().join(name);

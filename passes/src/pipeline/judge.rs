@@ -123,9 +123,31 @@ impl<'a> NetworkJudge<'a> {
     /// # Errors
     /// If the formula asks for what the bench does not hold.
     pub fn sizes(&self, formula: &Formula) -> Result<Vec<(f64, f64, f64)>> {
+        self.at_budgets(|budget| self.allocation(formula, budget))
+    }
+
+    /// The same of one width for all layers, the greatest that keeps within each budget.
+    ///
+    /// # Errors
+    /// If a network does not run.
+    pub fn uniform_sizes(&self) -> Result<Vec<(f64, f64, f64)>> {
+        self.at_budgets(|budget| Ok(self.uniform(budget)))
+    }
+
+    /// The greatest width that every layer is offered and that keeps within the budget.
+    fn uniform(&self, average_bits: f64) -> Option<Configuration> {
+        let header = &self.bench.header;
+        let widths = header.table.widths();
+        let fits =
+            |w: &usize| f64::from(widths[*w]) <= average_bits && header.offered.iter().all(|own| own.contains(w));
+        let width = (0..widths.len()).filter(fits).map(|w| widths[w]).max()?;
+        Some(vec![Some(width); header.offered.len()])
+    }
+
+    fn at_budgets(&self, chosen: impl Fn(f64) -> Result<Option<Configuration>>) -> Result<Vec<(f64, f64, f64)>> {
         let (mut bits, mut configurations) = (vec![], vec![]);
         for budget in BUDGETS {
-            if let Some(configuration) = self.allocation(formula, budget)? {
+            if let Some(configuration) = chosen(budget)? {
                 bits.push(budget);
                 configurations.push(configuration);
             }
