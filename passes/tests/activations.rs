@@ -6,6 +6,7 @@ use tapq::engine::{Engine, Options as EngineOptions};
 use tapq::graph::Graph;
 use tapq::onnx;
 use tapq::plan::Plan;
+use tapq::proxy::{Formula, ProxyFile, baseline, default_proxy};
 use tapq::samples::{SampleSet, Selection, input_specs, load, read_sidecar};
 use tapq::target::Target;
 use tapq::{Code, Result};
@@ -22,9 +23,21 @@ fn read(network: &str) -> (Graph, SampleSet) {
 }
 
 fn run(network: &str, target: &str, widths: Widths, bits: Option<u32>, plan: Option<Plan>) -> Result<Outcome> {
+    run_by(&default_proxy()?, network, target, widths, bits, plan)
+}
+
+fn run_by(
+    proxy: &ProxyFile,
+    network: &str,
+    target: &str,
+    widths: Widths,
+    bits: Option<u32>,
+    plan: Option<Plan>,
+) -> Result<Outcome> {
     let (graph, samples) = read(network);
     let target = Target::named(target).unwrap();
     let options = Options {
+        proxy: proxy.clone(),
         widths,
         activation_bits: bits,
         equalize: Equalize::Off,
@@ -92,6 +105,24 @@ fn bit_operations_are_shared_between_weights_and_activations() {
     let pinned = run(network, "fpga", widths, Some(8), None).unwrap();
     assert!(pinned.plan.activations.iter().all(|a| a.bits == 8), "--act-bits holds");
     assert!(pinned.plan.activation_allocation.is_none());
+}
+
+#[test]
+fn no_proxy_outweighs_activations_by_its_scale() {
+    let widths = Widths { uniform: Some(4), ..Default::default() };
+    let limit = bit_operations(&run("resnet_digits", "fpga", widths, Some(6), None).unwrap());
+    for name in ["param-count", "output-error"] {
+        let mut proxy = baseline(name).unwrap().unwrap();
+        let widths = Widths { max_bops: Some(limit), ..Default::default() };
+        let bits = |proxy: &ProxyFile| {
+            let plan = run_by(proxy, "resnet_digits", "fpga", widths, None, None).unwrap().plan;
+            let layers: Vec<Option<u32>> = plan.layers.iter().map(|l| l.bits).collect();
+            (layers, plan.activations.iter().map(|a| a.bits).collect::<Vec<_>>())
+        };
+        let own = bits(&proxy);
+        proxy.formula = Formula::parse(&format!("1000 * ({})", proxy.formula)).unwrap();
+        assert_eq!(bits(&proxy), own, "{name}");
+    }
 }
 
 #[test]

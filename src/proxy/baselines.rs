@@ -22,7 +22,7 @@ const COMPILED_IN: [(&str, &str); 14] = [
 ];
 
 /// The proxy that choices use unless another is asked for.
-pub const DEFAULT_PROXY: &str = "gain";
+pub const DEFAULT_PROXY: &str = "tempered-gain";
 
 /// That proxy.
 ///

@@ -60,7 +60,7 @@ pub use grammar::{gbnf, grammar};
 pub use grow::{crossover, mutate, random};
 pub use rank::{kendall, spearman};
 pub use recorded::{RecordedJudge, replay};
-pub use sensitivity::{Sensitivity, range_rule};
+pub use sensitivity::{Sensitivity, range_rule, scale_to};
 pub use syntax::SyntaxError;
 pub use table::Table;
 pub use understand::{is_reference, understand};

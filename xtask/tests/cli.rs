@@ -313,7 +313,7 @@ fn bad_input_is_refused_in_words() {
 #[test]
 fn proxies_are_listed_explained_and_used_by_name_file_and_formula() {
     let folder = TempDir::new().unwrap();
-    xtask().arg("proxies").assert().success().stdout(contains("* gain").and(contains("hessian-trace")));
+    xtask().arg("proxies").assert().success().stdout(contains("* tempered-gain").and(contains("hessian-trace")));
     xtask().args(["proxies", "--language"]).assert().success().stdout(contains("out_noise"));
     let file = folder.path().join("mine.yaml");
     let explained = xtask().args(["proxies", "output-error"]).output().unwrap().stdout;

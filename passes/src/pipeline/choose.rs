@@ -137,7 +137,7 @@ pub fn choose(
 ) -> Result<Chosen> {
     let chooser = Chooser::new(units, field, ground, options)?;
     let depth = Depth::of(options.effort);
-    chooser.score(units, &options.proxy, &depth, progress)?;
+    chooser.score(units, &options.proxy, field.is_some(), &depth, progress)?;
     let scene = Scene { units, field, options };
     let (first, solution) = joint::least_cost(&scene)?;
     let mut tried: Vec<(String, Setting)> = vec![];

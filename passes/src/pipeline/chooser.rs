@@ -11,10 +11,15 @@ use tapq::Result;
 use tapq::array::Array;
 use tapq::engine::Options as EngineOptions;
 use tapq::plan::Layer;
-use tapq::proxy::{ProxyFile, sensitivities};
+use tapq::proxy::{ProxyFile, Table, feature, scale_to, sensitivities};
 use tapq::report::{Compare, top1_agreement};
 use tapq::samples::Sample;
 use tapq::stats::FOLDS;
+
+/// The feature that is damage at the network's output.
+const DAMAGE: &str = "net_err";
+/// Width from which costs are brought to its scale: where its gains are measured.
+const SCALED_AT: u32 = 4;
 
 /// Widths of some units, and values that are quantized beside them.
 pub type Beside = (Vec<(usize, u32)>, Vec<Step>);
@@ -149,14 +154,26 @@ impl<'a> Chooser<'a> {
     }
 
     /// Fills in the sensitivity of every unit: what the proxy says that each width costs.
-    pub fn score(&self, units: &mut [Unit], proxy: &ProxyFile, depth: &Depth, progress: &dyn Progress) -> Result<()> {
-        let wanted = proxy.formula.features();
+    ///
+    /// Where gains are known, or wanted with `comparable`, it is brought to the scale of the network's relative output
+    /// error: activations, whose damage is measured as that, may share a budget with it.
+    pub fn score(
+        &self,
+        units: &mut [Unit],
+        proxy: &ProxyFile,
+        comparable: bool,
+        depth: &Depth,
+        progress: &dyn Progress,
+    ) -> Result<()> {
+        let mut wanted = proxy.formula.features();
+        wanted.extend(comparable.then(|| feature(DAMAGE)).flatten());
         let table = features::table(self, units, self.ground, &wanted, depth, progress)?;
         let found = sensitivities(&proxy.formula, &table)?;
+        let scale = scale(&table, &found);
         for ((unit, candidates), row) in units.iter_mut().zip(self.ground.candidates).zip(found) {
             let at = |b: &u32| table.widths().iter().position(|w| w == b).and_then(|i| row.get(i)).copied();
             unit.sensitivity.bits.clone_from(&candidates.bits);
-            unit.sensitivity.error = candidates.bits.iter().map(|b| at(b).unwrap_or(0.0)).collect();
+            unit.sensitivity.error = candidates.bits.iter().map(|b| at(b).unwrap_or(0.0) * scale).collect();
         }
         Ok(())
     }
@@ -229,4 +246,17 @@ fn scaled(values: &[f64], factor: f64) -> Vec<f64> {
 /// The offered width nearest to `bits`.
 pub fn nearest(offered: &[u32], bits: u32) -> u32 {
     offered.iter().copied().min_by_key(|b| (b.abs_diff(bits), *b)).unwrap_or(bits)
+}
+
+/// The factor that brings costs to the scale of the network's relative output error; 1 where that is not known.
+fn scale(table: &Table, costs: &[Vec<f64>]) -> f64 {
+    let widths = table.widths();
+    if !table.has(DAMAGE) || widths.len() < 2 {
+        return 1.0;
+    }
+    let of = |l: usize| (0..widths.len()).map(|w| table.get(DAMAGE, l, w).unwrap_or(0.0)).collect();
+    let damage: Vec<Vec<f64>> = (0..table.layers().len()).map(of).collect();
+    let high = widths.len() - 1;
+    let low = widths[..high].iter().position(|w| *w == nearest(&widths[..high], SCALED_AT)).unwrap_or(0);
+    scale_to(&damage, costs, low, high)
 }

@@ -29,7 +29,8 @@ pub fn pareto(mut graph: Graph, options: &Options, progress: &dyn Progress) -> R
         units.iter_mut().for_each(|u| u.options.retain(Option::is_some));
         let chooser = Chooser::new(units, None, ground, options)?;
         let depth = Depth::of(options.effort);
-        chooser.score(units, &options.proxy, &depth, progress)?;
+        // Predicted errors stand beside measured ones.
+        chooser.score(units, &options.proxy, true, &depth, progress)?;
         let by_size = Widths { average: Some(f64::INFINITY), ..Default::default() };
         let problem = problem(units, &by_size, options.target);
         let corners = front(&problem.layers)?;
