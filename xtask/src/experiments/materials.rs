@@ -94,11 +94,11 @@ impl Lab<'_> {
             "average bits",
             "uniform dB",
             "agreement",
-            "gain dB",
+            "default dB",
             "agreement",
             "output-error dB",
             "agreement",
-            "gain, ternary below 3 bits, dB",
+            "default, ternary below 3 bits, dB",
             "agreement",
         ];
         let mut table = Table::new(&head);
@@ -112,9 +112,9 @@ impl Lab<'_> {
                 let whole = bits.fract() == 0.0;
                 for (widths, proxy, ternary, asked) in [
                     (uniform, DEFAULT_PROXY, false, whole),
-                    (average, "gain", false, bits > 2.0),
+                    (average, DEFAULT_PROXY, false, bits > 2.0),
                     (average, "output-error", false, bits > 2.0),
-                    (average, "gain", true, true),
+                    (average, DEFAULT_PROXY, true, true),
                 ] {
                     let file = File { widths, proxy, ternary, samples: Samples::First(self.args.samples) };
                     let cell = if asked { self.file(subject, &file)? } else { None };
