@@ -80,22 +80,23 @@ pub fn choice_text(choices: &ChoiceTable, columns: usize) -> String {
         }
     };
     let name = |r: &ChoiceRow| if r.needs_runs { format!("{} *", r.name) } else { r.name.clone() };
-    let names = choices.proxies.iter().map(name).chain(["one width for all".to_owned()]).collect();
+    let labels: Vec<String> = choices.proxies.iter().map(name).chain(["one width for all".to_owned()]).collect();
     let below = choices.proxies.iter().map(|r| r.below_uniform.to_string()).chain(["-".to_owned()]).collect();
     let sizes: Vec<String> = choices.average_bits.iter().map(|b| format!("{b:.1} bits")).collect();
     let networks: Vec<String> = (1..=choices.networks.len()).map(|n| format!("[{n}]")).collect();
     let right = |head, cells| Column { head, align: Align::Right, cells };
-    let mut list = vec![
-        Column { head: "proxy", align: Align::Name, cells: names },
-        right("mean dB", decibels(&|_| true)),
-        right("worse", below),
-    ];
-    list.extend(sizes.iter().enumerate().map(|(s, head)| right(head, decibels(&|c| c.1 == s))));
-    list.extend(networks.iter().enumerate().map(|(n, head)| right(head, decibels(&|c| c.0 == n))));
-    let mut text = String::from("SQNR of the network as each proxy's knapsack chooses, on samples held apart:\n\n");
-    for line in table(&list, columns.max(60)) {
-        text.push_str(&line);
+    let names = |cells: &Vec<String>| Column { head: "proxy", align: Align::Name, cells: cells.clone() };
+    let mut by_size = vec![names(&labels), right("mean dB", decibels(&|_| true)), right("worse", below)];
+    by_size.extend(sizes.iter().enumerate().map(|(s, head)| right(head, decibels(&|c| c.1 == s))));
+    let mut by_network = vec![names(&labels)];
+    by_network.extend(networks.iter().enumerate().map(|(n, head)| right(head, decibels(&|c| c.0 == n))));
+    let mut text = String::from("SQNR of the network as each proxy's knapsack chooses, on samples held apart:\n");
+    for list in [by_size, by_network] {
         text.push('\n');
+        for line in table(&list, columns.max(60)) {
+            text.push_str(&line);
+            text.push('\n');
+        }
     }
     text.push_str("\n* needs runs of the quantized network\n");
     let count = cells.len();
