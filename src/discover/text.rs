@@ -89,7 +89,7 @@ impl Page {
             cells: rows.iter().map(|row| clean(&cell(row))).collect(),
         };
         self.table(&[
-            column("network", Align::Name, &|(n, _)| format!("{} on {}", n.name, n.target)),
+            column("network", Align::Name, &|(n, _)| n.label()),
             column("fidelity", Align::Right, &|(_, on)| figure(Some(on.fidelity))),
             column("rank", Align::Right, &|(_, on)| format!("{:.3}", on.spearman)),
             column("equal size", Align::Right, &|(_, on)| {

@@ -116,6 +116,13 @@ pub struct Network {
     pub configurations: usize,
 }
 
+impl Network {
+    /// Its name and its target, for people.
+    pub fn label(&self) -> String {
+        format!("{} on {}", self.name, self.target)
+    }
+}
+
 /// The place of a question in the run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Step {

@@ -118,6 +118,11 @@ impl Bench {
         Ok((Bench { header, rows }, cut))
     }
 
+    /// Whether it has every feature that the formula asks for.
+    pub fn holds(&self, formula: &Formula) -> bool {
+        formula.features().iter().all(|f| self.header.table.has(f.name))
+    }
+
     /// What the formula predicts of each configuration: the sum of its layers' sensitivities.
     ///
     /// # Errors

@@ -34,7 +34,7 @@ fn measured(outcome: &Outcome, best: &Candidate) -> Vec<Measured> {
     let round = |x: f64| (x * 1e4).round() / 1e4;
     let pairs = outcome.header.networks.iter().zip(&best.fitness.networks);
     let of = pairs.map(|(network, on)| Measured {
-        network: format!("{} on {}", network.name, network.target),
+        network: network.label(),
         spearman: round(on.spearman),
         spearman_best_half: round(on.best_half),
         kendall: round(on.kendall),

@@ -64,28 +64,31 @@ pub fn mutate(random: &mut SplitMix64, parent: &Formula, features: &[&'static Fe
 /// Of two formulas of one feature each, parts alone make nothing that is not there already.
 pub fn crossover(random: &mut SplitMix64, a: &Formula, b: &Formula) -> Formula {
     for _ in 0..TRIES {
-        if random.below(2) == 0 {
-            let child = Formula::new(rebuilt(&joined(random, &a.written, &b.written)));
-            if child.written.fits() && child.meaning != a.meaning && !child.is_degenerate() {
-                return child;
-            }
-            continue;
-        }
-        let mut tree = a.written.clone();
-        let mut parts = vec![];
-        b.written.visit(&mut |e| {
-            if !e.is_condition() {
-                parts.push(e)
-            }
-        });
-        let Some(part) = parts.get(random.below(parts.len())) else { break };
-        edit(random, &mut tree, |e| !e.is_condition(), |_, e| *e = (*part).clone());
+        let tree = match random.below(2) {
+            0 => joined(random, &a.written, &b.written),
+            _ => grafted(random, &a.written, &b.written),
+        };
         let child = Formula::new(rebuilt(&tree));
         if child.written.fits() && child.meaning != a.meaning && !child.is_degenerate() {
             return child;
         }
     }
     a.clone()
+}
+
+/// `a` with one of its subtrees replaced by one of `b`'s.
+fn grafted(random: &mut SplitMix64, a: &Expr, b: &Expr) -> Expr {
+    let mut tree = a.clone();
+    let mut parts = vec![];
+    b.visit(&mut |e| {
+        if !e.is_condition() {
+            parts.push(e)
+        }
+    });
+    if let Some(part) = parts.get(random.below(parts.len())) {
+        edit(random, &mut tree, |e| !e.is_condition(), |_, e| *e = (*part).clone());
+    }
+    tree
 }
 
 /// One tree of two that stand for numbers.

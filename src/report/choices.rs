@@ -1,6 +1,7 @@
 //! Proxies against each other by what they choose: the network as each proxy's own allocation makes it.
 
 use super::columns::{Align, Column, table};
+use super::ranking::starred;
 use serde::{Deserialize, Serialize};
 
 /// Proxies by networks and sizes.
@@ -31,8 +32,8 @@ pub struct ChoiceRow {
     pub needs_runs: bool,
     /// By network and size, SQNR of the outputs in dB; absent where nothing fits the size.
     pub sqnr_db: Vec<Vec<Option<f64>>>,
-    /// Mean over networks and sizes, of those that every proxy has.
-    pub mean_db: f64,
+    /// Mean over networks and sizes, of those that every proxy has; absent where there are none.
+    pub mean_db: Option<f64>,
     /// In how many of them it is worse than one width for all.
     pub below_uniform: usize,
 }
@@ -46,15 +47,15 @@ impl ChoiceTable {
             let below = |c: &&(usize, usize)| at(&row.sqnr_db, **c) < at(&self.uniform_db, **c);
             row.below_uniform = cells.iter().filter(below).count();
         }
-        self.proxies.sort_by(|a, b| b.mean_db.total_cmp(&a.mean_db).then_with(|| a.name.cmp(&b.name)));
+        let worth = |row: &ChoiceRow| row.mean_db.unwrap_or(f64::NEG_INFINITY);
+        self.proxies.sort_by(|a, b| worth(b).total_cmp(&worth(a)).then_with(|| a.name.cmp(&b.name)));
     }
 
-    /// Networks and sizes that everything was measured at: means over anything else compare different things.
+    /// Networks and sizes that every proxy was measured at: means over anything else compare different things.
     fn cells(&self) -> Vec<(usize, usize)> {
         let sizes = self.average_bits.len();
         let all = (0..self.networks.len()).flat_map(|n| (0..sizes).map(move |s| (n, s)));
-        let tables = || self.proxies.iter().map(|r| &r.sqnr_db).chain([&self.uniform_db]);
-        all.filter(|c| tables().all(|t| at(t, *c).is_some())).collect()
+        all.filter(|c| self.proxies.iter().all(|r| at(&r.sqnr_db, *c).is_some())).collect()
     }
 }
 
@@ -62,10 +63,10 @@ fn at(table: &[Vec<Option<f64>>], (network, size): (usize, usize)) -> Option<f64
     table.get(network)?.get(size).copied()?
 }
 
-/// Mean of what is there.
-fn mean(figures: impl Iterator<Item = Option<f64>>) -> f64 {
-    let figures: Vec<f64> = figures.flatten().collect();
-    figures.iter().sum::<f64>() / figures.len().max(1) as f64
+/// Mean of figures that are all there.
+fn mean(figures: impl Iterator<Item = Option<f64>>) -> Option<f64> {
+    let figures: Vec<f64> = figures.collect::<Option<_>>()?;
+    (!figures.is_empty()).then(|| figures.iter().sum::<f64>() / figures.len() as f64)
 }
 
 /// One row a proxy: means over everything, by size and by network.
@@ -74,12 +75,9 @@ pub fn choice_text(choices: &ChoiceTable, columns: usize) -> String {
     let rows = || choices.proxies.iter().map(|r| &r.sqnr_db).chain([&choices.uniform_db]);
     let decibels = |over: &dyn Fn(&(usize, usize)) -> bool| -> Vec<String> {
         let mean = |t: &Vec<Vec<Option<f64>>>| mean(cells.iter().filter(|c| over(c)).map(|c| at(t, *c)));
-        match cells.iter().any(over) {
-            true => rows().map(|t| format!("{:.2}", mean(t))).collect(),
-            false => rows().map(|_| "-".to_owned()).collect(),
-        }
+        rows().map(|t| mean(t).map_or("-".to_owned(), |db| format!("{db:.2}"))).collect()
     };
-    let name = |r: &ChoiceRow| if r.needs_runs { format!("{} *", r.name) } else { r.name.clone() };
+    let name = |r: &ChoiceRow| starred(&r.name, r.needs_runs);
     let labels: Vec<String> = choices.proxies.iter().map(name).chain(["one width for all".to_owned()]).collect();
     let below = choices.proxies.iter().map(|r| r.below_uniform.to_string()).chain(["-".to_owned()]).collect();
     let sizes: Vec<String> = choices.average_bits.iter().map(|b| format!("{b:.1} bits")).collect();
@@ -141,8 +139,20 @@ mod tests {
         let choices = choices();
         let row = |i: usize| (choices.proxies[i].name.as_str(), choices.proxies[i].below_uniform);
         assert_eq!((row(0), row(1)), (("better", 1), ("worse", 3)));
-        assert!((choices.proxies[0].mean_db - 62.0 / 3.0).abs() < 1e-12);
-        assert!((choices.proxies[1].mean_db - 57.0 / 3.0).abs() < 1e-12);
+        assert!((choices.proxies[0].mean_db.unwrap() - 62.0 / 3.0).abs() < 1e-12);
+        assert!((choices.proxies[1].mean_db.unwrap() - 57.0 / 3.0).abs() < 1e-12);
+    }
+
+    #[test]
+    fn where_no_one_width_fits_proxies_are_compared_all_the_same() {
+        let mut choices = choices();
+        choices.uniform_db[0][0] = None;
+        choices.sort();
+        assert!((choices.proxies[0].mean_db.unwrap() - 62.0 / 3.0).abs() < 1e-12);
+        assert_eq!(choices.proxies[1].below_uniform, 2);
+        let text = choice_text(&choices, 80);
+        let line = text.lines().find(|l| l.starts_with("one width")).unwrap();
+        assert_eq!(line.split_whitespace().skip(4).collect::<Vec<_>>(), ["-", "-", "-", "20.00"], "{text}");
     }
 
     #[test]

@@ -54,6 +54,11 @@ impl RankTable {
     }
 }
 
+/// The name of a proxy, marked where it needs runs.
+pub(super) fn starred(name: &str, needs_runs: bool) -> String {
+    if needs_runs { format!("{name} *") } else { name.to_owned() }
+}
+
 /// Means over the networks, and Spearman by network.
 pub fn rank_text(ranks: &RankTable, columns: usize) -> String {
     let figure = |x: f64| format!("{x:.3}");
@@ -62,9 +67,12 @@ pub fn rank_text(ranks: &RankTable, columns: usize) -> String {
         align: Align::Right,
         cells: ranks.proxies.iter().map(cell).collect(),
     };
-    let name = |r: &RankRow| if r.needs_runs { format!("{} *", r.name) } else { r.name.clone() };
     let list = [
-        Column { head: "proxy", align: Align::Name, cells: ranks.proxies.iter().map(name).collect() },
+        Column {
+            head: "proxy",
+            align: Align::Name,
+            cells: ranks.proxies.iter().map(|r| starred(&r.name, r.needs_runs)).collect(),
+        },
         column("all", &|r| figure(r.mean(|x| x.spearman))),
         column("best half", &|r| figure(r.mean(|x| x.best_half))),
         column("best fifth", &|r| figure(r.mean(|x| x.best_fifth))),

@@ -93,8 +93,7 @@ fn rank(args: &RankArgs) -> Result<Verdict> {
         skipped: vec![],
     };
     for proxy in proxies {
-        let known = |b: &Bench| proxy.formula.features().iter().all(|f| b.header.table.has(f.name));
-        if !benches.iter().all(known) {
+        if !benches.iter().all(|b| b.holds(&proxy.formula)) {
             ranks.skipped.push(proxy.label());
             continue;
         }

@@ -18,8 +18,6 @@ use tapq::stats::FOLDS;
 
 /// The feature that is damage at the network's output.
 const DAMAGE: &str = "net_err";
-/// Width from which costs are brought to its scale: where its gains are measured.
-const SCALED_AT: u32 = 4;
 
 /// Widths of some units, and values that are quantized beside them.
 pub type Beside = (Vec<(usize, u32)>, Vec<Step>);
@@ -169,7 +167,7 @@ impl<'a> Chooser<'a> {
         wanted.extend(comparable.then(|| feature(DAMAGE)).flatten());
         let table = features::table(self, units, self.ground, &wanted, depth, progress)?;
         let found = sensitivities(&proxy.formula, &table)?;
-        let scale = scale(&table, &found);
+        let scale = scale(&table, &found, depth);
         for ((unit, candidates), row) in units.iter_mut().zip(self.ground.candidates).zip(found) {
             let at = |b: &u32| table.widths().iter().position(|w| w == b).and_then(|i| row.get(i)).copied();
             unit.sensitivity.bits.clone_from(&candidates.bits);
@@ -248,8 +246,9 @@ pub fn nearest(offered: &[u32], bits: u32) -> u32 {
     offered.iter().copied().min_by_key(|b| (b.abs_diff(bits), *b)).unwrap_or(bits)
 }
 
-/// The factor that brings costs to the scale of the network's relative output error; 1 where that is not known.
-fn scale(table: &Table, costs: &[Vec<f64>]) -> f64 {
+/// The factor that brings costs to the scale of the network's relative output error, by the widths that gains were
+/// measured at; 1 where that is not known.
+fn scale(table: &Table, costs: &[Vec<f64>], depth: &Depth) -> f64 {
     let widths = table.widths();
     if !table.has(DAMAGE) || widths.len() < 2 {
         return 1.0;
@@ -257,6 +256,7 @@ fn scale(table: &Table, costs: &[Vec<f64>]) -> f64 {
     let of = |l: usize| (0..widths.len()).map(|w| table.get(DAMAGE, l, w).unwrap_or(0.0)).collect();
     let damage: Vec<Vec<f64>> = (0..table.layers().len()).map(of).collect();
     let high = widths.len() - 1;
-    let low = widths[..high].iter().position(|w| *w == nearest(&widths[..high], SCALED_AT)).unwrap_or(0);
+    let measured_at = depth.gain_bits[depth.gain_bits.len() / 2];
+    let low = (0..high).min_by_key(|w| widths[*w].abs_diff(measured_at)).unwrap_or(0);
     scale_to(&damage, costs, low, high)
 }

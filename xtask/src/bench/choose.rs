@@ -48,14 +48,13 @@ pub fn run(args: &Args) -> Result<Verdict> {
 fn compare(judges: &[&NetworkJudge], candidates: &[ProxyFile]) -> Result<ChoiceTable> {
     let mut choices = ChoiceTable {
         schema: 1,
-        networks: judges.iter().map(|j| j.network()).map(|n| format!("{} on {}", n.name, n.target)).collect(),
+        networks: judges.iter().map(|j| j.network().label()).collect(),
         average_bits: BUDGETS.to_vec(),
         uniform_db: judges.iter().map(|j| j.uniform_sizes().map(by_budget)).collect::<Result<_>>()?,
         ..Default::default()
     };
     for proxy in candidates {
-        let known = |j: &&NetworkJudge| proxy.formula.features().iter().all(|f| j.bench().header.table.has(f.name));
-        if !judges.iter().all(known) {
+        if !judges.iter().all(|j| j.bench().holds(&proxy.formula)) {
             choices.skipped.push(proxy.label());
             continue;
         }

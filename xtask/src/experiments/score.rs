@@ -5,7 +5,7 @@ use super::cells::Cell;
 use crate::bench::find;
 use crate::proxies;
 use tapq::Result;
-use tapq::proxy::{Bench, Formula, ProxyFile};
+use tapq::proxy::{Bench, DEFAULT_PROXY, Formula, ProxyFile};
 use tapq::report::decibels;
 use tapq_passes::pipeline::NetworkJudge;
 
@@ -13,7 +13,7 @@ use tapq_passes::pipeline::NetworkJudge;
 pub const SMALL: [&str; 3] = ["resnet20_cifar10", "vit_cifar10_op17ln", "kws_dscnn"];
 
 /// Baselines that formulas are held against: the default, the gain alone, and some of those that need no runs.
-pub const BASELINES: [&str; 5] = ["tempered-gain", "gain", "output-error", "param-count", "weight-mse"];
+pub const BASELINES: [&str; 5] = [DEFAULT_PROXY, "gain", "output-error", "param-count", "weight-mse"];
 
 impl Lab<'_> {
     /// The built-in proxies of these names.
