@@ -1,10 +1,13 @@
 //! From the lowered graph to a plan of tract for one set of shapes, and its runs.
 
+#[cfg(feature = "cuda-engine")]
+use super::cuda;
 use super::lower::{Input, Lowered};
-use super::{TapView, depthwise, failure, ops, values, walk};
+use super::{Place, Seen, TapView, depthwise, failure, ops, values, walk};
 use crate::array::Array;
 use crate::onnx::{self, DataType, GraphProto, ModelProto, ValueInfoProto};
 use crate::{Code, Error, Result};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use tract_onnx::tract_core::plan::eval;
 use tract_onnx::tract_hir::internal::*;
@@ -59,7 +62,7 @@ impl Template {
     }
 
     /// Compiles for inputs of these shapes.
-    pub(super) fn compile(&self, shapes: &[Vec<usize>]) -> Result<Plan> {
+    pub(super) fn compile(&self, shapes: &[Vec<usize>], place: Place) -> Result<Plan> {
         let explain = |e: TractError| failure::explain(&e, &self.names.places);
         let mut model = self.model.clone();
         for (ix, (input, shape)) in self.names.inputs.iter().zip(shapes).enumerate() {
@@ -69,10 +72,22 @@ impl Template {
         let mut typed = model.into_typed().map_err(explain)?;
         self.check_taps(&typed)?;
         typed.declutter().map_err(explain)?;
-        typed.optimize().map_err(explain)?;
-        let plan = TypedSimplePlan::new(typed).map_err(explain)?;
+        let (plan, on_host) = self.placed(typed, place).map_err(explain)?;
         let (last_readers, tap_nodes) = (walk::last_readers(&plan), walk::tap_nodes(&plan, self.names.taps.len()));
-        Ok(Plan { plan, names: self.names.clone(), last_readers, tap_nodes })
+        Ok(Plan { plan, on_host, names: self.names.clone(), last_readers, tap_nodes })
+    }
+
+    fn placed(&self, mut typed: TypedModel, place: Place) -> TractResult<Placed> {
+        match place {
+            Place::Host => {
+                typed.optimize()?;
+                Ok((TypedSimplePlan::new(typed)?, BTreeMap::new()))
+            }
+            #[cfg(feature = "cuda-engine")]
+            Place::Cuda => cuda::plan(typed, self.names.outputs),
+            #[cfg(not(feature = "cuda-engine"))]
+            Place::Cuda => bail!("this build runs networks on the CPU alone"),
+        }
     }
 
     fn check_taps(&self, typed: &TypedModel) -> Result<()> {
@@ -87,6 +102,9 @@ impl Template {
         Ok(())
     }
 }
+
+/// A plan, and the operators of a network on a GPU that run on the CPU, with their number.
+type Placed = (Arc<TypedSimplePlan>, BTreeMap<String, usize>);
 
 fn framework() -> tract_onnx::Onnx {
     let mut onnx = tract_onnx::onnx().with_ignore_value_info(true);
@@ -134,6 +152,8 @@ fn datum_type(input: &Input) -> Result<DatumType> {
 /// A graph compiled for one set of input shapes.
 pub(super) struct Plan {
     pub(super) plan: Arc<TypedSimplePlan>,
+    /// Operators that run on the CPU although the network is on a GPU, with their number.
+    pub(super) on_host: BTreeMap<String, usize>,
     pub(super) names: Arc<Names>,
     /// For each step the nodes whose values nothing reads later.
     pub(super) last_readers: Vec<Vec<usize>>,
@@ -143,7 +163,7 @@ pub(super) struct Plan {
 
 impl Plan {
     /// Runs on one array for each input.
-    pub(super) fn run(&self, arrays: &[&Array], on_tap: &mut dyn FnMut(usize, &TapView)) -> Result<Vec<Array>> {
+    pub(super) fn run(&self, arrays: &[&Array], on_tap: &mut dyn FnMut(usize, &Seen)) -> Result<Vec<Array>> {
         let mut inputs = tvec!();
         for (array, input) in arrays.iter().zip(&self.names.inputs) {
             inputs.push(self.input(array, input)?.into_tvalue());
@@ -155,10 +175,14 @@ impl Plan {
             state
                 .run_plan_with_eval(inputs, |context, op_state, node, values| -> TractResult<TVec<TValue>> {
                     at = Some(node.id);
-                    match node.op_as::<ops::Tap>() {
-                        Some(tap) => show(tap.index, &values, on_tap).map(|()| values),
-                        None => eval(context, op_state, node, values),
+                    if let Some(tap) = node.op_as::<ops::Tap>() {
+                        return show(tap.index, &values, on_tap).map(|()| values);
                     }
+                    #[cfg(feature = "cuda-engine")]
+                    if let Some(tap) = node.op_as::<cuda::DeviceTap>() {
+                        return cuda::show(tap.index, &values, on_tap).map(|()| values);
+                    }
+                    eval(context, op_state, node, values)
                 })
                 .map_err(explain)
         });
@@ -180,9 +204,9 @@ impl Plan {
     }
 }
 
-fn show(index: usize, values: &[TValue], on_tap: &mut dyn FnMut(usize, &TapView)) -> TractResult<()> {
+fn show(index: usize, values: &[TValue], on_tap: &mut dyn FnMut(usize, &Seen)) -> TractResult<()> {
     let value = values.first().context("a tap without a value")?;
     let view = value.try_as_plain_ram()?;
-    on_tap(index, &TapView { dims: value.shape(), values: view.as_slice::<f32>()? });
+    on_tap(index, &Seen::Host(TapView { dims: value.shape(), values: view.as_slice::<f32>()? }));
     Ok(())
 }

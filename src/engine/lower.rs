@@ -3,7 +3,7 @@
 //! Stale `value_info` and declared output shapes are left behind; input shapes come from the samples.
 
 use super::constants::{Constant, Constants};
-use super::{Options, depthwise, dialect, ops, quantized};
+use super::{Options, Place, depthwise, dialect, ops, quantized};
 use crate::array::Array;
 use crate::graph::{Graph, set_attr};
 use crate::onnx::{Dimension, GraphProto, NodeProto as Node, OperatorSetIdProto, Tensor, ValueInfoProto, dimension};
@@ -102,7 +102,7 @@ pub(super) fn lower(graph: &Graph, outputs: &[String], taps: &[String], options:
         node.name = format!("{i}|{}", node.output.first().map_or("", String::as_str));
     }
     let (constants, foreign) = constants.decode(&read, dequantized)?;
-    for node in &mut nodes {
+    for node in nodes.iter_mut().filter(|_| options.place == Place::Host) {
         let weights = node.input.get(1).and_then(|n| constants.get(n));
         depthwise::recognise(node, weights.map_or(&[], |w| w.shape()));
     }

@@ -4,10 +4,13 @@
 //! each distinct set of sample shapes is compiled on first use and kept.
 //! An engine is shared by reference between threads; a run is single-threaded, so results do not depend on how
 //! many run at once.
-//! Deliberately absent: integer kernels, batching of samples, other devices.
+//! With the feature `cuda-engine` a network can be placed on a GPU; only plain runs go there, walks and traces do not.
+//! Deliberately absent: integer kernels, batching of samples.
 
 mod compile;
 mod constants;
+#[cfg(feature = "cuda-engine")]
+mod cuda;
 mod depthwise;
 mod dequantize;
 mod dialect;
@@ -15,11 +18,13 @@ mod failure;
 mod lower;
 mod ops;
 mod quantized;
+mod seen;
 #[cfg(test)]
 pub(crate) mod tests;
 mod values;
 mod walk;
 
+pub use seen::{OnDevice, Seen, TapView};
 pub use walk::{Change, Trace, Walk};
 
 use crate::array::Array;
@@ -39,19 +44,43 @@ const MAX_PLANS: usize = 8;
 pub struct Options {
     /// Values of symbolic dimensions by name; a symbolic first axis is 1 unless it is named here.
     pub dims: BTreeMap<String, usize>,
+    /// Where the network runs.
+    pub place: Place,
 }
 
-/// A tapped float tensor, borrowed for the duration of one callback.
-#[derive(Clone, Copy, Debug)]
-pub struct TapView<'a> {
-    /// Extent of each axis.
-    pub dims: &'a [usize],
-    /// Elements in row-major order.
-    pub values: &'a [f32],
+impl Options {
+    /// On the processor, with these values of symbolic dimensions.
+    pub fn with_dims(dims: &BTreeMap<String, usize>) -> Options {
+        Options { dims: dims.clone(), place: Place::Host }
+    }
+}
+
+/// Where a network runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Place {
+    /// On the processor.
+    #[default]
+    Host,
+    /// On the first GPU, with what tract lacks there on the processor.
+    Cuda,
+}
+
+impl Place {
+    /// Why networks cannot run here, in one line; `None` where they can.
+    pub fn why_not(self) -> Option<String> {
+        match self {
+            Place::Host => None,
+            #[cfg(feature = "cuda-engine")]
+            Place::Cuda => cuda::why_not(),
+            #[cfg(not(feature = "cuda-engine"))]
+            Place::Cuda => Some("this build is without the feature cuda-engine".to_owned()),
+        }
+    }
 }
 
 /// A graph ready to run on samples.
 pub struct Engine {
+    place: Place,
     outputs: Vec<String>,
     inputs: Vec<Input>,
     plans: Mutex<Plans>,
@@ -81,6 +110,7 @@ impl Engine {
         let inputs = lowered.inputs.clone();
         let template = failure::guard(|| Template::new(lowered))?;
         let engine = Engine {
+            place: options.place,
             inputs,
             outputs: outputs.to_vec(),
             plans: Mutex::new(Plans { template: Some(template), compiled: vec![] }),
@@ -103,8 +133,26 @@ impl Engine {
     /// # Errors
     /// [`Code::Samples`] where the sample does not fit the graph's inputs, [`Code::Engine`] where a node fails.
     pub fn run(&self, sample: &Sample, on_tap: &mut dyn FnMut(usize, &TapView)) -> Result<Vec<Array>> {
+        let mut failure = None;
+        let outputs = self.run_in_place(sample, &mut |tap, seen| match seen.values() {
+            Ok(values) => on_tap(tap, &TapView { dims: seen.dims(), values: &values }),
+            Err(e) => drop(failure.get_or_insert(e)),
+        })?;
+        failure.map_or(Ok(outputs), Err)
+    }
+
+    /// The same, with tensors shown where they lie.
+    ///
+    /// # Errors
+    /// As [`Engine::run`].
+    pub fn run_in_place(&self, sample: &Sample, on_tap: &mut dyn FnMut(usize, &Seen)) -> Result<Vec<Array>> {
         let arrays = self.arrays(sample)?;
         self.plan(&shapes(&arrays))?.run(&arrays, on_tap)
+    }
+
+    /// Operators that run on the processor although the network is on a GPU, with their number.
+    pub fn left_on_host(&self) -> BTreeMap<String, usize> {
+        self.lock().compiled.last().map_or_else(BTreeMap::new, |(_, plan)| plan.on_host.clone())
     }
 
     /// Starts a run that stops at taps; the values of the taps in `hold` are kept until they are released.
@@ -144,7 +192,7 @@ impl Engine {
         let Some(template) = &plans.template else {
             return Err(Error::new(Code::Engine, format!("the model is compiled for other shapes than {shapes:?}")));
         };
-        let plan = Arc::new(failure::guard(|| template.compile(shapes))?);
+        let plan = Arc::new(failure::guard(|| template.compile(shapes, self.place))?);
         if plans.compiled.len() == MAX_PLANS {
             plans.compiled.remove(0);
         }

@@ -148,7 +148,7 @@ fn symbolic_batch_is_one_unless_bound() {
     let two = sample(&[2, 2], &[0.0; 4]);
     let engine = Engine::new(&graph, &[], &Options::default()).unwrap();
     check_refused(engine.run(&two, &mut |_, _| {}), Code::Samples, &["'x'", "[1, 2]", "[2, 2]"]);
-    let options = Options { dims: BTreeMap::from([("N".to_owned(), 2)]) };
+    let options = Options::with_dims(&BTreeMap::from([("N".to_owned(), 2)]));
     let out = Engine::new(&graph, &[], &options).unwrap().run(&two, &mut |_, _| {}).unwrap();
     assert_eq!(out, [Array::from_f32(vec![2, 2], vec![1.0, 0.0, 1.0, 0.0])]);
 }

@@ -2,6 +2,7 @@
 
 use super::{Backend, ChannelStats, Gram, Histogram, Request, Session, TensorStats};
 use crate::Result;
+use crate::engine::Seen;
 
 /// Statistics on the CPU, sequential within a tensor; callers run samples in parallel.
 #[derive(Clone, Copy, Debug, Default)]
@@ -18,24 +19,33 @@ impl Backend for Cpu {
     }
 
     fn session(&self, layers: usize) -> Box<dyn Session + '_> {
-        Box::new(Sums(vec![Gram::default(); layers]))
+        Box::new(Pass { sums: vec![Gram::default(); layers], found: vec![] })
     }
 }
 
-/// X'X by layer.
-struct Sums(Vec<Gram>);
+/// X'X by layer, and the statistics that nobody has collected yet.
+struct Pass {
+    sums: Vec<Gram>,
+    found: Vec<TensorStats>,
+}
 
-impl Session for Sums {
-    fn measure(&mut self, dims: &[usize], values: &[f32], request: &Request, moments: bool) -> Result<TensorStats> {
+impl Session for Pass {
+    fn measure(&mut self, tensor: &Seen, request: &Request, moments: bool) -> Result<()> {
+        let (dims, values) = (tensor.dims(), tensor.values()?);
         for gram in request.grams.iter().filter(|_| moments) {
-            self.0[gram.layer].add(dims, values, gram)?;
+            self.sums[gram.layer].add(dims, &values, gram)?;
         }
-        Ok(Cpu.tensor(dims, values, request))
+        self.found.push(Cpu.tensor(dims, &values, request));
+        Ok(())
+    }
+
+    fn collect(&mut self) -> Result<Vec<TensorStats>> {
+        Ok(std::mem::take(&mut self.found))
     }
 
     fn finish(mut self: Box<Self>) -> Result<Vec<Gram>> {
-        self.0.iter_mut().for_each(Gram::finish);
-        Ok(self.0)
+        self.sums.iter_mut().for_each(Gram::finish);
+        Ok(self.sums)
     }
 }
 
@@ -46,7 +56,8 @@ impl Cpu {
         stats.histogram = match stats.nans + stats.infinities {
             0 => Histogram::new(values, stats.min, stats.max),
             _ => {
-                let finite: Vec<f32> = values.iter().copied().filter(|v| v.is_finite()).collect();
+                // Zeros are not counted, and what stands where decides which blocks are.
+                let finite: Vec<f32> = values.iter().map(|v| if v.is_finite() { *v } else { 0.0 }).collect();
                 Histogram::new(&finite, stats.min, stats.max)
             }
         };

@@ -18,6 +18,7 @@ pub use histogram::Histogram;
 pub use observe::{FOLDS, Observation, ValueObservation, observe};
 pub use patches::{Extent, Patches, Tile};
 
+use crate::engine::{Place, Seen};
 use crate::{Error, Result};
 
 /// What to measure of a tensor.
@@ -101,6 +102,11 @@ pub trait Backend: Send + Sync {
     /// Starts a pass over some samples, in which the inputs of `layers` layers have their moments summed.
     fn session(&self, layers: usize) -> Box<dyn Session + '_>;
 
+    /// Where the network should run, so that its tensors need not move.
+    fn place(&self) -> Place {
+        Place::Host
+    }
+
     /// Who measures everything again from the start where this one failed; nobody, if the failure is to be told.
     fn instead(&self, _failure: &Error) -> Option<&dyn Backend> {
         None
@@ -109,11 +115,17 @@ pub trait Backend: Send + Sync {
 
 /// A pass over samples: every tensor is handed over once, in the order of the samples.
 pub trait Session: Send {
-    /// Statistics of one tensor of shape `dims`; with `moments`, X'X is added up for each layer that `request` names.
+    /// Measures one tensor; with `moments`, X'X is added up for each layer that `request` names.
     ///
     /// # Errors
     /// [`crate::Code::Engine`] for a shape that no such layer reads, [`crate::Code::Device`] where a device fails.
-    fn measure(&mut self, dims: &[usize], values: &[f32], request: &Request, moments: bool) -> Result<TensorStats>;
+    fn measure(&mut self, tensor: &Seen, request: &Request, moments: bool) -> Result<()>;
+
+    /// Statistics of the tensors measured since the last call, in their order. A device need not be waited for before.
+    ///
+    /// # Errors
+    /// [`crate::Code::Device`] where a device fails.
+    fn collect(&mut self) -> Result<Vec<TensorStats>>;
 
     /// The sums by layer, complete.
     ///

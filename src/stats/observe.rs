@@ -2,10 +2,11 @@
 
 use super::{Backend, Gram, Request, Session, TensorStats};
 use crate::array::Array;
-use crate::engine::{Engine, TapView};
+use crate::engine::{Engine, Place, Seen};
 use crate::samples::Sample;
 use crate::{Code, Error, Result};
 use rayon::prelude::*;
+use std::sync::Arc;
 
 /// What was seen of one value.
 #[derive(Clone, Debug, Default)]
@@ -36,23 +37,23 @@ struct SampleObservation {
     outputs: Vec<Array>,
 }
 
-/// Runs the samples, in parallel, with `engine`'s taps measured as `requests` say (same order).
+/// Runs the samples, in parallel, with the taps of the network measured as `requests` say (same order).
 ///
-/// Samples at the positions `apart` give no moments: something else is to be judged on them. `done` is called once a
+/// `engines` gives the network where a backend wants it. Samples at the positions `apart` give no moments: something else is to be judged on them. `done` is called once a
 /// sample. NaN or infinity in an activation is an error that names it.
 pub fn observe(
-    engine: &Engine,
+    engines: &dyn Fn(Place) -> Result<Arc<Engine>>,
     requests: &[Request],
     samples: &[Sample],
     apart: &[usize],
     backend: &dyn Backend,
     done: &(dyn Fn() + Sync),
 ) -> Result<Observation> {
-    let job = Job { engine, requests, samples, apart, done };
-    let seen = job.on(backend);
+    let job = Job { requests, samples, apart, done };
+    let seen = engines(backend.place()).and_then(|engine| job.on(&engine, backend));
     match seen.as_ref().err().and_then(|e| backend.instead(e)) {
         // What a failed device has summed up is not to be told from what it has not.
-        Some(other) => job.on(other),
+        Some(other) => job.on(&*engines(other.place())?, other),
         None => seen,
     }
 }
@@ -60,7 +61,6 @@ pub fn observe(
 /// What is to be observed, whatever measures it.
 #[derive(Clone, Copy)]
 struct Job<'a> {
-    engine: &'a Engine,
     requests: &'a [Request],
     samples: &'a [Sample],
     apart: &'a [usize],
@@ -68,8 +68,8 @@ struct Job<'a> {
 }
 
 impl Job<'_> {
-    fn on(self, backend: &dyn Backend) -> Result<Observation> {
-        let Job { engine, requests, samples, apart, done } = self;
+    fn on(self, engine: &Engine, backend: &dyn Backend) -> Result<Observation> {
+        let Job { requests, samples, apart, done } = self;
         let layers = requests.iter().flat_map(|r| &r.grams).map(|g| g.layer + 1).max().unwrap_or(0);
         let mut seen = Observation { grams: vec![Default::default(); layers], ..Default::default() };
         seen.values.resize_with(requests.len(), ValueObservation::default);
@@ -131,30 +131,32 @@ fn observe_one(
     sample: &Sample,
 ) -> Result<SampleObservation> {
     let mut values = vec![(vec![], TensorStats::default()); requests.len()];
-    let mut failure = None;
-    let mut on_tap = |tap: usize, view: &TapView| {
-        let request = &requests[tap];
-        let measured = measure(request, view, session, moments);
-        match measured {
-            Ok(stats) => values[tap] = (view.dims.to_vec(), stats),
-            Err(e) => drop(failure.get_or_insert(e)),
+    let (mut measured, mut failure) = (vec![], None);
+    let mut on_tap = |tap: usize, tensor: &Seen| {
+        values[tap].0 = tensor.dims().to_vec();
+        if requests[tap].only_tap || failure.is_some() {
+            return;
+        }
+        match session.measure(tensor, &requests[tap], moments) {
+            Ok(()) => measured.push(tap),
+            Err(e) => failure = Some(e),
         }
     };
-    let outputs = engine.run(sample, &mut on_tap)?;
-    match failure {
-        Some(e) => Err(e),
-        None => Ok(SampleObservation { values, outputs }),
+    let outputs = engine.run_in_place(sample, &mut on_tap)?;
+    if let Some(e) = failure {
+        return Err(e);
     }
+    for (tap, stats) in measured.into_iter().zip(session.collect()?) {
+        refuse_non_finite(&requests[tap].value, &stats)?;
+        values[tap].1 = stats;
+    }
+    Ok(SampleObservation { values, outputs })
 }
 
-fn measure(request: &Request, view: &TapView, session: &mut dyn Session, moments: bool) -> Result<TensorStats> {
-    if request.only_tap {
-        return Ok(TensorStats::default());
+fn refuse_non_finite(value: &str, stats: &TensorStats) -> Result<()> {
+    if stats.nans + stats.infinities == 0 {
+        return Ok(());
     }
-    let stats = session.measure(view.dims, view.values, request, moments)?;
-    if stats.nans + stats.infinities > 0 {
-        let what = format!("{} NaN and {} infinite elements", stats.nans, stats.infinities);
-        return Err(Error::new(Code::NonFinite, what).at(format!("activation '{}'", request.value)));
-    }
-    Ok(stats)
+    let what = format!("{} NaN and {} infinite elements", stats.nans, stats.infinities);
+    Err(Error::new(Code::NonFinite, what).at(format!("activation '{value}'")))
 }

@@ -2,6 +2,7 @@
 
 use super::*;
 use proptest::prelude::*;
+use std::sync::Arc;
 
 proptest! {
     #[test]
@@ -178,7 +179,8 @@ struct Failing {
     stand_in: bool,
 }
 
-struct FailingSession(usize);
+/// What was measured before the failure.
+struct FailingSession(Vec<TensorStats>);
 
 impl Backend for Failing {
     fn name(&self) -> &'static str {
@@ -186,7 +188,7 @@ impl Backend for Failing {
     }
 
     fn session(&self, _: usize) -> Box<dyn Session + '_> {
-        Box::new(FailingSession(0))
+        Box::new(FailingSession(vec![]))
     }
 
     fn instead(&self, failure: &Error) -> Option<&dyn Backend> {
@@ -195,10 +197,14 @@ impl Backend for Failing {
 }
 
 impl Session for FailingSession {
-    fn measure(&mut self, dims: &[usize], values: &[f32], request: &Request, _: bool) -> Result<TensorStats> {
-        self.0 += 1;
-        match self.0 {
-            1 => Ok(Cpu.tensor(dims, values, request)),
+    fn measure(&mut self, tensor: &Seen, request: &Request, _: bool) -> Result<()> {
+        self.0.push(Cpu.tensor(tensor.dims(), &tensor.values()?, request));
+        Ok(())
+    }
+
+    fn collect(&mut self) -> Result<Vec<TensorStats>> {
+        match self.0.len() {
+            1 => Ok(self.0.clone()),
             _ => Err(Error::new(crate::Code::Device, "out of memory")),
         }
     }
@@ -211,7 +217,8 @@ impl Session for FailingSession {
 #[test]
 fn the_stand_in_of_a_failed_device_starts_from_the_beginning() {
     let graph = crate::engine::tests::small_graph();
-    let engine = crate::engine::Engine::new(&graph, &["x".to_owned()], &crate::engine::Options::default()).unwrap();
+    let options = crate::engine::Options::default();
+    let engine = Arc::new(crate::engine::Engine::new(&graph, &["x".to_owned()], &options).unwrap());
     let gram = GramRequest { layer: 0, patches: Patches::Last };
     let requests = [Request { value: "x".to_owned(), grams: vec![gram], ..Request::default() }];
     let sample = |i: usize| {
@@ -219,7 +226,7 @@ fn the_stand_in_of_a_failed_device_starts_from_the_beginning() {
         crate::samples::Sample { inputs: vec![("x".to_owned(), input)] }
     };
     let samples: Vec<_> = (0..6).map(sample).collect();
-    let on = |backend: &dyn Backend| observe(&engine, &requests, &samples, &[3], backend, &|| {});
+    let on = |backend: &dyn Backend| observe(&|_| Ok(engine.clone()), &requests, &samples, &[3], backend, &|| {});
     let (found, wanted) = (on(&Failing { stand_in: true }).unwrap(), on(&Cpu).unwrap());
     assert_eq!((found.values[0].samples.len(), &found.grams), (6, &wanted.grams));
     assert_eq!((wanted.grams[0][0].rows, wanted.grams[0][1].rows), (3, 2));

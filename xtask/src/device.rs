@@ -4,6 +4,7 @@ use crate::{Verdict, files};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Once;
+use tapq::engine::Place;
 use tapq::stats::cuda::{self, Cuda};
 use tapq::stats::{Backend, Cpu, Session};
 use tapq::{Code, Error, Result};
@@ -41,10 +42,14 @@ impl Device {
     pub fn open(self, quiet: bool) -> Result<Box<dyn Backend>> {
         match self {
             Device::Cpu => Ok(Box::new(Cpu)),
-            Device::Cuda(number) => Ok(Box::new(Cuda::open(number)?)),
+            Device::Cuda(number) => {
+                let cuda = Cuda::open(number)?;
+                say(quiet, &what_runs_on(&cuda));
+                Ok(Box::new(cuda))
+            }
             Device::Auto => match Cuda::open(0) {
                 Ok(cuda) => {
-                    say(quiet, &format!("statistics on cuda:0, {}", cuda.device().name));
+                    say(quiet, &what_runs_on(&cuda));
                     Ok(Box::new(OrCpu { cuda, quiet, said: Once::new() }))
                 }
                 Err(e) => {
@@ -53,6 +58,14 @@ impl Device {
                 }
             },
         }
+    }
+}
+
+fn what_runs_on(cuda: &Cuda) -> String {
+    let device = format!("cuda:{}, {}", cuda.device().ordinal, cuda.device().name);
+    match cuda.network_stays() {
+        None => format!("network and statistics on {device}"),
+        Some(why) => format!("statistics on {device}; the network stays on the processor: {why}"),
     }
 }
 
@@ -78,6 +91,10 @@ impl Backend for OrCpu {
         self.cuda.session(layers)
     }
 
+    fn place(&self) -> Place {
+        self.cuda.place()
+    }
+
     fn instead(&self, failure: &Error) -> Option<&dyn Backend> {
         if failure.code() != Code::Device {
             return None;
@@ -91,7 +108,14 @@ impl Backend for OrCpu {
 pub fn doctor() -> Result<Verdict> {
     println!("tapq {}", env!("CARGO_PKG_VERSION"));
     println!("threads: {}", std::thread::available_parallelism().map_or(1, std::num::NonZero::get));
-    print!("{}", cuda::probe());
+    let found = cuda::probe();
+    print!("{found}");
+    if found.why_not.is_none() {
+        match Place::Cuda.why_not() {
+            None => println!("networks: run on cuda:0"),
+            Some(why) => println!("networks: run on the processor ({why})"),
+        }
+    }
     match cuda::nvrtc::Nvrtc::find(None) {
         Ok(found) => println!("NVRTC: {}", found.version()),
         Err(e) => println!("NVRTC: none, which only `xtask kernels` needs ({e})"),

@@ -98,7 +98,7 @@ fn observed_shapes(args: &Args, graph: &Graph) -> Result<BTreeMap<String, Vec<us
     dims.extend(args.samples.selection.dims.iter().cloned());
     let taps: Vec<String> =
         weight_layers(graph).into_iter().map(|l| l.input).collect::<BTreeSet<_>>().into_iter().collect();
-    let engine = Engine::new(graph, &taps, &Options { dims: dims.clone() })?;
+    let engine = Engine::new(graph, &taps, &Options::with_dims(&dims))?;
     let specs = samples::input_specs(graph, &dims);
     let set = samples::synthetic(&specs, &Preprocess::default(), 1, 0)?;
     let mut shapes = BTreeMap::new();

@@ -45,4 +45,12 @@ impl Progress for Bars {
             bar.inc(1);
         }
     }
+
+    fn note(&self, what: &str) {
+        if let Ok(bar) = self.bar.lock()
+            && self.shown
+        {
+            bar.suspend(|| eprintln!("{what}"));
+        }
+    }
 }

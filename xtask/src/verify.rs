@@ -41,7 +41,7 @@ pub fn run(args: &Args) -> Result<Verdict> {
         eprintln!("warning: no samples were given; the figures come from made-up ones");
     }
     let values = common_values(&inputs.graph, &judged);
-    let options = Options { dims: inputs.dims.clone() };
+    let options = Options::with_dims(&inputs.dims);
     let place = |path: &PathBuf| path.display().to_string();
     let reference = Engine::new(&inputs.graph, &values, &options).map_err(|e| e.at(place(&args.reference)))?;
     let other = Engine::new(&judged, &values, &options).map_err(|e| e.at(place(&args.judged)))?;

@@ -51,7 +51,7 @@ impl<'a> Chooser<'a> {
             rows.push(weight_rows(ground.graph, unit.layers[0])?.1);
         }
         let values = field.map_or(&[][..], |field| &field.values);
-        let probe = Probe::new(ground.graph, &layers, values, &EngineOptions { dims: options.dims.clone() })?;
+        let probe = Probe::new(ground.graph, &layers, values, &EngineOptions::with_dims(&options.dims))?;
         // Samples of a half are run with weights that were rounded on the other one.
         let rounded_on = |half: usize| ground.halves.contains(&(FOLDS - 1 - half));
         let all = || 0..ground.samples.len();

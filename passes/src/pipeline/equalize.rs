@@ -10,6 +10,7 @@ use super::settle::error_as_file;
 use super::{Equalize, Options, Progress, choose};
 use crate::driver::Driver;
 use crate::equalize::{Pair, equalize, pairs};
+use std::sync::Arc;
 use tapq::Result;
 use tapq::engine::{Engine, Options as EngineOptions};
 use tapq::graph::Graph;
@@ -78,9 +79,9 @@ fn predict(graph: &Graph, options: &Options) -> Result<Vec<Equalized>> {
     let request = |p: &Pair| Request { value: p.value.clone(), channel_axis: Some(1), ..Default::default() };
     let requests: Vec<Request> = pairs.iter().map(request).collect();
     let taps: Vec<String> = requests.iter().map(|r| r.value.clone()).collect();
-    let engine = Engine::new(graph, &taps, &EngineOptions { dims: options.dims.clone() })?;
+    let engine = Arc::new(Engine::new(graph, &taps, &EngineOptions::with_dims(&options.dims))?);
     let samples = &options.calibration.samples;
-    let seen = observe(&engine, &requests, samples, &[], &Cpu, &|| {})?;
+    let seen = observe(&|_| Ok(engine.clone()), &requests, samples, &[], &Cpu, &|| {})?;
     let (mut found, mut least) = (vec![], f64::INFINITY);
     for (pair, value) in pairs.iter().zip(&seen.values) {
         let Some(weights) = pair.reader.weights(graph)? else { continue };

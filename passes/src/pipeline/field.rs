@@ -52,7 +52,7 @@ impl Field {
     pub fn measure(graph: &Graph, observed: &Observed, options: &Options, progress: &dyn Progress) -> Result<Field> {
         let sites = &observed.placement.sites;
         let values: Vec<String> = sites.iter().map(|s| s.value.clone()).collect();
-        let probe = Probe::new(graph, &[], &values, &EngineOptions { dims: options.dims.clone() })?;
+        let probe = Probe::new(graph, &[], &values, &EngineOptions::with_dims(&options.dims))?;
         let leaders: Vec<usize> = (0..sites.len()).filter(|i| sites[*i].group == *i).collect();
         let group_of: Vec<usize> =
             sites.iter().map(|s| leaders.iter().position(|l| *l == s.group).unwrap_or(0)).collect();

@@ -136,6 +136,8 @@ pub trait Progress: Sync {
     fn stage(&self, name: &str, steps: usize);
     /// One step is done.
     fn tick(&self);
+    /// Something that a person at the terminal should know.
+    fn note(&self, _what: &str) {}
 }
 
 /// Hears nothing.
@@ -179,7 +181,7 @@ pub fn quantize(mut graph: Graph, options: &Options, progress: &dyn Progress) ->
     let facts = summarize::Facts::of(&graph);
     let rounding = analyze::round(&graph, &mut analysis.plan, options, progress)?;
     // Compiled once more rather than kept from the observation: rounding has two engines in memory beside it.
-    let compile = || Engine::new(&graph, &analysis.compared, &EngineOptions { dims: options.dims.clone() });
+    let compile = || Engine::new(&graph, &analysis.compared, &EngineOptions::with_dims(&options.dims));
     let float = options.verify.then(compile).transpose()?;
     // The float graph ends here: its weights need not be in memory beside those of two engines.
     let quantized = rewrite(graph, &analysis.plan, &rounding, options.target, &mut driver)?;
@@ -225,7 +227,7 @@ fn verify(
 ) -> Result<Fidelity> {
     let held_out = !options.held_out.is_empty();
     let samples = if held_out { options.held_out } else { &options.calibration.samples };
-    let simulated = Engine::new(quantized, values, &EngineOptions { dims: options.dims.clone() })?;
+    let simulated = Engine::new(quantized, values, &EngineOptions::with_dims(&options.dims))?;
     progress.stage("verify", samples.len());
     let mut fidelity = measure(float, &simulated, values, samples, held_out, &|| progress.tick())?;
     fidelity.values.retain(|v| !quantized.index().is_input(&v.value));

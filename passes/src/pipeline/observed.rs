@@ -5,8 +5,9 @@ use super::summarize::layer_results;
 use super::{Options, Progress};
 use rayon::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use tapq::array::Array;
-use tapq::engine::{Engine, Options as EngineOptions, TapView};
+use tapq::engine::{Engine, Options as EngineOptions, Place, TapView};
 use tapq::graph::{Graph, subgraphs};
 use tapq::onnx::{self, NodeProto as Node};
 use tapq::plan::{Layer, Placement, place};
@@ -25,8 +26,8 @@ pub struct Observed {
     pub requests: Vec<Request>,
     /// Values that the engine taps.
     pub taps: Vec<String>,
-    /// The float network.
-    pub engine: Engine,
+    /// The float network on the processor.
+    pub engine: Arc<Engine>,
     /// Statistics and float outputs.
     pub seen: Observation,
     /// Multiply-accumulates of each layer by name.
@@ -63,13 +64,35 @@ pub fn observe_network(graph: &Graph, options: &Options, choice: bool, progress:
     check_weights(graph, &placement)?;
     let requests = requests(graph, &placement, choice);
     let taps: Vec<String> = requests.iter().map(|r| r.value.clone()).collect();
-    let engine = Engine::new(graph, &taps, &EngineOptions { dims: options.dims.clone() })?;
+    let engine = Arc::new(Engine::new(graph, &taps, &EngineOptions::with_dims(&options.dims))?);
     let samples = &options.calibration.samples;
     progress.stage("observe", samples.len());
     let apart = set_apart(options.effort, samples.len());
-    let seen = observe(&engine, &requests, samples, &apart, options.backend, &|| progress.tick())?;
+    let engines = |place| match place {
+        Place::Host => Ok(engine.clone()),
+        Place::Cuda => on_a_gpu(graph, &taps, options, progress).map_or_else(|| Ok(engine.clone()), Ok),
+    };
+    let seen = observe(&engines, &requests, samples, &apart, options.backend, &|| progress.tick())?;
     let macs = macs(graph, &placement, &requests, &seen);
     Ok(Observed { activation_bits, placement, requests, taps, engine, seen, macs })
+}
+
+/// The network on a GPU; what is not there is said.
+fn on_a_gpu(graph: &Graph, taps: &[String], options: &Options, progress: &dyn Progress) -> Option<Arc<Engine>> {
+    let wanted = EngineOptions { place: Place::Cuda, ..EngineOptions::with_dims(&options.dims) };
+    match Engine::new(graph, taps, &wanted) {
+        Ok(engine) => {
+            let left: Vec<String> = engine.left_on_host().iter().map(|(op, n)| format!("{op} ({n})")).collect();
+            if !left.is_empty() {
+                progress.note(&format!("on the processor for want of a GPU kernel: {}", left.join(", ")));
+            }
+            Some(Arc::new(engine))
+        }
+        Err(e) => {
+            progress.note(&format!("the network stays on the processor: {e}"));
+            None
+        }
+    }
 }
 
 fn check_names(graph: &Graph, keep_float: &BTreeSet<String>) -> Result<()> {

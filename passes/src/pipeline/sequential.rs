@@ -73,7 +73,7 @@ pub fn round_sequentially(
     if stops.is_empty() {
         return Ok(Rounding::default());
     }
-    let engine_options = EngineOptions { dims: options.dims.clone() };
+    let engine_options = EngineOptions::with_dims(&options.dims);
     let float = Engine::new(graph, &taps.float, &engine_options)?;
     let quantized = Engine::new(&active, &taps.active, &engine_options)?;
     let holds: Vec<usize> = stops.iter().map(|s| s.input).collect();

@@ -114,7 +114,7 @@ pub fn error_as_file(
     positions: &[usize],
 ) -> Result<f64> {
     let quantized = rewrite(graph.clone(), plan, rounding, options.target, &mut Driver::new(None))?;
-    let engine = Engine::new(&quantized, &[], &EngineOptions { dims: options.dims.clone() })?;
+    let engine = Engine::new(&quantized, &[], &EngineOptions::with_dims(&options.dims))?;
     let one = |i: &usize| -> Result<Compare> {
         let found = engine.run(&options.calibration.samples[*i], &mut |_, _| {})?;
         Ok(Compare::of(&seen.outputs[*i], &found))

@@ -121,6 +121,14 @@ impl Machine for Driver {
         buffer.device_ptr(&self.stream).0
     }
 
+    fn follow(&mut self, other: &Arc<CudaStream>) -> Result<()> {
+        self.stream.join(other).map_err(|e| failed(e, "wait for the network"))
+    }
+
+    fn precede(&mut self, other: &Arc<CudaStream>) -> Result<()> {
+        other.join(&self.stream).map_err(|e| failed(e, "let the network wait"))
+    }
+
     fn upload(&mut self, source: &[u8], into: &mut Self::Buffer) -> Result<()> {
         self.send(source, into).map_err(|e| failed(e, "receive a tensor"))
     }

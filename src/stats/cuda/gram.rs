@@ -21,6 +21,15 @@ struct Sum<M: Machine> {
     samples: Vec<SampleMoments>,
 }
 
+impl<M: Machine> Resident<M> {
+    /// Remembers a sample that was added.
+    pub(super) fn note(&mut self, sample: SampleMoments) {
+        if let Some(sum) = &mut self.sum {
+            sum.samples.push(sample);
+        }
+    }
+}
+
 impl<M: Machine> Default for Resident<M> {
     fn default() -> Self {
         Resident { sum: None, rest: Gram::default() }
@@ -37,6 +46,37 @@ const MOST_ROWS: usize = 4096;
 const BLOCKS: usize = 528;
 /// Bytes of partial tiles at most.
 const MOST_PARTIAL: usize = 256 << 20;
+
+/// What comes back of one tensor beside the sums over all samples: column sums, then products of the kept columns.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Moments {
+    extent: Extent,
+    rows: usize,
+}
+
+impl Moments {
+    /// Of a tensor that is added as `task` says.
+    pub(super) fn of(task: Task) -> Self {
+        Moments { extent: task.extent, rows: task.rows }
+    }
+
+    /// Bytes on the device, a multiple of 8.
+    pub(super) fn bytes(&self) -> usize {
+        let (kept, _) = kept_columns(self.extent.size);
+        self.extent.groups * (8 * self.extent.size + (4 * kept * kept).next_multiple_of(8))
+    }
+
+    /// What lies at the start of `words`.
+    pub(super) fn read(&self, words: &[u64]) -> SampleMoments {
+        let Extent { size, groups, .. } = self.extent;
+        let (kept, step) = kept_columns(size);
+        let (sums, products) = words.split_at(groups * size);
+        let sums = (0..groups * kept).map(|i| f64::from_bits(sums[i / kept * size + i % kept * step])).collect();
+        let products = products.iter().flat_map(|w| [*w as u32, (w >> 32) as u32]).map(f32::from_bits);
+        let products: Vec<f32> = products.take(groups * kept * kept).collect();
+        SampleMoments::measured(self.rows as u64, &products, kept, sums)
+    }
+}
 
 /// What a launch needs to know of one tensor.
 #[derive(Clone, Copy, Debug)]
@@ -132,6 +172,21 @@ pub(super) fn add<M: Machine>(
 
 /// Adds the rows of one tensor on the device.
 pub(super) fn add_at<M: Machine>(lane: &mut Lane<M>, address: u64, task: Task, into: &mut Resident<M>) -> Result<()> {
+    let moments = Moments::of(task);
+    let own = lane.result.reserve(&mut lane.machine, moments.bytes())?;
+    queue(lane, address, task, into, own)?;
+    into.note(moments.read(&lane.results::<u64>(moments.bytes() / 8)?));
+    Ok(())
+}
+
+/// Queues the same; `own` gets what [`Moments::read`] reads, for [`Resident::note`].
+pub(super) fn queue<M: Machine>(
+    lane: &mut Lane<M>,
+    address: u64,
+    task: Task,
+    into: &mut Resident<M>,
+    own: u64,
+) -> Result<()> {
     let Extent { size, groups, .. } = task.extent;
     let (first, sum) = match into.sum.take() {
         Some(sum) if (sum.extent.size, sum.extent.groups) != (size, groups) => {
@@ -147,19 +202,8 @@ pub(super) fn add_at<M: Machine>(lane: &mut Lane<M>, address: u64, task: Task, i
         }
     };
     let sum = into.sum.insert(sum);
-    let (kept, step) = kept_columns(size);
-    let own_sums = 8 * groups * size;
-    let own = lane.result.reserve(&mut lane.machine, own_sums + 4 * groups * kept * kept)?;
     let totals = (lane.machine.address(&sum.data), lane.machine.address(&sum.sums));
-    launch(lane, address, task, Target { totals, own, add: !first })?;
-    let words = lane.results::<u32>((own_sums + 4 * groups * kept * kept) / 4)?;
-    let (sums, products) = words.split_at(own_sums / 4);
-    let sums: Vec<f64> =
-        sums.chunks_exact(2).map(|w| f64::from_bits(u64::from(w[0]) | u64::from(w[1]) << 32)).collect();
-    let kept_sums = (0..groups * kept).map(|i| sums[i / kept * size + i % kept * step]).collect();
-    let products: Vec<f32> = products.iter().map(|w| f32::from_bits(*w)).collect();
-    sum.samples.push(SampleMoments::measured(task.rows as u64, &products, kept, kept_sums));
-    Ok(())
+    launch(lane, address, task, Target { totals, own, add: !first })
 }
 
 /// Where a launch writes.

@@ -100,7 +100,7 @@ impl Kernel {
             Kernel::MomentsFinish => ("moments_finish", "moments_finish", 256),
             Kernel::ChannelsFinish => ("moments_finish", "channels_finish", 256),
             Kernel::Histogram => ("histogram", "histogram", 256),
-            Kernel::RangeSearch => ("range_search", "range_search", 64),
+            Kernel::RangeSearch => ("range_search", "range_search", 256),
             Kernel::FakeQuantizePlanes => ("fake_quantize", "fake_quantize_planes", 256),
             Kernel::FakeQuantizeFeatures => ("fake_quantize", "fake_quantize_features", 256),
             Kernel::GramLinear => ("gram_linear", "gram_linear", 128),

@@ -118,14 +118,11 @@ impl<M: Machine> Lanes<M> {
 
     /// Does `work` on a lane, once one is free.
     pub(super) fn with<T>(&self, work: impl FnOnce(&mut Lane<M>) -> Result<T>) -> Result<T> {
-        let mut loan = self.lend();
-        match &mut loan.lane {
-            Some(lane) => work(lane),
-            None => Err(super::failure("a queue of the GPU was lost")),
-        }
+        work(self.lend().lane()?)
     }
 
-    fn lend(&self) -> Loan<'_, M> {
+    /// A lane, once one is free, for as long as the loan lives.
+    pub(super) fn lend(&self) -> Loan<'_, M> {
         let free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
         let mut free = self.returned.wait_while(free, |f| f.is_empty()).unwrap_or_else(PoisonError::into_inner);
         Loan { lanes: self, lane: free.pop() }
@@ -133,9 +130,16 @@ impl<M: Machine> Lanes<M> {
 }
 
 /// Gives the lane back, whatever happens to its borrower.
-struct Loan<'a, M: Machine> {
+pub(super) struct Loan<'a, M: Machine> {
     lanes: &'a Lanes<M>,
     lane: Option<Lane<M>>,
+}
+
+impl<M: Machine> Loan<'_, M> {
+    /// What is lent.
+    pub(super) fn lane(&mut self) -> Result<&mut Lane<M>> {
+        self.lane.as_mut().ok_or_else(|| super::failure("a queue of the GPU was lost"))
+    }
 }
 
 impl<M: Machine> Drop for Loan<'_, M> {

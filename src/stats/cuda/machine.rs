@@ -3,6 +3,8 @@
 
 use super::kernels::Kernel;
 use crate::Result;
+use cudarc::driver::CudaStream;
+use std::sync::Arc;
 
 /// How a layer reads the rows of X from its input; the layout of `Reading` in `kernels/gram.cuh`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -58,6 +60,12 @@ pub(super) trait Machine: Send {
 
     /// Where a buffer lies.
     fn address(&self, buffer: &Self::Buffer) -> u64;
+
+    /// What is queued here from now on waits for what is queued there.
+    fn follow(&mut self, other: &Arc<CudaStream>) -> Result<()>;
+
+    /// What is queued there from now on waits for what is queued here.
+    fn precede(&mut self, other: &Arc<CudaStream>) -> Result<()>;
 
     /// Copies to the start of a buffer. The source may change once this returns.
     fn upload(&mut self, source: &[u8], into: &mut Self::Buffer) -> Result<()>;

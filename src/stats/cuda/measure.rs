@@ -65,8 +65,7 @@ const MOMENTS: usize = 64;
 const CHANNEL: usize = 16;
 const BINS: usize = 4 * Histogram::BINS;
 
-/// Statistics of a tensor on the host that lies on the device, too. What the kernels do not do is left to the CPU: empty
-/// tensors, and the histogram of a tensor with NaN or infinity, whose blocks are counted from the finite elements.
+/// Statistics of a tensor on the host that lies on the device, too. Empty tensors are left to the CPU.
 pub(super) fn tensor<M: Machine>(
     lane: &mut Lane<M>,
     address: u64,
@@ -78,21 +77,25 @@ pub(super) fn tensor<M: Machine>(
     if values.is_empty() || cut.len() != values.len() {
         return Ok(Cpu.tensor(dims, values, request));
     }
-    let mut stats = at(lane, address, cut)?;
-    if stats.nans + stats.infinities > 0 {
-        let finite: Vec<f32> = values.iter().copied().filter(|v| v.is_finite()).collect();
-        stats.histogram = Histogram::new(&finite, stats.min, stats.max);
-    }
-    Ok(stats)
+    at(lane, address, cut)
 }
 
 /// Statistics of a tensor on the device, of at least one element. The address is a multiple of 4.
 pub(super) fn at<M: Machine>(lane: &mut Lane<M>, address: u64, cut: Cut) -> Result<TensorStats> {
-    let result = lane.result.reserve(&mut lane.machine, MOMENTS + BINS + CHANNEL * cut.channels)?;
+    let result = lane.result.reserve(&mut lane.machine, bytes(cut))?;
+    queue(lane, address, cut, result)?;
+    Ok(read(&lane.results::<u64>(bytes(cut) / 8)?, cut))
+}
+
+/// Bytes of the results.
+pub(super) fn bytes(cut: Cut) -> usize {
+    MOMENTS + BINS + if cut.wanted { CHANNEL * cut.channels } else { 0 }
+}
+
+/// Queues everything that is measured of a tensor; `result` gets what [`read`] reads.
+pub(super) fn queue<M: Machine>(lane: &mut Lane<M>, address: u64, cut: Cut, result: u64) -> Result<()> {
     launch_moments(lane, address, cut, result)?;
-    launch_histogram(lane, address, cut.len(), result)?;
-    let words = lane.results::<u64>((MOMENTS + BINS) / 8 + if cut.wanted { 2 * cut.channels } else { 0 })?;
-    Ok(read(&words, cut))
+    launch_histogram(lane, address, cut.len(), result)
 }
 
 /// Queues both passes of the moments; `result` gets them, clear bins, and the channels.
@@ -151,8 +154,9 @@ pub(super) fn launch_counting<M: Machine>(
     lane.machine.launch(Kernel::Histogram, grid, &arguments)
 }
 
-/// The layout of `Moments`, the bins, and `Channel`s.
-fn read(words: &[u64], cut: Cut) -> TensorStats {
+/// The layout of `Moments`, the bins, and `Channel`s, at the start of `words`.
+pub(super) fn read(words: &[u64], cut: Cut) -> TensorStats {
+    let words = &words[..bytes(cut) / 8];
     let (low, high) = (|w: u64| f32::from_bits(w as u32), |w: u64| f32::from_bits((w >> 32) as u32));
     let (nans, infinities) = (words[5], words[6]);
     let (mut min, mut max) = (low(words[7]), high(words[7]));

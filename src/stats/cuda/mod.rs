@@ -30,6 +30,7 @@ pub use probe::{Device, LEAST_CAPABILITY, LEAST_DRIVER, Probe, probe};
 pub use range::{Candidate, RangeErrors};
 
 use super::{Backend, Session};
+use crate::engine::Place;
 use crate::quant::FakeQuantize;
 use crate::{Code, Error, Result};
 use cudarc::driver::CudaContext;
@@ -48,6 +49,7 @@ const STREAMS: usize = 3;
 pub struct Cuda {
     lanes: Lanes<Driver>,
     device: Device,
+    network_stays: Option<String>,
 }
 
 impl Cuda {
@@ -59,12 +61,22 @@ impl Cuda {
         let (device, context) = context(ordinal)?;
         let functions = Arc::new(Functions::load(&context)?);
         let lane = |_| Ok(Lane::new(Driver::new(&context, functions.clone())?));
-        Ok(Cuda { lanes: Lanes::new((0..STREAMS).map(lane).collect::<Result<_>>()?), device })
+        let lanes = Lanes::new((0..STREAMS).map(lane).collect::<Result<_>>()?);
+        let network_stays = match ordinal {
+            0 => Place::Cuda.why_not(),
+            _ => Some("it runs on cuda:0 alone; choose a GPU with CUDA_VISIBLE_DEVICES".to_owned()),
+        };
+        Ok(Cuda { lanes, device, network_stays })
     }
 
     /// What was opened.
     pub fn device(&self) -> &Device {
         &self.device
+    }
+
+    /// Why the network itself stays on the processor, in one line; `None` where it runs on the device.
+    pub fn network_stays(&self) -> Option<&str> {
+        self.network_stays.as_deref()
     }
 
     /// Quantizes and dequantizes a tensor of shape `dims`, with one step, or one for each index of `axis`.
@@ -97,6 +109,10 @@ impl Backend for Cuda {
 
     fn session(&self, layers: usize) -> Box<dyn Session + '_> {
         Box::new(Pass::new(&self.lanes, layers))
+    }
+
+    fn place(&self) -> Place {
+        if self.network_stays.is_none() { Place::Cuda } else { Place::Host }
     }
 }
 

@@ -4,8 +4,8 @@ use super::driver::{describe, quiet};
 use cudarc::driver::{result, sys};
 use std::fmt;
 
-/// The least driver, as it counts its CUDA version: 12.0, whose PTX ours is. Drivers of branch 525 and later.
-pub const LEAST_DRIVER: i32 = 12_000;
+/// The least driver, as it counts its CUDA version. Our PTX is of 12.0, which drivers of branch 525 and later read.
+pub const LEAST_DRIVER: i32 = if cfg!(feature = "cuda-13") { 13_000 } else { 12_000 };
 /// The least compute capability that the PTX runs on.
 pub const LEAST_CAPABILITY: (i32, i32) = (7, 0);
 
@@ -84,10 +84,11 @@ fn look() -> Probe {
         return because(None, format!("the CUDA driver does not say its version: {}", describe(e)));
     }
     if version < LEAST_DRIVER {
-        let found = format!("{}.{}", version / 1000, version % 1000 / 10);
+        let dotted = |version: i32| format!("{}.{}", version / 1000, version % 1000 / 10);
+        let (found, needed) = (dotted(version), dotted(LEAST_DRIVER));
         return because(
             Some(version),
-            format!("the driver knows CUDA {found}, needed is 12.0; update the NVIDIA driver"),
+            format!("the driver knows CUDA {found}, needed is {needed}; update the NVIDIA driver"),
         );
     }
     let devices = result::init().and_then(|()| result::device::get_count()).and_then(|n| (0..n).map(device).collect());

@@ -34,9 +34,6 @@ impl RangeErrors {
     }
 }
 
-/// Threads of a block.
-const THREADS: usize = 64;
-
 /// Errors of all candidates over points of equal number and weight.
 pub(super) fn errors<M: Machine>(
     lane: &mut Lane<M>,
@@ -61,6 +58,6 @@ pub(super) fn launch<M: Machine>(lane: &mut Lane<M>, at: u64, points: usize, lis
     use Argument::{Address, Word};
     let result = lane.result.reserve(&mut lane.machine, 24 * count)?;
     let weight = at + 8 * points as u64;
-    let given = [Address(at), Address(weight), Word(points as u32), Address(list), Word(count as u32), Address(result)];
-    lane.machine.launch(Kernel::RangeSearch, [count.div_ceil(THREADS), 1, 1], &given)
+    let given = [Address(at), Address(weight), Word(points as u32), Address(list), Address(result)];
+    lane.machine.launch(Kernel::RangeSearch, [count, 1, 1], &given)
 }

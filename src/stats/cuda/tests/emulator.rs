@@ -4,12 +4,13 @@ use crate::Result;
 use crate::stats::cuda::kernels::{HEADERS, Kernel, SOURCES};
 use crate::stats::cuda::lane::Lane;
 use crate::stats::cuda::machine::{Argument, Machine};
+use cudarc::driver::CudaStream;
 use libloading::Library;
 use std::collections::BTreeMap;
 use std::ffi::c_void;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 /// Libraries by source. The lock also keeps launches apart: the model of CUDA lives in global variables.
 static LIBRARIES: Mutex<BTreeMap<&'static str, Library>> = Mutex::new(BTreeMap::new());
@@ -74,6 +75,14 @@ impl Machine for Emulator {
 
     fn address(&self, buffer: &Guarded) -> u64 {
         buffer.bytes[buffer.from..].as_ptr() as u64
+    }
+
+    fn follow(&mut self, _: &Arc<CudaStream>) -> Result<()> {
+        Ok(())
+    }
+
+    fn precede(&mut self, _: &Arc<CudaStream>) -> Result<()> {
+        Ok(())
     }
 
     fn upload(&mut self, source: &[u8], into: &mut Guarded) -> Result<()> {

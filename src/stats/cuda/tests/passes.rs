@@ -1,11 +1,12 @@
 //! A pass over samples against the CPU's: one upload a tensor, sums fetched at the end.
 
 use super::data::{Kind, elements};
+use crate::engine::{OnDevice, Seen, TapView};
 use crate::random::SplitMix64;
 use crate::stats::cuda::lane::Lanes;
 use crate::stats::cuda::machine::Machine;
 use crate::stats::cuda::pass::Pass;
-use crate::stats::{Backend, Cpu, GramRequest, Patches, Request, Session};
+use crate::stats::{Backend, Cpu, Gram, GramRequest, Patches, Request, Session};
 
 fn requests() -> [(Vec<usize>, Request); 3] {
     let conv = |kernel: usize, groups: usize| Patches::Conv {
@@ -29,22 +30,54 @@ fn requests() -> [(Vec<usize>, Request); 3] {
     ]
 }
 
-/// Two samples, of which the second gives no moments; layer 2 is fed by nothing.
+/// Tensors from the host, tensors that lie on the device, and both by turns.
 pub(super) fn check<M: Machine>(lanes: &Lanes<M>) {
+    for resident in [|_| false, |_| true, |i: usize| i % 2 == 1] {
+        pass(lanes, &resident);
+    }
+}
+
+/// Two samples, of which the second gives no moments; layer 2 is fed by nothing.
+fn pass<M: Machine>(lanes: &Lanes<M>, resident: &dyn Fn(usize) -> bool) {
     let mut random = SplitMix64(83);
     let (mut pass, mut wanted) = (Box::new(Pass::new(lanes, 4)), Cpu.session(4));
+    let mut there = vec![];
     for moments in [true, false] {
-        for (dims, request) in requests() {
+        for (i, (dims, request)) in requests().into_iter().enumerate() {
             let values = elements(Kind::Relu, dims.iter().product(), &mut random);
-            let found = pass.measure(&dims, &values, &request, moments).unwrap();
-            let wanted = wanted.measure(&dims, &values, &request, moments).unwrap();
-            assert_eq!((found.count, found.zeros, found.max), (wanted.count, wanted.zeros, wanted.max));
-            assert_eq!(found.histogram, wanted.histogram);
+            let on_host = Seen::Host(TapView { dims: &dims, values: &values });
+            wanted.measure(&on_host, &request, moments).unwrap();
+            if !resident(i) {
+                pass.measure(&on_host, &request, moments).unwrap();
+                continue;
+            }
+            let buffer = lanes.with(|lane| {
+                let mut buffer = lane.machine.allocate(4 * values.len())?;
+                lane.machine.upload(bytemuck::cast_slice(&values), &mut buffer)?;
+                // Waits for the upload.
+                lane.machine.download(&buffer, &mut [0; 4])?;
+                Ok((lane.machine.address(&buffer), buffer))
+            });
+            let (address, buffer) = buffer.unwrap();
+            let fetch = || panic!("a tensor that the kernels read stays on the device");
+            let tensor = OnDevice { dims: &dims, address, queue: None, fetch: &fetch };
+            pass.measure(&Seen::Device(tensor), &request, moments).unwrap();
+            there.push(buffer);
         }
+        let (found, wanted) = (pass.collect().unwrap(), wanted.collect().unwrap());
+        assert_eq!((found.len(), wanted.len()), (3, 3));
+        for (found, wanted) in found.iter().zip(&wanted) {
+            assert_eq!((found.count, found.zeros, found.max), (wanted.count, wanted.zeros, wanted.max));
+            assert_eq!((&found.histogram, found.channels.len()), (&wanted.histogram, wanted.channels.len()));
+        }
+        assert!(pass.collect().unwrap().is_empty());
     }
-    let (found, wanted) = (pass.finish().unwrap(), wanted.finish().unwrap());
+    compare(&pass.finish().unwrap(), &wanted.finish().unwrap());
+}
+
+fn compare(found: &[Gram], wanted: &[Gram]) {
     assert_eq!((found.len(), wanted.len()), (4, 4));
-    for (layer, (a, b)) in found.iter().zip(&wanted).enumerate() {
+    for (layer, (a, b)) in found.iter().zip(wanted).enumerate() {
         assert_eq!((a.size, a.groups, a.rows, a.samples.len()), (b.size, b.groups, b.rows, b.samples.len()), "{layer}");
         let most = b.data.iter().fold(0f32, |most, v| most.max(v.abs()));
         assert!(a.data.iter().zip(&b.data).all(|(x, y)| (x - y).abs() <= 1e-5 * most), "{layer}");

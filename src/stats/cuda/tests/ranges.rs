@@ -8,7 +8,7 @@ use crate::stats::cuda::range::{Candidate, RangeErrors, errors};
 /// Equal bits for every candidate.
 pub(super) fn check<M: Machine>(lane: &mut Lane<M>) {
     let mut random = SplitMix64(43);
-    for points in [1, 63, 64, 65, 700] {
+    for points in [1, 63, 700, 1024, 1025, 2048] {
         lane.forget();
         let mut at: Vec<f64> = (0..points).map(|_| random.unit() * 9.0 - 4.0).collect();
         at.sort_by(f64::total_cmp);
