@@ -1,11 +1,13 @@
 //! `xtask bench`: the laboratory that judges proxies.
 
 mod choose;
+mod gpu;
+mod shapes;
 
 use crate::inputs::SampleArgs;
 use crate::laboratory::{BenchArgs, Network, read};
 use crate::progress::Bars;
-use crate::{Verdict, device, files, proxies};
+use crate::{Verdict, files, proxies};
 use std::path::PathBuf;
 use tapq::proxy::{Bench, ProxyFile, Ranking, baselines};
 use tapq::report::{RankRow, RankTable, rank_svg, rank_text};
@@ -26,8 +28,8 @@ enum Action {
     Rank(RankArgs),
     /// Compare proxies by the networks that their own allocations make, against one width for all
     Choose(choose::Args),
-    /// Time the CUDA kernels against what the device can do, as a Markdown table
-    Gpu(device::GpuArgs),
+    /// Time the CUDA kernels against what the device can do, and calibration against the processor, as Markdown tables
+    Gpu(gpu::Args),
 }
 
 #[derive(clap::Args)]
@@ -64,7 +66,7 @@ pub fn run(args: &Args) -> Result<Verdict> {
         Action::Build(args) => build(args),
         Action::Rank(args) => rank(args),
         Action::Choose(args) => choose::run(args),
-        Action::Gpu(args) => device::bench(args),
+        Action::Gpu(args) => gpu::run(args),
     }
 }
 

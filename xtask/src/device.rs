@@ -143,19 +143,6 @@ pub fn kernels(args: &KernelArgs) -> Result<Verdict> {
     Ok(Verdict::Done)
 }
 
-#[derive(clap::Args)]
-pub struct GpuArgs {
-    /// Number of the GPU
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    gpu: usize,
-}
-
-/// Prints what the kernels reach on a device.
-pub fn bench(args: &GpuArgs) -> Result<Verdict> {
-    print!("{}", cuda::bench(args.gpu)?);
-    Ok(Verdict::Done)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

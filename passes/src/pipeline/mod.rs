@@ -42,7 +42,7 @@ use tapq::plan::{Plan, check_matches, check_target};
 use tapq::proxy::{ProxyFile, default_proxy};
 use tapq::report::{Fidelity, Report, measure};
 use tapq::samples::{Sample, SampleSet};
-use tapq::stats::{Backend, Cpu};
+use tapq::stats::{Backend, Cpu, Observation};
 use tapq::target::Target;
 use tapq::{Code, Error, Result};
 
@@ -191,6 +191,14 @@ pub fn quantize(mut graph: Graph, options: &Options, progress: &dyn Progress) ->
     };
     let report = summarize::report(&facts, &analysis, &rounding, options, fidelity, driver.applied);
     Ok(Outcome { graph: quantized, plan: analysis.plan, report })
+}
+
+/// Runs the samples through the float network and takes all the statistics that a choice of widths needs: the part of
+/// [`quantize`] that a GPU does.
+pub fn calibrate(mut graph: Graph, options: &Options, progress: &dyn Progress) -> Result<Observation> {
+    refuse_quantized(&graph)?;
+    Driver::new(options.fuel).run(&mut graph, &float_passes())?;
+    Ok(observed::observe_network(&graph, options, true, progress)?.seen)
 }
 
 /// Index of a value among the taps, added if it is not there yet.

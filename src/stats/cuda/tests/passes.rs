@@ -41,28 +41,20 @@ pub(super) fn check<M: Machine>(lanes: &Lanes<M>) {
 fn pass<M: Machine>(lanes: &Lanes<M>, resident: &dyn Fn(usize) -> bool) {
     let mut random = SplitMix64(83);
     let (mut pass, mut wanted) = (Box::new(Pass::new(lanes, 4)), Cpu.session(4));
-    let mut there = vec![];
     for moments in [true, false] {
-        for (i, (dims, request)) in requests().into_iter().enumerate() {
-            let values = elements(Kind::Relu, dims.iter().product(), &mut random);
-            let on_host = Seen::Host(TapView { dims: &dims, values: &values });
-            wanted.measure(&on_host, &request, moments).unwrap();
-            if !resident(i) {
-                pass.measure(&on_host, &request, moments).unwrap();
-                continue;
-            }
-            let buffer = lanes.with(|lane| {
-                let mut buffer = lane.machine.allocate(4 * values.len())?;
-                lane.machine.upload(bytemuck::cast_slice(&values), &mut buffer)?;
-                // Waits for the upload.
-                lane.machine.download(&buffer, &mut [0; 4])?;
-                Ok((lane.machine.address(&buffer), buffer))
-            });
-            let (address, buffer) = buffer.unwrap();
+        let tensors: Vec<_> = requests()
+            .into_iter()
+            .map(|(dims, request)| {
+                let values = elements(Kind::Relu, dims.iter().product(), &mut random);
+                (upload(lanes, &values), values, dims, request)
+            })
+            .collect();
+        for (i, ((address, _), values, dims, request)) in tensors.iter().enumerate() {
+            let on_host = Seen::Host(TapView { dims, values });
+            wanted.measure(&on_host, request, moments).unwrap();
             let fetch = || panic!("a tensor that the kernels read stays on the device");
-            let tensor = OnDevice { dims: &dims, address, queue: None, fetch: &fetch };
-            pass.measure(&Seen::Device(tensor), &request, moments).unwrap();
-            there.push(buffer);
+            let on_device = Seen::Device(OnDevice { dims, address: *address, queue: None, fetch: &fetch });
+            pass.measure(if resident(i) { &on_device } else { &on_host }, request, moments).unwrap();
         }
         let (found, wanted) = (pass.collect().unwrap(), wanted.collect().unwrap());
         assert_eq!((found.len(), wanted.len()), (3, 3));
@@ -73,6 +65,18 @@ fn pass<M: Machine>(lanes: &Lanes<M>, resident: &dyn Fn(usize) -> bool) {
         assert!(pass.collect().unwrap().is_empty());
     }
     compare(&pass.finish().unwrap(), &wanted.finish().unwrap());
+}
+
+/// A tensor on the device, with the buffer that it lies in.
+fn upload<M: Machine>(lanes: &Lanes<M>, values: &[f32]) -> (u64, M::Buffer) {
+    let uploaded = lanes.with(|lane| {
+        let mut buffer = lane.machine.allocate(4 * values.len())?;
+        lane.machine.upload(bytemuck::cast_slice(values), &mut buffer)?;
+        // Waits for the upload.
+        lane.machine.download(&buffer, &mut [0; 4])?;
+        Ok((lane.machine.address(&buffer), buffer))
+    });
+    uploaded.unwrap()
 }
 
 fn compare(found: &[Gram], wanted: &[Gram]) {
