@@ -16,7 +16,7 @@
 #define __global__
 #define __device__ static
 #define __forceinline__ inline
-#define __launch_bounds__(threads)
+#define __launch_bounds__(...)
 #define __align__(n) __attribute__((aligned(n)))
 // Shared memory keeps what the block before left in it, as it may on a device.
 #define __shared__ static

@@ -45,9 +45,10 @@ pub(super) fn launch<M: Machine>(
 ) -> Result<()> {
     use Argument::Address;
     if inner == 1 && channels > 1 {
-        let n = outer * channels;
-        let grid = [(n + 3).div_ceil(1024).clamp(1, MOST_BLOCKS), 1, 1];
-        let given = [Address(x), Address(y), Address(steps), long(n), long(channels)];
+        // Eight warps of four rows of 128 channels each.
+        let across = channels.div_ceil(128);
+        let grid = [across, outer.div_ceil(32).clamp(1, (MOST_BLOCKS / across).max(1)), 1];
+        let given = [Address(x), Address(y), Address(steps), long(outer), long(channels)];
         return lane.machine.launch(Kernel::FakeQuantizeFeatures, grid, &given);
     }
     // Eight warps of 512 elements each.

@@ -42,7 +42,7 @@ const TILE: usize = 64;
 const STEP: usize = 32;
 /// Rows that one block sums up at most: (32 + 4096 / 32) roundings of f32 stay below 1e-5.
 const MOST_ROWS: usize = 4096;
-/// Blocks that fill the largest devices several times over.
+/// Blocks that fill the largest devices once.
 const BLOCKS: usize = 528;
 /// Bytes of partial tiles at most.
 const MOST_PARTIAL: usize = 256 << 20;
@@ -149,7 +149,7 @@ impl Task {
     /// Rows of one share, and shares of one pass.
     fn shares(&self) -> (usize, usize) {
         let blocks = self.tiles() * self.extent.groups;
-        let each = self.rows.div_ceil(BLOCKS.div_ceil(blocks)).next_multiple_of(STEP).clamp(2 * STEP, MOST_ROWS);
+        let each = self.rows.div_ceil((BLOCKS / blocks).max(1)).next_multiple_of(STEP).clamp(2 * STEP, MOST_ROWS);
         let most = (self.partial / (4 * TILE * TILE * blocks)).max(1);
         (each, self.rows.div_ceil(each).min(most))
     }

@@ -27,7 +27,6 @@ macro_rules! sources {
 pub const SOURCES: &[Source] = sources![
     "moments_planes",
     "moments_features",
-    "moments_finish",
     "histogram",
     "range_search",
     "fake_quantize",
@@ -63,8 +62,6 @@ impl Source {
 pub(super) enum Kernel {
     MomentsPlanes,
     MomentsFeatures,
-    MomentsFinish,
-    ChannelsFinish,
     Histogram,
     RangeSearch,
     FakeQuantizePlanes,
@@ -77,11 +74,9 @@ pub(super) enum Kernel {
 
 impl Kernel {
     /// All, in the order of their numbers.
-    pub(super) const ALL: [Kernel; 12] = [
+    pub(super) const ALL: [Kernel; 10] = [
         Kernel::MomentsPlanes,
         Kernel::MomentsFeatures,
-        Kernel::MomentsFinish,
-        Kernel::ChannelsFinish,
         Kernel::Histogram,
         Kernel::RangeSearch,
         Kernel::FakeQuantizePlanes,
@@ -97,8 +92,6 @@ impl Kernel {
         match self {
             Kernel::MomentsPlanes => ("moments_planes", "moments_planes", 256),
             Kernel::MomentsFeatures => ("moments_features", "moments_features", 256),
-            Kernel::MomentsFinish => ("moments_finish", "moments_finish", 256),
-            Kernel::ChannelsFinish => ("moments_finish", "channels_finish", 256),
             Kernel::Histogram => ("histogram", "histogram", 256),
             Kernel::RangeSearch => ("range_search", "range_search", 256),
             Kernel::FakeQuantizePlanes => ("fake_quantize", "fake_quantize_planes", 256),

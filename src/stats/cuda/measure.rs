@@ -46,20 +46,26 @@ impl Cut {
     fn grid(&self) -> (usize, usize) {
         let (across, work) = match self.features() {
             true => (self.channels.div_ceil(FEATURES), self.outer.div_ceil(ROWS)),
-            false => (self.channels, (self.outer * (self.inner + 3).div_ceil(SEGMENT)).div_ceil(WARPS)),
+            false => (self.channels, (self.outer * (self.inner + 3)).div_ceil(SEGMENT).div_ceil(WARPS)),
         };
-        (across, work.clamp(1, (MOST_BLOCKS / across).max(1)))
+        let most = if self.features() { MOST_FEATURE_BLOCKS } else { MOST_BLOCKS };
+        (across, work.clamp(1, (most / across).max(1)))
     }
 }
 
 /// Channels of one block of `moments_features`, and rows that it reads at a time.
 const FEATURES: usize = 128;
 const ROWS: usize = 32;
-/// Elements that a warp of `moments_planes` reads at a time, and warps of a block.
+/// Elements that a warp of `moments_planes` reads at a time, four chunks, and warps of a block.
 const SEGMENT: usize = 512;
 const WARPS: usize = 8;
-/// Blocks that fill the largest devices several times over.
-const MOST_BLOCKS: usize = 2112;
+const THREADS: usize = 32 * WARPS;
+/// Blocks that fill the largest devices once; more would only have less to do each.
+const MOST_BLOCKS: usize = 528;
+/// The same for `moments_features`, of which fewer run side by side.
+const MOST_FEATURE_BLOCKS: usize = 396;
+/// The same for blocks that count.
+const COUNTING: usize = 792;
 /// Bytes of `Moments`, `Channel` and of the bins.
 const MOMENTS: usize = 64;
 const CHANNEL: usize = 16;
@@ -95,63 +101,53 @@ pub(super) fn bytes(cut: Cut) -> usize {
 /// Queues everything that is measured of a tensor; `result` gets what [`read`] reads.
 pub(super) fn queue<M: Machine>(lane: &mut Lane<M>, address: u64, cut: Cut, result: u64) -> Result<()> {
     launch_moments(lane, address, cut, result)?;
-    launch_histogram(lane, address, cut.len(), result)
+    launch_histogram(lane, address, cut, Histogram::counted(cut.len()), result)
 }
 
-/// Queues both passes of the moments; `result` gets them, clear bins, and the channels.
+/// Queues the pass over the elements, whose blocks leave their moments in the lane; bins of `result` are cleared.
 pub(super) fn launch_moments<M: Machine>(lane: &mut Lane<M>, address: u64, cut: Cut, result: u64) -> Result<()> {
     use Argument::{Address, Word};
+    let (across, splits) = cut.grid();
+    let [blocks, parts] = partials(lane, cut)?;
+    let out = [blocks, parts, Address(result + MOMENTS as u64), Word(Histogram::BINS as u32)];
+    let (kernel, sizes) = match cut.features() {
+        true => (Kernel::MomentsFeatures, vec![long(cut.outer), long(cut.channels)]),
+        false => (Kernel::MomentsPlanes, vec![long(cut.outer), long(cut.channels), long(cut.inner)]),
+    };
+    lane.machine.launch(kernel, [across, splits, 1], &[&[Address(address)], &sizes[..], &out].concat())
+}
+
+/// Where the blocks leave their moments, and those of the channels.
+fn partials<M: Machine>(lane: &mut Lane<M>, cut: Cut) -> Result<[Argument; 2]> {
     let (across, splits) = cut.grid();
     let blocks = lane.partial.reserve(&mut lane.machine, MOMENTS * across * splits)?;
     let parts = match cut.wanted {
         true => lane.partial_sums.reserve(&mut lane.machine, CHANNEL * cut.channels * splits)?,
         false => 0,
     };
-    let machine = &mut lane.machine;
-    let grid = [across, splits, 1];
-    let out = [Address(blocks), Address(parts)];
-    match cut.features() {
-        true => {
-            let arguments = [Address(address), long(cut.outer), long(cut.channels), out[0], out[1]];
-            machine.launch(Kernel::MomentsFeatures, grid, &arguments)?;
-        }
-        false => {
-            let sizes = [long(cut.outer), long(cut.channels), long(cut.inner)];
-            let arguments = [Address(address), sizes[0], sizes[1], sizes[2], out[0], out[1]];
-            machine.launch(Kernel::MomentsPlanes, grid, &arguments)?;
-        }
-    }
-    let bins = Address(result + MOMENTS as u64);
-    let finish = [out[0], long(across * splits), Address(result), bins, Word(Histogram::BINS as u32)];
-    machine.launch(Kernel::MomentsFinish, [1, 1, 1], &finish)?;
-    if cut.wanted {
-        let channels = Address(result + (MOMENTS + BINS) as u64);
-        let finish = [out[1], long(cut.channels), Word(splits as u32), channels];
-        machine.launch(Kernel::ChannelsFinish, [cut.channels.div_ceil(256), 1, 1], &finish)?;
-    }
-    Ok(())
+    Ok([Argument::Address(blocks), Argument::Address(parts)])
 }
 
-/// Queues the histogram of a tensor whose moments and clear bins are at `result`.
-pub(super) fn launch_histogram<M: Machine>(lane: &mut Lane<M>, address: u64, n: usize, result: u64) -> Result<()> {
-    let (every, counted) = Histogram::counted(n);
-    launch_counting(lane, address, n, (every, counted), result)
-}
-
-/// The same for every `every`-th block of elements, `counted` blocks in all.
-pub(super) fn launch_counting<M: Machine>(
+/// Queues what follows the pass of [`launch_moments`] over the same tensor: the whole from its blocks, and a histogram
+/// of every `every`-th block of elements, `counted` blocks in all.
+pub(super) fn launch_histogram<M: Machine>(
     lane: &mut Lane<M>,
     address: u64,
-    n: usize,
+    cut: Cut,
     (every, counted): (usize, usize),
     result: u64,
 ) -> Result<()> {
-    use Argument::Address;
-    // Four blocks of elements a step of a block, four steps at a time.
-    let grid = [counted.div_ceil(16).clamp(1, MOST_BLOCKS / 2), 1, 1];
-    let bins = Address(result + MOMENTS as u64);
-    let arguments = [Address(address), long(n), long(every), long(counted), Address(result), bins];
-    lane.machine.launch(Kernel::Histogram, grid, &arguments)
+    use Argument::{Address, Word};
+    let (across, splits) = cut.grid();
+    let [blocks, parts] = partials(lane, cut)?;
+    let finishing = 1 + if cut.wanted { cut.channels.div_ceil(THREADS) } else { 0 };
+    // A block counts four blocks of elements at a time.
+    let grid = [finishing + counted.div_ceil(4).clamp(1, COUNTING), 1, 1];
+    let read = [Address(address), long(cut.len()), long(every), long(counted)];
+    let whole = [blocks, long(across * splits), Address(result), Address(result + MOMENTS as u64)];
+    let channels = Address(result + (MOMENTS + BINS) as u64);
+    let channels = [parts, long(cut.channels), Word(splits as u32), channels];
+    lane.machine.launch(Kernel::Histogram, grid, &[read, whole, channels].concat())
 }
 
 /// The layout of `Moments`, the bins, and `Channel`s, at the start of `words`.

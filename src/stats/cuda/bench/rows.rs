@@ -83,15 +83,12 @@ fn statistics(watch: &mut Stopwatch, against: Against) -> Result<(Vec<BenchRow>,
         let milliseconds = watch.time(|lane| measure::launch_moments(lane, x, cut, result))?;
         rows.push(against.row(what, megabytes(cut.len()), 4 * cut.len(), milliseconds, Some(0.8)));
     }
-    let every = LARGE.div_ceil(256);
-    let milliseconds = watch.time(|lane| measure::launch_counting(lane, x, LARGE, (1, every), result))?;
+    let all = (1, LARGE.div_ceil(256));
+    let milliseconds = watch.time(|lane| measure::launch_histogram(lane, x, whole(LARGE), all, result))?;
     rows.push(against.row("histogram of all elements", megabytes(LARGE), 4 * LARGE, milliseconds, Some(0.8)));
     let mut pass = f64::INFINITY;
     for n in [LARGE, SMALL] {
-        pass = watch.time(|lane| {
-            measure::launch_moments(lane, x, whole(n), result)?;
-            measure::launch_histogram(lane, x, n, result)
-        })?;
+        pass = watch.time(|lane| measure::queue(lane, x, whole(n), result))?;
         rows.push(against.row("statistics as calibration takes them", megabytes(n), 4 * n, pass, Some(0.8)));
     }
     Ok((rows, pass))

@@ -78,30 +78,73 @@ fake_quantize_planes(const float* x, float* y, const Step* steps, unsigned long 
     }
 }
 
-// Rows of `channels` elements with one step a channel.
-extern "C" __global__ void __launch_bounds__(THREADS)
-fake_quantize_features(const float* x, float* y, const Step* steps, unsigned long long n, unsigned long long channels) {
-    const long long before = elements_before(x), extent = n;
-    const bool aligned = before == elements_before(y);
-    const long long stride = static_cast<long long>(gridDim.x) * THREADS * 4;
-    long long first = (static_cast<long long>(blockIdx.x) * THREADS + threadIdx.x) * 4 - before;
-    for (; first < extent; first += stride) {
-        unsigned long long channel = static_cast<unsigned long long>(first < 0 ? 0 : first) % channels;
-        float made[4];
-        if (first >= 0 && first + 4 <= extent) {
-            const float4 v = *reinterpret_cast<const float4*>(x + first);
-            const float elements[4] = {v.x, v.y, v.z, v.w};
+// Channels of one block, four a lane.
+#define CHANNELS 128
+
+// A channel of the block, by its position among the lane's four.
+template <bool VECTOR> __device__ __forceinline__ unsigned slot(int e) {
+    return VECTOR ? threadIdx.x % 32 * 4 + e : threadIdx.x % 32 + e * 32;
+}
+
+template <bool VECTOR>
+__device__ __forceinline__ void quantize_rows(const float* x, float* y, const Step* steps, unsigned long long rows,
+                                              unsigned long long channels) {
+    const unsigned long long from = static_cast<unsigned long long>(blockIdx.x) * CHANNELS;
+    const unsigned long long stride = static_cast<unsigned long long>(gridDim.y) * WARPS * LOADS;
+    Step own[4];
+    bool inside[4];
+#pragma unroll
+    for (int e = 0; e < 4; ++e) {
+        inside[e] = from + slot<VECTOR>(e) < channels;
+        own[e] = steps[inside[e] ? from + slot<VECTOR>(e) : 0];
+    }
+    unsigned long long row = (static_cast<unsigned long long>(blockIdx.y) * WARPS + threadIdx.x / 32) * LOADS;
+    for (; inside[0] && row < rows; row += stride) {
+        float loaded[LOADS][4];
+#pragma unroll
+        for (int i = 0; i < LOADS; ++i) {
+            const float* line = x + (row + i) * channels + from;
+            if (VECTOR && row + i < rows) {
+                const float4 v = *reinterpret_cast<const float4*>(line + slot<true>(0));
+                loaded[i][0] = v.x;
+                loaded[i][1] = v.y;
+                loaded[i][2] = v.z;
+                loaded[i][3] = v.w;
+            }
 #pragma unroll
             for (int e = 0; e < 4; ++e) {
-                made[e] = through(elements[e], steps[channel]);
-                channel = channel + 1 == channels ? 0 : channel + 1;
+                if (!VECTOR && row + i < rows && inside[e]) {
+                    loaded[i][e] = line[slot<false>(e)];
+                }
             }
-            store(y + first, make_float4(made[0], made[1], made[2], made[3]), aligned);
-            continue;
         }
-        for (long long at = first < 0 ? 0 : first; at < first + 4 && at < extent; ++at) {
-            y[at] = through(x[at], steps[channel]);
-            channel = channel + 1 == channels ? 0 : channel + 1;
+#pragma unroll
+        for (int i = 0; i < LOADS; ++i) {
+            float* line = y + (row + i) * channels + from;
+            if (VECTOR && row + i < rows) {
+                store(line + slot<true>(0),
+                      make_float4(through(loaded[i][0], own[0]), through(loaded[i][1], own[1]),
+                                  through(loaded[i][2], own[2]), through(loaded[i][3], own[3])),
+                      true);
+            }
+#pragma unroll
+            for (int e = 0; e < 4; ++e) {
+                if (!VECTOR && row + i < rows && inside[e]) {
+                    line[slot<false>(e)] = through(loaded[i][e], own[e]);
+                }
+            }
         }
+    }
+}
+
+// Rows of `channels` elements with one step a channel. Block (f, s) takes 128 channels of the s-th share of the rows.
+extern "C" __global__ void __launch_bounds__(THREADS)
+fake_quantize_features(const float* x, float* y, const Step* steps, unsigned long long rows,
+                       unsigned long long channels) {
+    if (channels % 4 == 0 && reinterpret_cast<unsigned long long>(x) % 16 == 0
+        && reinterpret_cast<unsigned long long>(y) % 16 == 0) {
+        quantize_rows<true>(x, y, steps, rows, channels);
+    } else {
+        quantize_rows<false>(x, y, steps, rows, channels);
     }
 }

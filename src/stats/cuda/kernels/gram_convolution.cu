@@ -19,21 +19,55 @@ __device__ __forceinline__ Column column(const Reading& reading, unsigned index,
     return {distance, static_cast<short>(down), static_cast<short>(across)};
 }
 
-// Reads 32 rows of 64 columns: a warp eight neighbouring positions of four columns at a time.
-__device__ __forceinline__ void read(float* side, const Column* columns, const float* start, int top, int left,
-                                     bool some, const Reading& reading) {
-    const int k = threadIdx.x / 32 * 8 + threadIdx.x % 8, first = threadIdx.x % 32 / 8;
-#pragma unroll 8
-    for (int i = 0; i < TILE / 4; ++i) {
+#define ELEMENTS (TILE / 4)
+
+// A thread's part of 32 rows of 64 columns, on its way from memory to shared memory.
+struct Held {
+    float elements[ELEMENTS];
+};
+
+// Where the kernel lies in the image for the row that a thread reads.
+struct Window {
+    const float* start;
+    int top, left;
+    bool some;
+};
+
+__device__ __forceinline__ Window window(const float* values, const Reading& reading, const Share& own, unsigned row) {
+    const unsigned mine = row + threadIdx.x / 32 * 8 + threadIdx.x % 8;
+    const bool some = mine < own.to;
+    const unsigned at = some ? mine : own.from;
+    const unsigned where = position(reading, at % reading.taken);
+    const int top = static_cast<int>(where / reading.columns_out) * reading.stride_y - reading.pad_y;
+    const int left = static_cast<int>(where % reading.columns_out) * reading.stride_x - reading.pad_x;
+    const long long plane = static_cast<long long>(reading.height) * reading.width;
+    const long long image = static_cast<long long>(at / reading.taken) * reading.channels;
+    const long long first = (image + static_cast<long long>(own.group) * reading.fan) * plane;
+    return {values + first + static_cast<long long>(top) * reading.width + left, top, left, some};
+}
+
+// A warp reads eight neighbouring positions of four columns at a time.
+__device__ __forceinline__ void fetch(Held& held, const Column* columns, const Window& at, const Reading& reading) {
+    const int first = threadIdx.x % 32 / 8;
+#pragma unroll
+    for (int i = 0; i < ELEMENTS; ++i) {
         const Column own = columns[i * 4 + first];
-        const unsigned y = top + own.down, x = left + own.across;
-        const bool inside = some && own.distance >= 0 && y < static_cast<unsigned>(reading.height)
+        const unsigned y = at.top + own.down, x = at.left + own.across;
+        const bool inside = at.some && own.distance >= 0 && y < static_cast<unsigned>(reading.height)
             && x < static_cast<unsigned>(reading.width);
-        side[k * PITCH + i * 4 + first] = inside ? start[own.distance] : 0.0f;
+        held.elements[i] = inside ? at.start[own.distance] : 0.0f;
     }
 }
 
-extern "C" __global__ void __launch_bounds__(THREADS)
+__device__ __forceinline__ void put(float* side, const Held& held) {
+    const int k = threadIdx.x / 32 * 8 + threadIdx.x % 8, first = threadIdx.x % 32 / 8;
+#pragma unroll
+    for (int i = 0; i < ELEMENTS; ++i) {
+        side[k * PITCH + i * 4 + first] = held.elements[i];
+    }
+}
+
+extern "C" __global__ void __launch_bounds__(THREADS, 4)
 gram_convolution(const float* values, Reading reading, unsigned size, unsigned from, unsigned to, unsigned each,
                  float* tiles, double* columns) {
     __shared__ __align__(16) float sides[2 * STEP * PITCH];
@@ -44,25 +78,30 @@ gram_convolution(const float* values, Reading reading, unsigned size, unsigned f
         down[threadIdx.x] = column(reading, own.down + threadIdx.x, size);
         across[threadIdx.x] = column(reading, own.across + threadIdx.x, size);
     }
-    const long long plane = static_cast<long long>(reading.height) * reading.width;
+    __syncthreads();
+    Held lower, other;
     Sums sums;
     clear(sums);
+    Window at = window(values, reading, own, own.from);
+    fetch(lower, down, at, reading);
+    if (!diagonal) {
+        fetch(other, across, at, reading);
+    }
     for (unsigned row = own.from; row < own.to; row += STEP) {
-        const unsigned mine = row + threadIdx.x / 32 * 8 + threadIdx.x % 8;
-        const bool some = mine < own.to;
-        const unsigned at = some ? mine : own.from;
-        const unsigned where = position(reading, at % reading.taken);
-        const int top = static_cast<int>(where / reading.columns_out) * reading.stride_y - reading.pad_y;
-        const int side = static_cast<int>(where % reading.columns_out) * reading.stride_x - reading.pad_x;
-        const long long image = static_cast<long long>(at / reading.taken) * reading.channels;
-        const long long first = (image + static_cast<long long>(own.group) * reading.fan) * plane;
-        const float* start = values + first + static_cast<long long>(top) * reading.width + side;
         __syncthreads();
-        read(sides, down, start, top, side, some, reading);
+        put(sides, lower);
         if (!diagonal) {
-            read(sides + STEP * PITCH, across, start, top, side, some, reading);
+            put(sides + STEP * PITCH, other);
         }
         __syncthreads();
+        // The next rows are on their way while these are added.
+        if (row + STEP < own.to) {
+            at = window(values, reading, own, row + STEP);
+            fetch(lower, down, at, reading);
+            if (!diagonal) {
+                fetch(other, across, at, reading);
+            }
+        }
         add_step(sums, sides, diagonal ? 0 : STEP * PITCH, diagonal);
     }
     store(sums, own, tiles, columns);

@@ -1,11 +1,18 @@
 // X'X where the rows of X lie in memory as they are: inputs of linear layers.
 #include "gram.cuh"
 
-// Reads 32 rows of 64 columns, 16 bytes at a time where every row starts at a multiple of 16 bytes.
-__device__ __forceinline__ void read(float* side, const float* values, const Reading& reading, const Share& own,
-                                     unsigned row, unsigned column, bool vector) {
+#define VECTORS (STEP * TILE / 4 / THREADS)
+
+// A thread's part of 32 rows of 64 columns, on its way from memory to shared memory.
+struct Held {
+    float4 vectors[VECTORS];
+};
+
+// Reads 16 bytes at a time where every row starts at a multiple of 16 bytes.
+__device__ __forceinline__ void fetch(Held& held, const float* values, const Reading& reading, const Share& own,
+                                      unsigned row, unsigned column, bool vector) {
 #pragma unroll
-    for (int i = 0; i < STEP * TILE / 4 / THREADS; ++i) {
+    for (int i = 0; i < VECTORS; ++i) {
         const unsigned at = threadIdx.x + i * THREADS, k = at / (TILE / 4), c = at % (TILE / 4) * 4;
         float4 v = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
         if (row + k < own.to) {
@@ -19,26 +26,46 @@ __device__ __forceinline__ void read(float* side, const float* values, const Rea
                 v.w = column + c + 3 < own.size ? line[column + c + 3] : 0.0f;
             }
         }
-        *reinterpret_cast<float4*>(side + k * PITCH + c) = v;
+        held.vectors[i] = v;
     }
 }
 
-extern "C" __global__ void __launch_bounds__(THREADS)
+__device__ __forceinline__ void put(float* side, const Held& held) {
+#pragma unroll
+    for (int i = 0; i < VECTORS; ++i) {
+        const unsigned at = threadIdx.x + i * THREADS, k = at / (TILE / 4), c = at % (TILE / 4) * 4;
+        *reinterpret_cast<float4*>(side + k * PITCH + c) = held.vectors[i];
+    }
+}
+
+extern "C" __global__ void __launch_bounds__(THREADS, 4)
 gram_linear(const float* values, Reading reading, unsigned size, unsigned from, unsigned to, unsigned each,
             float* tiles, double* columns) {
     __shared__ __align__(16) float sides[2 * STEP * PITCH];
     const Share own = share(size, from, to, each);
     const bool diagonal = own.down == own.across;
     const bool vector = size % 4 == 0 && reinterpret_cast<unsigned long long>(values) % 16 == 0;
+    Held down, across;
     Sums sums;
     clear(sums);
+    fetch(down, values, reading, own, own.from, own.down, vector);
+    if (!diagonal) {
+        fetch(across, values, reading, own, own.from, own.across, vector);
+    }
     for (unsigned row = own.from; row < own.to; row += STEP) {
         __syncthreads();
-        read(sides, values, reading, own, row, own.down, vector);
+        put(sides, down);
         if (!diagonal) {
-            read(sides + STEP * PITCH, values, reading, own, row, own.across, vector);
+            put(sides + STEP * PITCH, across);
         }
         __syncthreads();
+        // The next rows are on their way while these are added.
+        if (row + STEP < own.to) {
+            fetch(down, values, reading, own, row + STEP, own.down, vector);
+            if (!diagonal) {
+                fetch(across, values, reading, own, row + STEP, own.across, vector);
+            }
+        }
         add_step(sums, sides, diagonal ? 0 : STEP * PITCH, diagonal);
     }
     store(sums, own, tiles, columns);

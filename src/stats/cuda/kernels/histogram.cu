@@ -1,5 +1,8 @@
-// Counts elements in 2048 bins between the extremes that moments found, which never leave the device. The bin of an
-// element is computed step by step as on the CPU, and integers do not care for the order of their sum.
+// What follows moments, in one launch: joins what its blocks found, and counts elements in 2048 bins between the extremes,
+// which never leave the device. The bin of an element is computed step by step as on the CPU, and integers do not care
+// for the order of their sum.
+//
+// Block 0 joins moments, the next blocks join channels, the others count.
 #include "moments.cuh"
 
 #define BINS 2048
@@ -12,8 +15,58 @@
 // Vectors that a thread loads before it uses the first.
 #define LOADS 4
 
+// In the order of the blocks.
+__device__ __forceinline__ void finish_moments(const Moments* blocks, unsigned long long count, Moments* result) {
+    Moments own = nothing();
+    for (unsigned long long i = threadIdx.x; i < count; i += THREADS) {
+        join(own, blocks[i]);
+    }
+    join_block(own);
+    if (threadIdx.x == 0) {
+        *result = own;
+    }
+}
+
+// One thread a channel; `parts` holds `splits` rows of channels.
+__device__ __forceinline__ void finish_channel(const Channel* parts, unsigned long long channel,
+                                               unsigned long long channels, unsigned splits, Channel* result) {
+    Channel own = no_channel();
+    for (unsigned split = 0; split < splits; ++split) {
+        join(own, parts[split * channels + channel]);
+    }
+    result[channel] = own;
+}
+
+// The extremes of all blocks, for every thread.
+__device__ __forceinline__ void extremes(const Moments* blocks, unsigned long long count, float& least,
+                                         float& greatest) {
+    __shared__ float ends[2][WARPS];
+    least = infinity();
+    greatest = -infinity();
+    for (unsigned long long i = threadIdx.x; i < count; i += THREADS) {
+        least = fminf(least, blocks[i].least);
+        greatest = fmaxf(greatest, blocks[i].greatest);
+    }
+    for (int by = 16; by > 0; by /= 2) {
+        least = fminf(least, __shfl_down_sync(0xffffffffu, least, by));
+        greatest = fmaxf(greatest, __shfl_down_sync(0xffffffffu, greatest, by));
+    }
+    if (threadIdx.x % 32 == 0) {
+        ends[0][threadIdx.x / 32] = least;
+        ends[1][threadIdx.x / 32] = greatest;
+    }
+    __syncthreads();
+    least = ends[0][0];
+    greatest = ends[1][0];
+    for (int warp = 1; warp < WARPS; ++warp) {
+        least = fminf(least, ends[0][warp]);
+        greatest = fmaxf(greatest, ends[1][warp]);
+    }
+}
+
 __device__ __forceinline__ void count(unsigned* table, float v, float lo, float inverse) {
-    if (v == 0.0f || magnitude_bits(v) >= 0x7f800000u) {
+    // Neither zero nor infinite nor NaN.
+    if (magnitude_bits(v) - 1u >= 0x7f7fffffu) {
         return;
     }
     const float position = __fsub_rn(__fmul_rn(__fsub_rn(v, lo), inverse), 0.5f);
@@ -39,23 +92,37 @@ __device__ __forceinline__ float4 load(const float* values, unsigned long long n
 }
 
 // Counts every `every`-th block of elements, of which there are `counted`.
-extern "C" __global__ void __launch_bounds__(THREADS)
+extern "C" __global__ void __launch_bounds__(THREADS, 6)
 histogram(const float* values, unsigned long long n, unsigned long long every, unsigned long long counted,
-          const Moments* range, unsigned* bins) {
+          const Moments* blocks, unsigned long long block_count, Moments* result, unsigned* bins, const Channel* parts,
+          unsigned long long channels, unsigned splits, Channel* channel_result) {
     __shared__ unsigned tables[TABLES * PITCH];
+    const unsigned channel_blocks = parts == nullptr ? 0 : static_cast<unsigned>((channels + THREADS - 1) / THREADS);
+    if (blockIdx.x == 0) {
+        finish_moments(blocks, block_count, result);
+        return;
+    }
+    if (blockIdx.x <= channel_blocks) {
+        const unsigned long long channel = static_cast<unsigned long long>(blockIdx.x - 1) * THREADS + threadIdx.x;
+        if (channel < channels) {
+            finish_channel(parts, channel, channels, splits, channel_result);
+        }
+        return;
+    }
     for (unsigned i = threadIdx.x; i < TABLES * PITCH; i += THREADS) {
         tables[i] = 0;
     }
-    __syncthreads();
-    const float lo = range->least, hi = range->greatest;
+    float lo, hi;
+    extremes(blocks, block_count, lo, hi);
     const double width = (static_cast<double>(hi) - static_cast<double>(lo)) / BINS;
     float inverse = width > 0.0 ? static_cast<float>(1.0 / width) : 0.0f;
     inverse = fabsf(inverse) < infinity() ? inverse : 0.0f;
     const bool aligned = reinterpret_cast<unsigned long long>(values) % 16 == 0;
     const unsigned at_once = THREADS / (BLOCK / 4), in_block = threadIdx.x % (BLOCK / 4);
-    const unsigned long long stride = static_cast<unsigned long long>(gridDim.x) * at_once;
+    const unsigned own_block = blockIdx.x - 1 - channel_blocks, counting = gridDim.x - 1 - channel_blocks;
+    const unsigned long long stride = static_cast<unsigned long long>(counting) * at_once;
     unsigned* table = tables + (threadIdx.x % TABLES) * PITCH;
-    unsigned long long block = static_cast<unsigned long long>(blockIdx.x) * at_once + threadIdx.x / (BLOCK / 4);
+    unsigned long long block = static_cast<unsigned long long>(own_block) * at_once + threadIdx.x / (BLOCK / 4);
     for (; block < counted; block += stride * LOADS) {
         float4 loaded[LOADS];
 #pragma unroll

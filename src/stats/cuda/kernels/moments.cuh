@@ -71,9 +71,25 @@ __device__ __forceinline__ void join_block(Moments& own) {
     }
 }
 
+// What one thread has seen: the same in fewer registers.
+struct Own {
+    double sum, magnitudes, squares, fourths;
+    unsigned zeros, nans, infinities;
+    float least, greatest;
+};
+
+__device__ __forceinline__ Own own_nothing() { return {0.0, 0.0, 0.0, 0.0, 0u, 0u, 0u, infinity(), -infinity()}; }
+
+__device__ __forceinline__ Moments widen(const Own& own) {
+    return {own.sum, own.magnitudes, own.squares, own.fourths, own.zeros, own.nans, own.infinities, own.least,
+            own.greatest};
+}
+
+__device__ __forceinline__ unsigned magnitude_bits(float v) { return __float_as_uint(v) & 0x7fffffffu; }
+
 // One element, of any size, in f64.
-__device__ __forceinline__ void add_one(Moments& own, float v) {
-    const unsigned magnitude = __float_as_uint(v) & 0x7fffffffu;
+__device__ __forceinline__ void add_one(Own& own, float v) {
+    const unsigned magnitude = magnitude_bits(v);
     if (magnitude >= 0x7f800000u) {
         own.nans += magnitude > 0x7f800000u;
         own.infinities += magnitude == 0x7f800000u;
@@ -92,31 +108,28 @@ __device__ __forceinline__ void add_one(Moments& own, float v) {
 // Sums of the few elements that a lane holds at a time. In f32, since f64 is 64 times slower on most devices; few
 // enough that rounding stays below 1e-6.
 struct Few {
-    float sum, magnitudes, squares, fourths;
+    float magnitudes, squares, fourths;
     unsigned zeros;
 };
 
 __device__ __forceinline__ void add_few(Few& few, float v) {
     const float square = v * v;
-    few.sum += v;
     few.magnitudes += fabsf(v);
     few.squares += square;
     few.fourths = fmaf(square, square, few.fourths);
     few.zeros += v == 0.0f;
 }
 
-__device__ __forceinline__ void join(Moments& own, const Few& few) {
-    own.sum += few.sum;
+__device__ __forceinline__ void join(Own& own, const Few& few) {
     own.magnitudes += few.magnitudes;
     own.squares += few.squares;
     own.fourths += few.fourths;
     own.zeros += few.zeros;
 }
 
-// Whether fourth powers of elements up to this magnitude, given by its bits, stay inside f32: zero, or 2^-25 to 2^29.
-// Elements that are much smaller than the greatest one may vanish.
-__device__ __forceinline__ bool fits_f32(unsigned greatest) {
-    return greatest == 0u || (greatest >= 0x33000000u && greatest < 0x4e800000u);
+// Whether f32 held these sums: no element is NaN or infinite, no fourth power overflowed, and that of the greatest
+// element did not vanish (2^-100 is that of 2^-25). Elements that are much smaller than the greatest one may vanish.
+__device__ __forceinline__ bool held(const Few& few) {
+    const bool some = few.fourths >= 7.8886091e-31f && few.fourths < infinity();
+    return some || few.magnitudes == 0.0f;
 }
-
-__device__ __forceinline__ unsigned magnitude_bits(float v) { return __float_as_uint(v) & 0x7fffffffu; }
