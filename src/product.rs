@@ -7,28 +7,39 @@ use crate::wide::wide;
 use fearless_simd::{Level, Simd, SimdBase, SimdFloat, dispatch, f32x16};
 use ndarray::{ArrayView2, ArrayViewMut2, Axis, s};
 use std::array::from_fn;
+use std::ops::Range;
 
 /// Columns of a panel.
-const WIDTH: usize = 32;
+pub const WIDTH: usize = 32;
 /// Elements of a vector; a processor without such makes it of narrower ones.
 const LANES: usize = 16;
 /// Steps of the inner dimension that are taken together: a panel of so many stays in the second cache.
 const DEPTH: usize = 512;
 
 /// So many neighbouring columns of a matrix, row after row; those beyond its edge are zero.
-type Panel = [[f32; WIDTH]];
+pub type Panel = [[f32; WIDTH]];
 
 /// `into += left right`, fastest where the rows of all three lie in runs.
 pub fn add_product(left: &ArrayView2<f32>, right: &ArrayView2<f32>, into: &mut ArrayViewMut2<f32>) {
     debug_assert_eq!((left.ncols(), into.dim()), (right.nrows(), (left.nrows(), right.ncols())));
-    let inner = right.nrows();
-    let mut panel = vec![[0f32; WIDTH]; DEPTH.min(inner)];
-    for (right, mut into) in right.axis_chunks_iter(Axis(1), WIDTH).zip(into.axis_chunks_iter_mut(Axis(1), WIDTH)) {
+    add_product_of(left, into, |rows, columns, panel| fill(panel, &right.slice(s![rows, columns])));
+}
+
+/// The same with a right matrix that is made part by part: `fill` gets a range of its rows and one of up to [`WIDTH`]
+/// columns and writes them into the first lines of a panel, which has one line more than there are rows.
+pub fn add_product_of(
+    left: &ArrayView2<f32>,
+    into: &mut ArrayViewMut2<f32>,
+    mut fill: impl FnMut(Range<usize>, Range<usize>, &mut Panel),
+) {
+    let inner = left.ncols();
+    let mut panel = vec![[0f32; WIDTH]; DEPTH.min(inner) + 1];
+    for (at, mut into) in into.axis_chunks_iter_mut(Axis(1), WIDTH).enumerate() {
+        let columns = at * WIDTH..at * WIDTH + into.ncols();
         for from in (0..inner).step_by(DEPTH) {
             let to = (from + DEPTH).min(inner);
-            let panel = &mut panel[..to - from];
-            fill(panel, &right.slice(s![from..to, ..]));
-            add_one(&left.slice(s![.., from..to]), panel, &mut into);
+            fill(from..to, columns.clone(), &mut panel[..to - from + 1]);
+            add_one(&left.slice(s![.., from..to]), &panel[..to - from], &mut into);
         }
     }
 }

@@ -20,7 +20,7 @@ pub(crate) mod tests;
 mod values;
 mod walk;
 
-pub use walk::{Change, Trace, Walk};
+pub use walk::{Change, Edit, Site, Trace, Walk};
 
 use crate::array::Array;
 use crate::graph::Graph;
@@ -116,7 +116,7 @@ impl Engine {
         Walk::new(self.plan(&shapes(&arrays))?, &arrays, hold)
     }
 
-    /// Runs one sample and remembers every value.
+    /// Prepares one sample for runs that change it; its values are computed as they are needed.
     ///
     /// # Errors
     /// As [`Engine::run`].

@@ -4,9 +4,8 @@ use super::budget::Unit;
 use super::choose::{Configuration, Depth, Ground};
 use super::features;
 use super::field::Field;
-use super::probe::{Change, Changes, Delta, Probe, Step};
+use super::probe::{Change, Changes, Probe, Step, Weight};
 use super::{Options, Progress};
-use crate::pipeline::analyze::weight_rows;
 use tapq::Result;
 use tapq::array::Array;
 use tapq::engine::Options as EngineOptions;
@@ -28,7 +27,6 @@ pub struct Chooser<'a> {
     probe: Probe,
     /// Position in the probe of each layer of each unit; units that cannot be changed have none.
     stops: Vec<Vec<usize>>,
-    rows: Vec<Vec<f32>>,
     by_half: [Vec<usize>; FOLDS],
 }
 
@@ -37,7 +35,6 @@ impl<'a> Chooser<'a> {
     pub fn new(units: &[Unit], field: Option<&Field>, ground: &'a Ground<'a>, options: &Options) -> Result<Self> {
         let mut layers: Vec<(&Layer, _)> = vec![];
         let mut stops = vec![];
-        let mut rows = vec![];
         for (unit, candidates) in units.iter().zip(ground.candidates) {
             let mut own = vec![];
             if candidates.can_change() {
@@ -48,7 +45,6 @@ impl<'a> Chooser<'a> {
                 }
             }
             stops.push(own);
-            rows.push(weight_rows(ground.graph, unit.layers[0])?.1);
         }
         let values = field.map_or(&[][..], |field| &field.values);
         let probe = Probe::new(ground.graph, &layers, values, &EngineOptions { dims: options.dims.clone() })?;
@@ -57,20 +53,19 @@ impl<'a> Chooser<'a> {
         let all = || 0..ground.samples.len();
         let by_half = [0, 1]
             .map(|half| all().filter(|i| rounded_on(half) && i % FOLDS == half && !ground.apart.contains(i)).collect());
-        Ok(Chooser { ground, probe, stops, rows, by_half })
+        Ok(Chooser { ground, probe, stops, by_half })
     }
 
     /// What a configuration changes for samples of `half`: weights rounded on the other one.
-    fn deltas(&self, configuration: &[(usize, u32)], half: usize) -> Vec<Delta> {
-        let mut deltas = vec![];
+    fn weights(&self, configuration: &[(usize, u32)], half: usize) -> Vec<Weight> {
+        let mut weights = vec![];
         for (unit, bits) in configuration {
-            let change = self.ground.candidates[*unit].change(*bits, FOLDS - 1 - half, &self.rows[*unit]);
-            let Some((rows, shift)) = change else { continue };
+            let Some((rows, shift)) = self.ground.candidates[*unit].weight(*bits, FOLDS - 1 - half) else { continue };
             for layer in &self.stops[*unit] {
-                deltas.push(Delta { layer: *layer, rows: rows.clone(), shift: shift.clone() });
+                weights.push(Weight { layer: *layer, rows: rows.clone(), shift: shift.to_vec() });
             }
         }
-        deltas
+        weights
     }
 
     /// Output errors of partial configurations, each on the first `samples` samples.
@@ -111,7 +106,7 @@ impl<'a> Chooser<'a> {
             let wanted: Vec<&Vec<Array>> = own.iter().map(|i| &self.ground.outputs[*i]).collect();
             let make = |c: usize| {
                 let (weights, steps) = &configurations[c];
-                Change { deltas: self.deltas(weights, half), steps: steps.clone() }
+                Change { weights: self.weights(weights, half), steps: steps.clone() }
             };
             let changes = Changes { count: configurations.len(), make: &make };
             let errors = self.probe.errors(&inputs, &wanted, changes, done)?;
@@ -129,8 +124,8 @@ impl<'a> Chooser<'a> {
     ) -> Result<Vec<(f64, f64)>> {
         let rounded_on = self.ground.halves.first().copied().unwrap_or(0);
         let make = |c: usize| {
-            let deltas = self.deltas(&quantized(&configurations[c]), FOLDS - 1 - rounded_on);
-            Change { deltas, steps: vec![] }
+            let weights = self.weights(&quantized(&configurations[c]), FOLDS - 1 - rounded_on);
+            Change { weights, steps: vec![] }
         };
         let look = |i: usize, outputs: &[Array]| {
             let agreement = wanted[i].first().zip(outputs.first()).map_or((0, 0), |(a, b)| top1_agreement(a, b));

@@ -1,23 +1,25 @@
 //! What a change of some layers' weights, or of the widths of some activations, does to the output of the network.
 //!
-//! Each sample runs once and remembers its values; a change then adds the product of the layer's input with the
-//! change of its weight to the layer's output, or rounds a value to its grid, and only what follows is run again.
+//! Each sample remembers its values; a change then adds the product of the layer's input with the change of its weight
+//! to the layer's output, or makes it from the changed weight where the input is another one, or rounds a value to its
+//! grid, and only what follows is run again.
 
+use super::analyze::{plain_bias, weight_rows};
 use super::tap;
 use rayon::prelude::*;
 use tapq::array::Array;
-use tapq::engine::{Engine, Options as EngineOptions, TapView};
+use tapq::engine::{Edit, Engine, Options as EngineOptions, Site};
 use tapq::graph::Graph;
 use tapq::plan::Layer;
 use tapq::quant::{Affine, FakeQuantize};
 use tapq::report::Compare;
 use tapq::samples::Sample;
 use tapq::stats::Patches;
-use tapq::{Code, Error, Result};
+use tapq::Result;
 
-/// Rows of weight to add to one layer, and what to add to its bias.
+/// Another weight for a layer, and what to add to its bias.
 #[derive(Clone, Debug)]
-pub struct Delta {
+pub struct Weight {
     /// Position of the layer in the probe.
     pub layer: usize,
     /// Channels x fan-in.
@@ -39,7 +41,7 @@ pub struct Step {
 #[derive(Clone, Debug, Default)]
 pub struct Change {
     /// Changed weights.
-    pub deltas: Vec<Delta>,
+    pub weights: Vec<Weight>,
     /// Quantized activations.
     pub steps: Vec<Step>,
 }
@@ -65,10 +67,31 @@ struct Stop {
     patches: Patches,
     input: usize,
     output: usize,
+    /// The float weight, channels x fan-in.
+    rows: Vec<f32>,
+    /// The float bias, where weight and bias are all there is to the layer.
+    bias: Option<Vec<f32>>,
+}
+
+impl Stop {
+    /// Gives the layer another weight.
+    fn edit(&self, weight: &Weight, edit: &mut Edit) -> Result<()> {
+        let Some(input) = &edit.input else { return Ok(()) };
+        match &self.bias {
+            Some(bias) if edit.blank => {
+                let bias: Vec<f32> = bias.iter().zip(&weight.shift).map(|(b, s)| b + s).collect();
+                self.patches.add_product(input.dims, input.values, &weight.rows, &bias, edit.values)
+            }
+            _ => {
+                let delta: Vec<f32> = weight.rows.iter().zip(&self.rows).map(|(q, w)| q - w).collect();
+                self.patches.add_product(input.dims, input.values, &delta, &weight.shift, edit.values)
+            }
+        }
+    }
 }
 
 impl Probe {
-    /// Prepares `graph`, whose nodes of the layers' names are the layers (their weights may be others by now).
+    /// Prepares `graph`, to which the layers belong.
     pub fn new(
         graph: &Graph,
         layers: &[(&Layer, Patches)],
@@ -78,12 +101,13 @@ impl Probe {
         let mut taps: Vec<String> = vec![];
         let mut stops = vec![];
         for (layer, patches) in layers {
-            let gone = || Error::new(Code::Engine, "the layer is not in the graph").at(layer.name.clone());
-            let node = graph.nodes().iter().find(|n| n.name == layer.name).ok_or_else(gone)?;
+            let node = &graph.nodes()[layer.node];
             stops.push(Stop {
                 patches: patches.clone(),
                 input: tap(&mut taps, &node.input[0]),
                 output: tap(&mut taps, &node.output[0]),
+                rows: weight_rows(graph, layer)?.1,
+                bias: plain_bias(graph, layer)?,
             });
         }
         let values = values.iter().map(|value| tap(&mut taps, value)).collect();
@@ -123,28 +147,36 @@ impl Probe {
     }
 
     fn of_sample<T>(&self, sample: &Sample, changes: Changes, look: &dyn Fn(&[Array]) -> T) -> Result<Vec<T>> {
-        let trace = self.engine.trace(sample)?;
+        let mut trace = self.engine.trace(sample)?;
         let mut found = vec![];
-        for Change { deltas, steps } in (0..changes.count).map(changes.make) {
-            let layers = deltas.iter().map(|d| self.stops[d.layer].output);
-            let taps: Vec<usize> = layers.chain(steps.iter().map(|s| self.values[s.value])).collect();
-            let input_of = |tap: usize| {
-                let delta = deltas.iter().find(|d| self.stops[d.layer].output == tap);
-                delta.map_or(tap, |d| self.stops[d.layer].input)
-            };
-            let mut edit = |tap: usize, input: &TapView, values: &mut [f32]| -> Result<()> {
-                for delta in deltas.iter().filter(|d| self.stops[d.layer].output == tap) {
-                    let patches = &self.stops[delta.layer].patches;
-                    patches.add_product(input.dims, input.values, &delta.rows, &delta.shift, values)?;
+        for Change { weights, steps } in (0..changes.count).map(changes.make) {
+            let sites = self.sites(&weights, &steps);
+            let mut change = |mut edit: Edit| -> Result<()> {
+                for weight in &weights {
+                    let stop = &self.stops[weight.layer];
+                    if stop.output == edit.tap {
+                        stop.edit(weight, &mut edit)?;
+                    }
                 }
-                steps
-                    .iter()
-                    .filter(|s| self.values[s.value] == tap)
-                    .for_each(|s| FakeQuantize::from(s.grid).apply(values));
+                let own = steps.iter().filter(|s| self.values[s.value] == edit.tap);
+                own.for_each(|s| FakeQuantize::from(s.grid).apply(edit.values));
                 Ok(())
             };
-            found.push(look(&trace.rerun(&taps, &input_of, &mut edit)?));
+            found.push(look(&trace.rerun(&sites, &mut change)?));
         }
         Ok(found)
+    }
+    fn sites(&self, weights: &[Weight], steps: &[Step]) -> Vec<Site> {
+        let of_layer = |weight: &Weight| {
+            let stop = &self.stops[weight.layer];
+            Site { tap: stop.output, input: Some(stop.input), makes: stop.bias.is_some() }
+        };
+        let mut sites: Vec<Site> = weights.iter().map(of_layer).collect();
+        for tap in steps.iter().map(|step| self.values[step.value]) {
+            if sites.iter().all(|site| site.tap != tap) {
+                sites.push(Site { tap, input: None, makes: false });
+            }
+        }
+        sites
     }
 }
