@@ -6,6 +6,7 @@ use super::features;
 use super::field::Field;
 use super::probe::{Change, Changes, Probe, Step, Weight};
 use super::{Options, Progress};
+use std::sync::Arc;
 use tapq::Result;
 use tapq::array::Array;
 use tapq::engine::Options as EngineOptions;
@@ -17,6 +18,9 @@ use tapq::stats::FOLDS;
 
 /// The feature that is damage at the network's output.
 const DAMAGE: &str = "net_err";
+
+/// Configurations whose weights are in memory together.
+const AT_ONCE: usize = 4;
 
 /// Widths of some units, and values that are quantized beside them.
 pub type Beside = (Vec<(usize, u32)>, Vec<Step>);
@@ -61,8 +65,9 @@ impl<'a> Chooser<'a> {
         let mut weights = vec![];
         for (unit, bits) in configuration {
             let Some((rows, shift)) = self.ground.candidates[*unit].weight(*bits, FOLDS - 1 - half) else { continue };
+            let (rows, shift): (Arc<[f32]>, Arc<[f32]>) = (rows.into(), shift.into());
             for layer in &self.stops[*unit] {
-                weights.push(Weight { layer: *layer, rows: rows.clone(), shift: shift.to_vec() });
+                weights.push(Weight { layer: *layer, rows: rows.clone(), shift: shift.clone() });
             }
         }
         weights
@@ -122,11 +127,24 @@ impl<'a> Chooser<'a> {
         samples: &[Sample],
         wanted: &[Vec<Array>],
     ) -> Result<Vec<(f64, f64)>> {
+        let mut found = vec![];
+        for configurations in configurations.chunks(AT_ONCE) {
+            found.extend(self.fidelity_of(configurations, samples, wanted)?);
+        }
+        Ok(found)
+    }
+
+    fn fidelity_of(
+        &self,
+        configurations: &[Configuration],
+        samples: &[Sample],
+        wanted: &[Vec<Array>],
+    ) -> Result<Vec<(f64, f64)>> {
         let rounded_on = self.ground.halves.first().copied().unwrap_or(0);
-        let make = |c: usize| {
-            let weights = self.weights(&quantized(&configurations[c]), FOLDS - 1 - rounded_on);
-            Change { weights, steps: vec![] }
-        };
+        let weights = |c: &Configuration| self.weights(&quantized(c), FOLDS - 1 - rounded_on);
+        // Made once for all samples.
+        let made: Vec<Vec<Weight>> = configurations.iter().map(weights).collect();
+        let make = |c: usize| Change { weights: made[c].clone(), steps: vec![] };
         let look = |i: usize, outputs: &[Array]| {
             let agreement = wanted[i].first().zip(outputs.first()).map_or((0, 0), |(a, b)| top1_agreement(a, b));
             (Compare::of(&wanted[i], outputs), agreement)

@@ -7,6 +7,8 @@
 use super::analyze::{plain_bias, weight_rows};
 use super::tap;
 use rayon::prelude::*;
+use std::sync::Arc;
+use tapq::Result;
 use tapq::array::Array;
 use tapq::engine::{Edit, Engine, Options as EngineOptions, Site};
 use tapq::graph::Graph;
@@ -15,7 +17,6 @@ use tapq::quant::{Affine, FakeQuantize};
 use tapq::report::Compare;
 use tapq::samples::Sample;
 use tapq::stats::Patches;
-use tapq::Result;
 
 /// Another weight for a layer, and what to add to its bias.
 #[derive(Clone, Debug)]
@@ -23,9 +24,9 @@ pub struct Weight {
     /// Position of the layer in the probe.
     pub layer: usize,
     /// Channels x fan-in.
-    pub rows: Vec<f32>,
+    pub rows: Arc<[f32]>,
     /// One number a channel.
-    pub shift: Vec<f32>,
+    pub shift: Arc<[f32]>,
 }
 
 /// A value that is rounded to a grid.
@@ -79,7 +80,7 @@ impl Stop {
         let Some(input) = &edit.input else { return Ok(()) };
         match &self.bias {
             Some(bias) if edit.blank => {
-                let bias: Vec<f32> = bias.iter().zip(&weight.shift).map(|(b, s)| b + s).collect();
+                let bias: Vec<f32> = bias.iter().zip(weight.shift.iter()).map(|(b, s)| b + s).collect();
                 self.patches.add_product(input.dims, input.values, &weight.rows, &bias, edit.values)
             }
             _ => {
