@@ -107,13 +107,14 @@ impl Engine {
         self.plan(&shapes(&arrays))?.run(&arrays, on_tap)
     }
 
-    /// Starts a run that stops at taps; the values of the taps in `hold` are kept until they are released.
+    /// Starts a run that stops at taps; the values of the taps in `hold` are kept until they are released. The caller
+    /// replaces the values of the taps in `made`, which are not computed.
     ///
     /// # Errors
     /// As [`Engine::run`].
-    pub fn walk(&self, sample: &Sample, hold: &[usize]) -> Result<Walk> {
+    pub fn walk(&self, sample: &Sample, hold: &[usize], made: &[usize]) -> Result<Walk> {
         let arrays = self.arrays(sample)?;
-        Walk::new(self.plan(&shapes(&arrays))?, &arrays, hold)
+        Walk::new(self.plan(&shapes(&arrays))?, &arrays, hold, made)
     }
 
     /// Prepares one sample for runs that change it; its values are computed as they are needed.

@@ -392,7 +392,7 @@ fn a_walk_stops_at_every_tap_and_ends_like_a_run() {
     let (graph, taps) = two_layers(&A, &B);
     let engine = Engine::new(&graph, &taps, &Options::default()).unwrap();
     let x = sample(&[1, 2], &[3.0, 1.0]);
-    let mut walk = engine.walk(&x, &[0]).unwrap();
+    let mut walk = engine.walk(&x, &[0], &[]).unwrap();
     let mut seen = vec![];
     while let Some(tap) = walk.advance().unwrap() {
         seen.push((tap, walk.view(tap).unwrap().values.to_vec()));
@@ -410,14 +410,28 @@ fn a_walk_stops_at_every_tap_and_ends_like_a_run() {
 fn what_a_walk_replaces_is_what_follows_sees() {
     let (graph, taps) = two_layers(&A, &B);
     let engine = Engine::new(&graph, &taps, &Options::default()).unwrap();
-    let mut walk = engine.walk(&sample(&[1, 2], &[3.0, 1.0]), &[]).unwrap();
-    while let Some(tap) = walk.advance().unwrap() {
-        if tap == 1 {
-            walk.replace(vec![1.0, -1.0]).unwrap();
+    for made in [&[][..], &[1]] {
+        let mut walk = engine.walk(&sample(&[1, 2], &[3.0, 1.0]), &[], made).unwrap();
+        while let Some(tap) = walk.advance().unwrap() {
+            if tap == 1 {
+                assert_eq!(walk.view(1).is_ok(), made.is_empty(), "what the caller makes is not computed");
+                walk.replace(&[1, 2], vec![1.0, -1.0]).unwrap();
+                assert_eq!(walk.view(1).unwrap().values, [1.0, -1.0]);
+            }
         }
+        // r = [1, 0], q = [1, -2], y = q + r.
+        assert_eq!(walk.outputs().unwrap()[0].as_f32().unwrap(), [2.0, -2.0]);
     }
-    // r = [1, 0], q = [1, -2], y = q + r.
-    assert_eq!(walk.outputs().unwrap()[0].as_f32().unwrap(), [2.0, -2.0]);
+}
+
+/// A tap that the caller should have replaced and did not is an error of what reads it, never another value.
+#[test]
+fn what_nobody_makes_is_missed() {
+    let (graph, taps) = two_layers(&A, &B);
+    let engine = Engine::new(&graph, &taps, &Options::default()).unwrap();
+    let mut walk = engine.walk(&sample(&[1, 2], &[3.0, 1.0]), &[], &[1]).unwrap();
+    let end = std::iter::from_fn(|| walk.advance().transpose()).find(Result::is_err);
+    assert_eq!(end.unwrap().unwrap_err().code(), Code::Engine);
 }
 
 /// Changing the output of a layer through a trace is the same as running the network with the other weight, whether

@@ -1,7 +1,8 @@
 //! Runs that stop at taps, and runs that repeat only what a change reaches.
 //!
 //! A [`Walk`] goes from tap to tap in execution order; the caller looks at the value and may replace it before the
-//! walk goes on, so that many samples can be taken through the network layer by layer.
+//! walk goes on, so that many samples can be taken through the network layer by layer. What only the caller makes is
+//! not computed.
 //! A [`Trace`] remembers the values of one sample: [`Trace::rerun`] changes some taps and computes what depends on
 //! them, which is how one layer's perturbation is measured without running what precedes it.
 
@@ -21,25 +22,33 @@ pub struct Walk {
     /// By tap index: whether its value is kept until it is released.
     hold: Vec<bool>,
     held: Vec<Option<TValue>>,
+    /// By node: whether anything asks for its value.
+    needed: Vec<bool>,
     /// The node of the tap where the walk stands, with its tap index.
     at: Option<(usize, usize)>,
 }
 
 impl Walk {
-    pub(super) fn new(plan: Arc<Plan>, arrays: &[&Array], hold: &[usize]) -> Result<Walk> {
+    pub(super) fn new(plan: Arc<Plan>, arrays: &[&Array], hold: &[usize], made: &[usize]) -> Result<Walk> {
         let inputs = plan.inputs(arrays)?;
         let state = start(&plan, inputs)?;
         let taps = plan.names.taps.len();
         let hold = (0..taps).map(|tap| hold.contains(&tap)).collect();
-        Ok(Walk { plan, state, next: 0, hold, held: vec![None; taps], at: None })
+        let needed = needed(&plan, made)?;
+        Ok(Walk { plan, state, next: 0, hold, held: vec![None; taps], needed, at: None })
     }
 
-    /// Goes on to the next tap and returns its index; `None` at the end of the network.
+    /// Goes on to the next tap and returns its index; `None` at the end of the network. Where the caller makes the value
+    /// there is none to see until it is replaced.
     pub fn advance(&mut self) -> Result<Option<usize>> {
         let plan = self.plan.clone();
         self.at = None;
         while let Some(&id) = plan.plan.order_without_consts().get(self.next) {
-            compute(&plan, &mut self.state, id, plan.last_readers[self.next].iter())?;
+            let gone = &plan.last_readers[self.next];
+            match self.needed[id] {
+                true => compute(&plan, &mut self.state, id, gone.iter())?,
+                false => gone.iter().for_each(|gone| self.state.turn_state.values[*gone] = None),
+            }
             self.next += 1;
             if let Some(tap) = plan.plan.model().node(id).op_as::<ops::Tap>() {
                 if self.hold[tap.index] {
@@ -64,12 +73,11 @@ impl Walk {
         self.held[tap] = None;
     }
 
-    /// Replaces the elements of the value where the walk stands, for everything that reads it later.
-    pub fn replace(&mut self, elements: Vec<f32>) -> Result<()> {
-        let Some((id, tap)) = self.at else { return Ok(()) };
-        let dims = self.view(tap)?.dims.to_vec();
+    /// Puts another tensor where the walk stands, for everything that reads it later.
+    pub fn replace(&mut self, dims: &[usize], elements: Vec<f32>) -> Result<()> {
+        let Some((id, _)) = self.at else { return Ok(()) };
         let explain = |e: TractError| failure::explain(&e, &self.plan.names.places);
-        let array = tract_ndarray::ArrayD::from_shape_vec(dims, elements);
+        let array = tract_ndarray::ArrayD::from_shape_vec(dims.to_vec(), elements);
         let tensor = array.map_err(|e| explain(e.into()))?.into_tensor();
         self.state.turn_state.values[id] = Some(tvec!(tensor.into_tvalue()));
         Ok(())
@@ -79,6 +87,23 @@ impl Walk {
     pub fn outputs(&mut self) -> Result<Vec<Array>> {
         outputs(&self.plan, &mut self.state)
     }
+}
+
+/// By node: whether a tap or an output asks for its value, where the taps of `made` are made without what leads to them.
+fn needed(plan: &Plan, made: &[usize]) -> Result<Vec<bool>> {
+    let model = plan.plan.model();
+    let mut needed = vec![false; model.nodes.len()];
+    let outlets = model.output_outlets().map_err(|e| failure::explain(&e, &plan.names.places))?;
+    outlets.iter().take(plan.names.outputs).for_each(|o| needed[o.node] = true);
+    plan.tap_nodes.iter().flatten().for_each(|id| needed[*id] = true);
+    made.iter().filter_map(|tap| plan.tap_nodes[*tap]).for_each(|id| needed[id] = false);
+    let is_made = |id: usize| made.iter().any(|tap| plan.tap_nodes[*tap] == Some(id));
+    for &id in plan.plan.order_without_consts().iter().rev() {
+        if needed[id] {
+            model.nodes[id].inputs.iter().filter(|i| !is_made(i.node)).for_each(|i| needed[i.node] = true);
+        }
+    }
+    Ok(needed)
 }
 
 /// A run whose values are computed when they are first needed, and kept.
@@ -148,7 +173,8 @@ impl Trace {
             gone().for_each(|gone| state.turn_state.values[*gone] = None);
             let Some(site) = node.site.filter(|_| !matches!(node.part, Part::Idle)) else { continue };
             let input = site.input.and_then(|tap| Some((tap, plan.tap_nodes[tap]?)));
-            let input = input.map(|(tap, at)| (tap, state.turn_state.values[at].as_ref().and_then(|v| v.first().cloned())));
+            let input =
+                input.map(|(tap, at)| (tap, state.turn_state.values[at].as_ref().and_then(|v| v.first().cloned())));
             let mut tensor = match state.turn_state.values[id].take().and_then(|v| v.into_iter().next()) {
                 Some(value) => value.into_tensor(),
                 None => return Err(unknown(&plan, site.tap)),
