@@ -181,3 +181,89 @@ impl Probe {
         sites
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::driver::Driver;
+    use crate::float_passes;
+    use std::collections::BTreeMap;
+    use std::path::Path;
+    use tapq::onnx;
+    use tapq::plan::weight_layers;
+    use tapq::samples::{Selection, input_specs, load, read_sidecar};
+
+    /// Weights on a coarse grid.
+    fn coarse(weight: &[f32]) -> Vec<f32> {
+        weight.iter().map(|w| (w * 16.0).round() / 16.0).collect()
+    }
+
+    /// Changing weights through the probe, one or all, is the same as running the network that holds them.
+    fn check(graph: &Graph, samples: &[&Sample], place: &str) {
+        let layers = weight_layers(graph);
+        let layers: Vec<_> = layers.iter().filter_map(|l| Some((l, l.patches(graph)?))).collect();
+        let options = EngineOptions::default();
+        let run = |graph: &Graph| -> Vec<Vec<Array>> {
+            let engine = Engine::new(graph, &[], &options).unwrap();
+            samples.iter().map(|s| engine.run(s, &mut |_, _| {}).unwrap()).collect()
+        };
+        let wanted = run(graph);
+        let wanted: Vec<&Vec<Array>> = wanted.iter().collect();
+        let probe = Probe::new(graph, &layers, &[], &options).unwrap();
+        let weight = |l: usize| {
+            let (channels, rows) = weight_rows(graph, layers[l].0).unwrap();
+            Weight { layer: l, rows: coarse(&rows).into(), shift: vec![0.0; channels].into() }
+        };
+        let sets: Vec<Vec<usize>> = vec![(0..layers.len()).collect(), vec![0], vec![layers.len() / 2]];
+        let make = |c: usize| Change { weights: sets[c].iter().map(|l| weight(*l)).collect(), steps: vec![] };
+        let found = probe.errors(samples, &wanted, Changes { count: sets.len(), make: &make }, &|| {}).unwrap();
+        for (set, found) in sets.iter().zip(&found) {
+            let mut other = graph.model().clone();
+            for tensor in &mut other.graph.mut_or_insert_default().initializer {
+                if set.iter().any(|l| layers[*l].0.weight == tensor.name) {
+                    let dims: Vec<usize> = tensor.dims.iter().map(|d| *d as usize).collect();
+                    let values = coarse(&onnx::floats(tensor, graph.external()).unwrap());
+                    *tensor = onnx::from_floats(&tensor.name, &dims, &values);
+                }
+            }
+            let mut error = Compare::default();
+            let other = Graph::new(other, onnx::ExternalData::none());
+            run(&other).iter().zip(&wanted).for_each(|(found, wanted)| error.merge(&Compare::of(wanted, found)));
+            let (found, error) = (found.relative_error(), error.relative_error());
+            assert!(error > 1e-6 && (found - error).abs() < 1e-3 * error, "{place}, {set:?}: {found} {error}");
+        }
+    }
+
+    #[test]
+    fn a_change_is_the_network_with_other_weights() {
+        for network in ["resnet_digits", "dwcnn_digits", "vit_digits"] {
+            let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures").join(network).with_extension("onnx");
+            let (model, external) = onnx::read(&path).unwrap();
+            let mut graph = Graph::new(model, external);
+            Driver::new(None).run(&mut graph, &float_passes()).unwrap();
+            let sidecar = read_sidecar(&path).unwrap().unwrap();
+            let (specs, selection) =
+                (input_specs(&graph, &BTreeMap::new()), Selection { skip: 0, count: 2, seed: None });
+            let samples = load(&sidecar.calib.unwrap(), &specs, &sidecar.preprocess.unwrap(), &selection).unwrap();
+            check(&graph, &samples.samples.iter().collect::<Vec<_>>(), network);
+        }
+    }
+
+    /// A layer that is more than weight and bias keeps its own product, and one whose product is scaled is no layer here.
+    #[test]
+    fn layers_that_are_more_than_weight_and_bias_are_changed_too() {
+        let text = "<ir_version: 8, opset_import: [\"\": 17]>
+            g (float[1, 2] x) => (float[1, 2] y)
+            <float[2, 2] a = {0.31, -0.72, 0.55, 0.13}, float[2, 2] b = {0.27, 0.91, -0.44, 0.66},
+             float[2] c = {0.5, -0.25}, float[2, 2] d = {1.03, 0.02, 0.04, 0.97}> {
+              p = MatMul (x, a)
+              q = Gemm <beta = 0.5> (p, b, c)
+              y = Gemm <alpha = 0.5> (q, d)
+            }";
+        let graph = Graph::new(onnx::parse_text(text).unwrap(), onnx::ExternalData::none());
+        let layers = weight_layers(&graph);
+        assert_eq!(layers.iter().map(|l| l.patches(&graph).is_some()).collect::<Vec<_>>(), [true, true, false]);
+        let sample = Sample { inputs: vec![("x".to_owned(), Array::from_f32(vec![1, 2], vec![1.5, -0.7]))] };
+        check(&graph, &[&sample], "gemm");
+    }
+}
