@@ -1,9 +1,11 @@
-//! Convolution of single channels, as depthwise layers do it.
+//! Convolution of single channels, as depthwise layers do it, and the columns that other convolutions multiply.
 //!
 //! Each input plane is padded and split by stride phase, so that every kernel tap is one contiguous run over the
 //! output; the loops then vectorise, whatever the stride, and small planes pay no overhead for each row.
 
+use crate::product::WIDTH;
 use crate::wide::wide;
+use std::ops::Range;
 
 /// Elements of output that are accumulated at once, so that they stay in the first cache.
 const BLOCK: usize = 2048;
@@ -61,15 +63,7 @@ impl Plane {
 
     /// Spreads an input channel; the padding around it stays zero.
     pub fn load(&mut self, channel: &[f32]) {
-        let contiguous = self.columns.windows(2).all(|pair| pair[1] == pair[0] + 1);
-        for (from, start) in channel.chunks(self.columns.len()).zip(&self.rows) {
-            match self.columns.first() {
-                Some(first) if contiguous => {
-                    self.values[start + first..][..from.len()].copy_from_slice(from);
-                }
-                _ => from.iter().zip(&self.columns).for_each(|(v, at)| self.values[start + at] = *v),
-            }
-        }
+        spread(channel, &self.rows, &self.columns, &mut self.values);
     }
 
     /// One output channel.
@@ -89,6 +83,74 @@ impl Plane {
                 to.copy_from_slice(&from[..width]);
             }
         }
+    }
+}
+
+/// Puts each element of a channel where its row and its column go.
+fn spread(channel: &[f32], rows: &[usize], columns: &[usize], into: &mut [f32]) {
+    let contiguous = columns.windows(2).all(|pair| pair[1] == pair[0] + 1);
+    for (from, start) in channel.chunks(columns.len()).zip(rows) {
+        match columns.first() {
+            Some(first) if contiguous => into[start + first..][..from.len()].copy_from_slice(from),
+            _ => from.iter().zip(columns).for_each(|(v, at)| into[start + at] = *v),
+        }
+    }
+}
+
+/// Elements that are copied together; what a shorter run does not need is overwritten by the next.
+const RUN: usize = 16;
+
+/// Padded channels one after the other: a convolution's input, of which every column of X is made of runs.
+pub struct Planes {
+    plane: Plane,
+    /// Elements of an input channel.
+    area: usize,
+    values: Vec<f32>,
+    /// Where each column starts: channels, and the taps of the kernel within them.
+    starts: Vec<usize>,
+}
+
+impl Planes {
+    /// Planes for so many channels of this size.
+    pub fn new(op: &Reading, image: [usize; 2], output: [usize; 2], channels: usize) -> Planes {
+        let plane = Plane::new(op, image, output);
+        let size = plane.values.len();
+        let starts = (0..channels).flat_map(|c| plane.offsets.iter().map(move |tap| c * size + tap)).collect();
+        Planes { values: vec![0.0; channels * size + RUN], starts, area: image[0] * image[1], plane }
+    }
+
+    /// Spreads the input channels; the padding around them stays zero.
+    pub fn load(&mut self, channels: &[f32]) {
+        let planes = self.values.chunks_exact_mut(self.plane.values.len().max(1));
+        for (from, into) in channels.chunks_exact(self.area.max(1)).zip(planes) {
+            spread(from, &self.plane.rows, &self.plane.columns, into);
+        }
+    }
+
+    /// Copies the columns `columns` of X at up to [`WIDTH`] output positions into a panel, a row each; the panel has one
+    /// row more than it is given columns.
+    pub fn fill(&self, columns: Range<usize>, positions: Range<usize>, panel: &mut [[f32; WIDTH]]) {
+        let width = self.plane.output[1];
+        let (mut copies, mut at) = (vec![], positions.start);
+        while at < positions.end {
+            let (y, x) = (at / width, at % width);
+            let run = (width - x).min(positions.end - at);
+            let from = y * self.plane.pitch + x;
+            copies.extend((0..run).step_by(RUN).map(|i| (from + i, at - positions.start + i)));
+            at += run;
+        }
+        let flat = panel.as_flattened_mut();
+        wide(
+            #[inline(always)]
+            || {
+                for (row, start) in self.starts[columns].iter().enumerate() {
+                    let line = &mut flat[row * WIDTH..][..WIDTH + RUN];
+                    for (from, to) in &copies {
+                        line[*to..][..RUN].copy_from_slice(&self.values[start + from..][..RUN]);
+                    }
+                }
+            },
+        );
     }
 }
 

@@ -7,28 +7,39 @@ use crate::wide::wide;
 use fearless_simd::{Level, Simd, SimdBase, SimdFloat, dispatch, f32x16};
 use ndarray::{ArrayView2, ArrayViewMut2, Axis, s};
 use std::array::from_fn;
+use std::ops::Range;
 
 /// Columns of a panel.
-const WIDTH: usize = 32;
+pub const WIDTH: usize = 32;
 /// Elements of a vector; a processor without such makes it of narrower ones.
 const LANES: usize = 16;
 /// Steps of the inner dimension that are taken together: a panel of so many stays in the second cache.
 const DEPTH: usize = 512;
 
 /// So many neighbouring columns of a matrix, row after row; those beyond its edge are zero.
-type Panel = [[f32; WIDTH]];
+pub type Panel = [[f32; WIDTH]];
 
 /// `into += left right`, fastest where the rows of all three lie in runs.
 pub fn add_product(left: &ArrayView2<f32>, right: &ArrayView2<f32>, into: &mut ArrayViewMut2<f32>) {
     debug_assert_eq!((left.ncols(), into.dim()), (right.nrows(), (left.nrows(), right.ncols())));
-    let inner = right.nrows();
-    let mut panel = vec![[0f32; WIDTH]; DEPTH.min(inner)];
-    for (right, mut into) in right.axis_chunks_iter(Axis(1), WIDTH).zip(into.axis_chunks_iter_mut(Axis(1), WIDTH)) {
+    add_product_of(left, into, |rows, columns, panel| fill(panel, &right.slice(s![rows, columns])));
+}
+
+/// The same with a right matrix that is made part by part: `fill` gets a range of its rows and one of up to [`WIDTH`]
+/// columns and writes them into the first lines of a panel, which has one line more than there are rows.
+pub fn add_product_of(
+    left: &ArrayView2<f32>,
+    into: &mut ArrayViewMut2<f32>,
+    mut fill: impl FnMut(Range<usize>, Range<usize>, &mut Panel),
+) {
+    let inner = left.ncols();
+    let mut panel = vec![[0f32; WIDTH]; DEPTH.min(inner) + 1];
+    for (at, mut into) in into.axis_chunks_iter_mut(Axis(1), WIDTH).enumerate() {
+        let columns = at * WIDTH..at * WIDTH + into.ncols();
         for from in (0..inner).step_by(DEPTH) {
             let to = (from + DEPTH).min(inner);
-            let panel = &mut panel[..to - from];
-            fill(panel, &right.slice(s![from..to, ..]));
-            add_one(&left.slice(s![.., from..to]), panel, &mut into);
+            fill(from..to, columns.clone(), &mut panel[..to - from + 1]);
+            add_one(&left.slice(s![.., from..to]), &panel[..to - from], &mut into);
         }
     }
 }
@@ -122,7 +133,8 @@ fn one_panel<S: Simd>(simd: S, left: &ArrayView2<f32>, panel: &Panel, into: &mut
     simd.vectorize(
         #[inline(always)]
         || match <S::f32s as SimdBase<S>>::LEN {
-            LANES => strips::<S, 8, 2>(simd, left, panel, into),
+            LANES if into.ncols() > LANES => strips::<S, 8, 2>(simd, left, panel, into),
+            LANES => strips::<S, 8, 1>(simd, left, panel, into),
             _ => strips::<S, 6, 1>(simd, left, panel, into),
         },
     );
@@ -137,6 +149,7 @@ fn strips<S: Simd, const R: usize, const V: usize>(
     into: &mut ArrayViewMut2<f32>,
 ) {
     let depth = panel.len();
+    let width = if into.ncols() > LANES { WIDTH } else { LANES };
     let mut turned: Vec<[f32; R]> = vec![];
     for (strip, mut into) in left.axis_chunks_iter(Axis(0), R).zip(into.axis_chunks_iter_mut(Axis(0), R)) {
         let rows: [&[f32]; R] = from_fn(|r| {
@@ -145,7 +158,7 @@ fn strips<S: Simd, const R: usize, const V: usize>(
         });
         if rows.iter().all(|row| row.len() == depth) {
             let rows = rows.map(|row| &row[..depth]);
-            tile::<S, R, V>(simd, |k| from_fn(|r| rows[r][k]), panel, &mut into);
+            tile::<S, R, V>(simd, |k| from_fn(|r| rows[r][k]), panel, width, &mut into);
             continue;
         }
         turned.clear();
@@ -157,7 +170,7 @@ fn strips<S: Simd, const R: usize, const V: usize>(
             }
         }
         let turned = &turned[..depth];
-        tile::<S, R, V>(simd, |k| turned[k], panel, &mut into);
+        tile::<S, R, V>(simd, |k| turned[k], panel, width, &mut into);
     }
 }
 
@@ -186,24 +199,30 @@ fn triangle<S: Simd, const V: usize>(simd: S, panels: &Panels, into: &mut ArrayV
             for (to, line) in strip.iter_mut().zip(rows) {
                 *to = from_fn(|r| line[part + r]);
             }
-            for (panel, mut into) in panels.panels().zip(into.axis_chunks_iter_mut(Axis(1), WIDTH)).take(own + 1) {
+            let all = panels.panels().zip(into.axis_chunks_iter_mut(Axis(1), WIDTH)).take(own + 1);
+            for (at, (panel, mut into)) in all.enumerate() {
                 let panel = &panel[from * DEPTH..][..strip.len()];
-                tile::<S, PART, V>(simd, |k| strip[k], panel, &mut into);
+                match at == own && part + PART <= LANES {
+                    // The rest of the panel lies above the diagonal.
+                    true => tile::<S, PART, 1>(simd, |k| strip[k], panel, LANES, &mut into),
+                    false => tile::<S, PART, V>(simd, |k| strip[k], panel, WIDTH, &mut into),
+                }
             }
         }
     }
 }
 
-/// Adds the product of up to `R` rows, given column by column, and a panel.
+/// Adds the product of up to `R` rows, given column by column, and the first `width` columns of a panel.
 #[inline(always)]
 fn tile<S: Simd, const R: usize, const V: usize>(
     simd: S,
     left: impl Fn(usize) -> [f32; R],
     panel: &Panel,
+    width: usize,
     into: &mut ArrayViewMut2<f32>,
 ) {
     let mut sums = [[0f32; WIDTH]; R];
-    for first in (0..WIDTH).step_by(V * LANES) {
+    for first in (0..width).step_by(V * LANES) {
         let mut wide = [[f32x16::splat(simd, 0.0); V]; R];
         for (k, line) in panel.iter().enumerate() {
             let right: [f32x16<S>; V] = from_fn(|v| f32x16::from_slice(simd, &line[first + v * LANES..][..LANES]));

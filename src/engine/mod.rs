@@ -25,7 +25,7 @@ mod values;
 mod walk;
 
 pub use seen::{OnDevice, Seen, TapView};
-pub use walk::{Change, Trace, Walk};
+pub use walk::{Change, Edit, Site, Trace, Walk};
 
 use crate::array::Array;
 use crate::graph::Graph;
@@ -155,16 +155,17 @@ impl Engine {
         self.lock().compiled.last().map_or_else(BTreeMap::new, |(_, plan)| plan.on_host.clone())
     }
 
-    /// Starts a run that stops at taps; the values of the taps in `hold` are kept until they are released.
+    /// Starts a run that stops at taps; the values of the taps in `hold` are kept until they are released. The caller
+    /// replaces the values of the taps in `made`, which are not computed.
     ///
     /// # Errors
     /// As [`Engine::run`].
-    pub fn walk(&self, sample: &Sample, hold: &[usize]) -> Result<Walk> {
+    pub fn walk(&self, sample: &Sample, hold: &[usize], made: &[usize]) -> Result<Walk> {
         let arrays = self.arrays(sample)?;
-        Walk::new(self.plan(&shapes(&arrays))?, &arrays, hold)
+        Walk::new(self.plan(&shapes(&arrays))?, &arrays, hold, made)
     }
 
-    /// Runs one sample and remembers every value.
+    /// Prepares one sample for runs that change it; its values are computed as they are needed.
     ///
     /// # Errors
     /// As [`Engine::run`].

@@ -1,9 +1,10 @@
 //! Runs that stop at taps, and runs that repeat only what a change reaches.
 //!
 //! A [`Walk`] goes from tap to tap in execution order; the caller looks at the value and may replace it before the
-//! walk goes on, so that many samples can be taken through the network layer by layer.
-//! A [`Trace`] is a finished run that remembers every value: [`Trace::rerun`] changes some taps and computes what
-//! depends on them, which is how one layer's perturbation is measured without running what precedes it.
+//! walk goes on, so that many samples can be taken through the network layer by layer. What only the caller makes is
+//! not computed.
+//! A [`Trace`] remembers the values of one sample: [`Trace::rerun`] changes some taps and computes what depends on
+//! them, which is how one layer's perturbation is measured without running what precedes it.
 
 use super::compile::Plan;
 use super::{TapView, failure, ops, values as arrays};
@@ -21,27 +22,32 @@ pub struct Walk {
     /// By tap index: whether its value is kept until it is released.
     hold: Vec<bool>,
     held: Vec<Option<TValue>>,
+    /// By node: whether anything asks for its value.
+    needed: Vec<bool>,
     /// The node of the tap where the walk stands, with its tap index.
     at: Option<(usize, usize)>,
 }
 
 impl Walk {
-    pub(super) fn new(plan: Arc<Plan>, arrays: &[&Array], hold: &[usize]) -> Result<Walk> {
+    pub(super) fn new(plan: Arc<Plan>, arrays: &[&Array], hold: &[usize], made: &[usize]) -> Result<Walk> {
         let inputs = plan.inputs(arrays)?;
         let state = start(&plan, inputs)?;
         let taps = plan.names.taps.len();
         let hold = (0..taps).map(|tap| hold.contains(&tap)).collect();
-        Ok(Walk { plan, state, next: 0, hold, held: vec![None; taps], at: None })
+        let needed = needed(&plan, made)?;
+        Ok(Walk { plan, state, next: 0, hold, held: vec![None; taps], needed, at: None })
     }
 
-    /// Goes on to the next tap and returns its index; `None` at the end of the network.
+    /// Goes on to the next tap and returns its index; `None` at the end of the network. Where the caller makes the value
+    /// there is none to see until it is replaced.
     pub fn advance(&mut self) -> Result<Option<usize>> {
         let plan = self.plan.clone();
         self.at = None;
         while let Some(&id) = plan.plan.order_without_consts().get(self.next) {
-            compute(&plan, &mut self.state, id)?;
-            for gone in &plan.last_readers[self.next] {
-                self.state.turn_state.values[*gone] = None;
+            let gone = &plan.last_readers[self.next];
+            match self.needed[id] {
+                true => compute(&plan, &mut self.state, id, gone.iter())?,
+                false => gone.iter().for_each(|gone| self.state.turn_state.values[*gone] = None),
             }
             self.next += 1;
             if let Some(tap) = plan.plan.model().node(id).op_as::<ops::Tap>() {
@@ -67,12 +73,11 @@ impl Walk {
         self.held[tap] = None;
     }
 
-    /// Replaces the elements of the value where the walk stands, for everything that reads it later.
-    pub fn replace(&mut self, elements: Vec<f32>) -> Result<()> {
-        let Some((id, tap)) = self.at else { return Ok(()) };
-        let dims = self.view(tap)?.dims.to_vec();
+    /// Puts another tensor where the walk stands, for everything that reads it later.
+    pub fn replace(&mut self, dims: &[usize], elements: Vec<f32>) -> Result<()> {
+        let Some((id, _)) = self.at else { return Ok(()) };
         let explain = |e: TractError| failure::explain(&e, &self.plan.names.places);
-        let array = tract_ndarray::ArrayD::from_shape_vec(dims, elements);
+        let array = tract_ndarray::ArrayD::from_shape_vec(dims.to_vec(), elements);
         let tensor = array.map_err(|e| explain(e.into()))?.into_tensor();
         self.state.turn_state.values[id] = Some(tvec!(tensor.into_tvalue()));
         Ok(())
@@ -84,76 +89,181 @@ impl Walk {
     }
 }
 
-/// A finished run with all of its values.
+/// By node: whether a tap or an output asks for its value, where the taps of `made` are made without what leads to them.
+fn needed(plan: &Plan, made: &[usize]) -> Result<Vec<bool>> {
+    let model = plan.plan.model();
+    let mut needed = vec![false; model.nodes.len()];
+    let outlets = model.output_outlets().map_err(|e| failure::explain(&e, &plan.names.places))?;
+    outlets.iter().take(plan.names.outputs).for_each(|o| needed[o.node] = true);
+    plan.tap_nodes.iter().flatten().for_each(|id| needed[*id] = true);
+    made.iter().filter_map(|tap| plan.tap_nodes[*tap]).for_each(|id| needed[id] = false);
+    let is_made = |id: usize| made.iter().any(|tap| plan.tap_nodes[*tap] == Some(id));
+    for &id in plan.plan.order_without_consts().iter().rev() {
+        if needed[id] {
+            model.nodes[id].inputs.iter().filter(|i| !is_made(i.node)).for_each(|i| needed[i.node] = true);
+        }
+    }
+    Ok(needed)
+}
+
+/// A run whose values are computed when they are first needed, and kept.
 pub struct Trace {
     plan: Arc<Plan>,
     values: Vec<Option<TVec<TValue>>>,
 }
 
-/// Changes the elements of a tap in place, given the tap and the current value of its layer's input.
-pub type Change<'c> = dyn FnMut(usize, &TapView, &mut [f32]) -> Result<()> + 'c;
+/// A tap that a rerun changes.
+#[derive(Clone, Copy, Debug)]
+pub struct Site {
+    /// The tap.
+    pub tap: usize,
+    /// Where the tap is the output of a layer, the tap of the layer's input.
+    pub input: Option<usize>,
+    /// Whether the layer reads nothing but its input, so that its output can be made from that alone.
+    pub makes: bool,
+}
+
+/// The value of a tap, for a rerun to change in place.
+pub struct Edit<'v> {
+    /// The tap.
+    pub tap: usize,
+    /// The current value of the layer's input, where the site names one.
+    pub input: Option<TapView<'v>>,
+    /// Whether the elements are zero and yet to be made from the input: what the network itself makes of a changed input
+    /// is not computed where the site makes the value.
+    pub blank: bool,
+    /// Elements, computed from what was changed before them.
+    pub values: &'v mut [f32],
+}
+
+/// Changes a value.
+pub type Change<'c> = dyn FnMut(Edit) -> Result<()> + 'c;
 
 impl Trace {
     pub(super) fn new(plan: Arc<Plan>, arrays: &[&Array]) -> Result<Trace> {
         let mut state = start(&plan, plan.inputs(arrays)?)?;
-        for id in plan.plan.order_without_consts() {
-            compute(&plan, &mut state, *id)?;
-        }
         Ok(Trace { values: std::mem::take(&mut state.turn_state.values), plan })
     }
 
-    /// The value of a tap.
-    pub fn view(&self, tap: usize) -> Result<TapView<'_>> {
-        view(self.value(tap), &self.plan, tap)
-    }
-
-    /// The outputs.
-    pub fn outputs(&self) -> Result<Vec<Array>> {
-        self.plan.outputs(|node| self.values[node].as_ref())
-    }
-
-    /// Outputs once the taps in `changed` are changed and what depends on them is run again; `change` gets such a tap,
-    /// its elements to change in place (computed from what was changed before it), and the current value of the tap
-    /// that `input_of` names for it. New values go after their last reader.
-    pub fn rerun(
-        &self,
-        changed: &[usize],
-        input_of: &dyn Fn(usize) -> usize,
-        change: &mut Change,
-    ) -> Result<Vec<Array>> {
-        let plan = &self.plan;
-        let mut state = plan.spawn()?;
-        state.turn_state.values = self.values.clone();
+    /// Outputs once the taps of `sites`, no two of one tap, are changed and what depends on them is run again. New values
+    /// go after their last reader.
+    pub fn rerun(&mut self, sites: &[Site], change: &mut Change) -> Result<Vec<Array>> {
+        let plan = self.plan.clone();
+        let explain = |e: TractError| failure::explain(&e, &plan.names.places);
         let model = plan.plan.model();
-        let mut dirty = vec![false; model.nodes().len()];
-        let inputs: Vec<Option<usize>> = changed.iter().map(|tap| plan.tap_nodes[input_of(*tap)]).collect();
+        let course = Course::new(&plan, sites, &self.values)?;
+        let mut state = plan.spawn()?;
+        state.turn_state.values.clone_from(&self.values);
         for (step, &id) in plan.plan.order_without_consts().iter().enumerate() {
-            let node = model.node(id);
-            dirty[id] = node.inputs.iter().any(|i| dirty[i.node]);
-            if dirty[id] {
-                compute(plan, &mut state, id)?;
+            let gone = || plan.last_readers[step].iter().filter(|gone| course.is_fleeting(**gone));
+            let node = &course.nodes[id];
+            match node.part {
+                Part::Idle => {}
+                Part::Once => {
+                    compute(&plan, &mut state, id, gone())?;
+                    self.values[id].clone_from(&state.turn_state.values[id]);
+                }
+                Part::Again => compute(&plan, &mut state, id, gone())?,
+                Part::Blank => {
+                    let shape = model.nodes[id].outputs[0].fact.shape.as_concrete().unwrap_or(&[]);
+                    let zeros = Tensor::zero::<f32>(shape).map_err(explain)?;
+                    state.turn_state.values[id] = Some(tvec!(zeros.into_tvalue()));
+                }
             }
-            for gone in plan.last_readers[step].iter().filter(|gone| dirty[**gone] && !inputs.contains(&Some(**gone))) {
-                state.turn_state.values[*gone] = None;
-            }
-            let Some(tap) = node.op_as::<ops::Tap>().map(|t| t.index).filter(|t| changed.contains(t)) else { continue };
-            let explain = |e: TractError| failure::explain(&e, &plan.names.places);
+            gone().for_each(|gone| state.turn_state.values[*gone] = None);
+            let Some(site) = node.site.filter(|_| !matches!(node.part, Part::Idle)) else { continue };
+            let input = site.input.and_then(|tap| Some((tap, plan.tap_nodes[tap]?)));
             let input =
-                plan.tap_nodes[input_of(tap)].and_then(|n| state.turn_state.values[n].as_ref()?.first().cloned());
+                input.map(|(tap, at)| (tap, state.turn_state.values[at].as_ref().and_then(|v| v.first().cloned())));
             let mut tensor = match state.turn_state.values[id].take().and_then(|v| v.into_iter().next()) {
                 Some(value) => value.into_tensor(),
-                None => return Err(unknown(plan, tap)),
+                None => return Err(unknown(&plan, site.tap)),
             };
             let mut plain = tensor.try_as_plain_ram_mut().map_err(explain)?;
-            change(tap, &view(input.as_ref(), plan, input_of(tap))?, plain.as_slice_mut::<f32>().map_err(explain)?)?;
+            change(Edit {
+                tap: site.tap,
+                input: input.as_ref().map(|(tap, value)| view(value.as_ref(), &plan, *tap)).transpose()?,
+                blank: matches!(node.part, Part::Blank),
+                values: plain.as_slice_mut::<f32>().map_err(explain)?,
+            })?;
             state.turn_state.values[id] = Some(tvec!(tensor.into_tvalue()));
-            dirty[id] = true;
         }
-        outputs(plan, &mut state)
+        outputs(&plan, &mut state)
+    }
+}
+
+/// What a rerun does at each node.
+struct Course<'s> {
+    nodes: Vec<Stage<'s>>,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Stage<'s> {
+    part: Part,
+    /// Whether the value differs from the one of the trace.
+    dirty: bool,
+    /// Whether it is the input of a layer that is changed.
+    read_by_site: bool,
+    site: Option<&'s Site>,
+}
+
+#[derive(Clone, Copy, Default)]
+enum Part {
+    /// Nothing: the value is there, or nobody asks for it.
+    #[default]
+    Idle,
+    /// Compute it for this rerun and all that follow.
+    Once,
+    /// Compute it from what was changed.
+    Again,
+    /// Leave it to the change.
+    Blank,
+}
+
+impl<'s> Course<'s> {
+    fn new(plan: &Plan, sites: &'s [Site], known: &[Option<TVec<TValue>>]) -> Result<Course<'s>> {
+        let model = plan.plan.model();
+        let order = plan.plan.order_without_consts();
+        let mut nodes = vec![Stage::default(); model.nodes.len()];
+        for site in sites {
+            if let Some(at) = plan.tap_nodes[site.tap] {
+                nodes[at].site = Some(site);
+            }
+        }
+        let input_of = |site: &Site| site.input.and_then(|tap| plan.tap_nodes[tap]);
+        for &id in order {
+            let node = &model.nodes[id];
+            let reached = node.inputs.iter().any(|i| nodes[i.node].dirty);
+            nodes[id].dirty = reached || nodes[id].site.is_some();
+            let makes = nodes[id].site.filter(|site| site.makes).and_then(input_of);
+            let blank = makes.is_some_and(|input| nodes[input].dirty) && node.outputs[0].fact.shape.is_concrete();
+            if blank {
+                nodes[id].part = Part::Blank;
+            }
+        }
+        let mut needed = vec![false; nodes.len()];
+        let outlets = model.output_outlets().map_err(|e| failure::explain(&e, &plan.names.places))?;
+        outlets.iter().take(plan.names.outputs).for_each(|o| needed[o.node] = true);
+        for &id in order.iter().rev() {
+            let there = known[id].is_some() && !nodes[id].dirty;
+            if !needed[id] || there {
+                nodes[id].part = Part::Idle;
+                continue;
+            }
+            if let Some(input) = nodes[id].site.and_then(input_of) {
+                (needed[input], nodes[input].read_by_site) = (true, true);
+            }
+            if !matches!(nodes[id].part, Part::Blank) {
+                nodes[id].part = if nodes[id].dirty { Part::Again } else { Part::Once };
+                model.nodes[id].inputs.iter().for_each(|i| needed[i.node] = true);
+            }
+        }
+        Ok(Course { nodes })
     }
 
-    fn value(&self, tap: usize) -> Option<&TValue> {
-        self.plan.tap_nodes[tap].and_then(|node| self.values[node].as_ref()?.first())
+    /// Whether a value goes after its last reader.
+    fn is_fleeting(&self, node: usize) -> bool {
+        self.nodes[node].dirty && !self.nodes[node].read_by_site
     }
 }
 
@@ -163,9 +273,20 @@ fn start(plan: &Arc<Plan>, inputs: TVec<TValue>) -> Result<TypedSimpleState> {
     Ok(state)
 }
 
-fn compute(plan: &Plan, state: &mut TypedSimpleState, id: usize) -> Result<()> {
+/// Computes a node; the values of `gone`, which nothing else reads, are its own to change.
+fn compute<'g>(
+    plan: &Plan,
+    state: &mut TypedSimpleState,
+    id: usize,
+    gone: impl Iterator<Item = &'g usize>,
+) -> Result<()> {
     let node = plan.plan.model().nodes.get(id).map(|node| node.name.as_str());
-    failure::guard(|| state.compute_one(id).map_err(|e| failure::explain(&e, &plan.names.places)))
+    let one = |state: &mut TypedSimpleState| {
+        let inputs = state.prepare_inputs(id)?;
+        gone.for_each(|gone| state.turn_state.values[*gone] = None);
+        state.compute_one_with_inputs(id, inputs)
+    };
+    failure::guard(|| one(state).map_err(|e| failure::explain(&e, &plan.names.places)))
         .map_err(|e| failure::name(e, node, &plan.names.places))
 }
 

@@ -62,7 +62,10 @@ impl Layer {
         match self.op.as_str() {
             "Conv" => conv_patches(node, &self.dims),
             "MatMul" => Some(Patches::Last),
-            "Gemm" if attr_i(node, "transA").unwrap_or(0) == 0 => Some(Patches::Last),
+            // A product that is scaled is not the weight's alone.
+            "Gemm" if attr_i(node, "transA").unwrap_or(0) == 0 && attr_f(node, "alpha").unwrap_or(1.0) == 1.0 => {
+                Some(Patches::Last)
+            }
             _ => None,
         }
     }

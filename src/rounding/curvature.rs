@@ -5,8 +5,10 @@
 //! the covariance there. C is shrunk towards its diagonal, which is what a few samples do not know, and damped.
 
 use crate::stats::Gram;
+use crate::wide::wide;
 use ndarray::linalg::general_mat_mul;
 use ndarray::{ArrayView2, ArrayViewMut2, s};
+use std::ops::Range;
 
 /// Added to the diagonal, as a share of its mean.
 const DAMPING: f64 = 0.01;
@@ -91,21 +93,32 @@ fn cholesky(a: &mut [f64], n: usize) {
     let floor = (0..n).map(|i| a[i * n + i]).fold(0.0, f64::max) * 1e-12 + f64::MIN_POSITIVE.sqrt();
     for start in (0..n).step_by(PANEL) {
         let end = (start + PANEL).min(n);
-        for j in start..end {
-            let row = &a[j * n + start..j * n + j];
-            let pivot = (a[j * n + j] - dot(row, row)).max(floor).sqrt();
-            a[j * n + j] = pivot;
-            let (head, tail) = a.split_at_mut((j + 1) * n);
-            let row = &head[j * n + start..j * n + j];
-            for other in tail.chunks_exact_mut(n) {
-                other[j] = (other[j] - dot(&other[start..j], row)) / pivot;
-            }
-        }
+        wide(
+            #[inline(always)]
+            || eliminate(a, n, start..end, floor),
+        );
         subtract_panel(a, n, start, end);
     }
 }
 
+/// The factor's columns of one panel.
+#[inline(always)]
+fn eliminate(a: &mut [f64], n: usize, panel: Range<usize>, floor: f64) {
+    let start = panel.start;
+    for j in panel {
+        let row = &a[j * n + start..j * n + j];
+        let pivot = (a[j * n + j] - dot(row, row)).max(floor).sqrt();
+        a[j * n + j] = pivot;
+        let (head, tail) = a.split_at_mut((j + 1) * n);
+        let row = &head[j * n + start..j * n + j];
+        for other in tail.chunks_exact_mut(n) {
+            other[j] = (other[j] - dot(&other[start..j], row)) / pivot;
+        }
+    }
+}
+
 /// Scalar product in parallel lanes.
+#[inline(always)]
 fn dot(a: &[f64], b: &[f64]) -> f64 {
     const LANES: usize = 8;
     let mut lanes = [0f64; LANES];

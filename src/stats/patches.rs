@@ -4,8 +4,8 @@
 //! X is never materialised whole: [`Patches::each_tile`] shows it a few positions at a time, transposed, so that a
 //! column of X is a run over positions and most of it is copied in runs, too.
 
-use crate::plane::{Plane, Reading};
-use crate::product::add_product;
+use crate::plane::{Plane, Planes, Reading};
+use crate::product::{add_product, add_product_of};
 use crate::{Code, Error, Result};
 use ndarray::{ArrayView1, ArrayView2, ArrayViewMut2, Axis, s};
 use std::ops::Range;
@@ -167,7 +167,7 @@ impl Patches {
         let [_, columns_out] = self.outputs(height, width);
         let plane = height * width;
         let fan = channels / groups;
-        let pointwise = *kernel == [1, 1] && *stride == [1, 1] && *pads == [0; 4];
+        let pointwise = self.is_plain();
         let geometry = Geometry { stride: *stride, pads: *pads, height, width, columns_out };
         let mut tile: Vec<f32> = vec![];
         for (image, group) in (0..batch).flat_map(|i| (0..*groups).map(move |g| (i, g))) {
@@ -217,6 +217,14 @@ impl Patches {
         tiles
     }
 
+    /// Whether X is the input as it lies there.
+    fn is_plain(&self) -> bool {
+        match self {
+            Patches::Last => true,
+            Patches::Conv { kernel, stride, pads, .. } => *kernel == [1, 1] && *stride == [1, 1] && *pads == [0; 4],
+        }
+    }
+
     /// Adds X `delta`' and `shift` to a tensor in the layout of the layer's output; `delta` holds rows of output
     /// channels by columns.
     pub fn add_product(
@@ -236,6 +244,9 @@ impl Patches {
         }
         if extent.size > 0 && extent.positions > 0 && self.add_planes(dims, values, (delta, shift), out) {
             return Ok(());
+        }
+        if !self.is_plain() {
+            return self.add_convolution(dims, values, (delta, shift), out);
         }
         let linear = *self == Patches::Last;
         self.each_tile(dims, values, 1, &mut |tile| {
@@ -263,15 +274,50 @@ impl Patches {
         Ok(())
     }
 
+    /// The same for a convolution whose columns are to be gathered.
+    fn add_convolution(
+        &self,
+        dims: &[usize],
+        values: &[f32],
+        (delta, shift): (&[f32], &[f32]),
+        out: &mut [f32],
+    ) -> Result<()> {
+        let extent = self.extent(dims)?;
+        let (_, channels, height, width) = image(dims)?;
+        let Some(reading) = self.reading() else { return Err(misfit()) };
+        if shift.is_empty() || extent.size == 0 || extent.positions == 0 {
+            return Ok(());
+        }
+        let fan = channels / extent.groups;
+        let each = shift.len() / extent.groups;
+        let mut planes = Planes::new(&reading, [height, width], self.outputs(height, width), fan);
+        let groups = delta.chunks_exact(each * extent.size).zip(shift.chunks_exact(each)).cycle();
+        let inputs = values.chunks_exact((fan * height * width).max(1));
+        for ((input, part), (delta, shift)) in inputs.zip(out.chunks_exact_mut(each * extent.positions)).zip(groups) {
+            planes.load(input);
+            let weights = ArrayView2::from_shape((each, extent.size), delta).map_err(|_| misfit())?;
+            let mut into = ArrayViewMut2::from_shape((each, extent.positions), part).map_err(|_| misfit())?;
+            into += &ArrayView1::from(shift).insert_axis(Axis(1));
+            add_product_of(&weights, &mut into, |columns, positions, panel| planes.fill(columns, positions, panel));
+        }
+        Ok(())
+    }
+
+    /// How a convolution reads a plane.
+    fn reading(&self) -> Option<Reading> {
+        let Patches::Conv { kernel, stride, dilation, pads, .. } = self else { return None };
+        Some(Reading { kernel: *kernel, strides: *stride, pads: *pads, dilations: *dilation })
+    }
+
     /// The same for filters that read one channel each, which need no columns; false for all others.
     fn add_planes(&self, dims: &[usize], values: &[f32], (filters, shift): (&[f32], &[f32]), out: &mut [f32]) -> bool {
-        let Patches::Conv { kernel, stride, dilation, pads, groups } = self else { return false };
+        let Patches::Conv { kernel, groups, .. } = self else { return false };
         let Ok((_, channels, height, width)) = image(dims) else { return false };
         if channels != *groups || filters.len() != channels * kernel[0] * kernel[1] {
             return false;
         }
         let output = self.outputs(height, width);
-        let reading = Reading { kernel: *kernel, strides: *stride, pads: *pads, dilations: *dilation };
+        let Some(reading) = self.reading() else { return false };
         let mut plane = Plane::new(&reading, [height, width], output);
         let mut found = vec![0f32; output[0] * output[1]];
         let filters = filters.chunks_exact(plane.taps()).zip(shift).cycle();

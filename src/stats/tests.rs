@@ -118,6 +118,18 @@ proptest! {
             prop_assert!((dot - w).abs() < 1e-3 * w.abs().max(1.0), "{dot} {w}");
             prop_assert!((cross.sums[c] - own.map(|p| f64::from(before[p])).sum::<f64>()).abs() < 1e-3);
         }
+        // What weights and bias make of the input is taken away without computing it.
+        let lack: Vec<f32> = found.iter().zip(&before).map(|(f, b)| b - (f - b)).collect();
+        let (mut again, mut lacking) = (Gram::default(), Cross::default());
+        again.add_with(&dims, &x, &patches, (&lack, channels), &mut lacking).unwrap();
+        gram.finish();
+        cross.take_away(&weights, &shift, &gram).unwrap();
+        for (a, b) in cross.data.iter().zip(&lacking.data) {
+            prop_assert!((a - b).abs() < 1e-3, "{a} {b}");
+        }
+        for (a, b) in cross.sums.iter().zip(&lacking.sums) {
+            prop_assert!((a - b).abs() < 1e-3, "{a} {b}");
+        }
     }
 }
 

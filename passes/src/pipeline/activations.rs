@@ -78,7 +78,7 @@ impl Field {
         let samples = &options.calibration.samples;
         let samples = &samples[..Depth::of(options.effort).compare_samples.min(samples.len())];
         let changes: Vec<Change> =
-            tried.iter().map(|(_, bits)| Change { deltas: vec![], steps: self.steps(bits) }).collect();
+            tried.iter().map(|(_, bits)| Change { weights: vec![], steps: self.steps(bits) }).collect();
         progress.stage("compare activations", samples.len());
         let errors = self.errors(&changes, samples, outputs, progress)?;
         // Found by its widths: the knapsack may have chosen the same.

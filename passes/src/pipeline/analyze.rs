@@ -208,6 +208,21 @@ pub fn weight_rows(graph: &Graph, layer: &Layer) -> Result<(usize, Vec<f32>)> {
     Ok(layer.rows(&onnx::floats(tensor, graph.external())?))
 }
 
+/// The bias of each channel of a layer that adds it to the product of input and weight and does nothing else; zeros
+/// where it has none.
+pub fn plain_bias(graph: &Graph, layer: &Layer) -> Result<Option<Vec<f32>>> {
+    let channels = layer.dims[layer.axis];
+    if layer.op != "MatMul" && !layer.takes_bias(graph) {
+        return Ok(None);
+    }
+    let Some(tensor) = layer.bias.as_ref().and_then(|name| graph.constant(name)) else {
+        return Ok(Some(vec![0.0; channels]));
+    };
+    let values = onnx::floats(tensor, graph.external())?;
+    let by_channel = values.len() == channels && tensor.dims.last() == Some(&(channels as i64));
+    Ok(by_channel.then_some(values))
+}
+
 fn sensitivities_by_name(units: &[Unit]) -> BTreeMap<String, Sensitivity> {
     let measured = units.iter().filter(|u| !u.sensitivity.bits.is_empty());
     measured.flat_map(|u| u.layers.iter().map(|l| (l.name.clone(), u.sensitivity.clone()))).collect()

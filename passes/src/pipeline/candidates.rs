@@ -42,15 +42,22 @@ impl Rounded {
         Rounded { values, scales: found.scales, shift: vec![0.0; channels] }
     }
 
+    /// W'.
+    fn rows(&self) -> Vec<f32> {
+        let fan = (self.values.len() / self.shift.len().max(1)).max(1);
+        let scale = |c: usize| self.scales[if self.scales.len() == 1 { 0 } else { c }];
+        let mut rows = Vec::with_capacity(self.values.len());
+        for (c, values) in self.values.chunks(fan).enumerate() {
+            let scale = scale(c);
+            rows.extend(values.iter().map(|q| f32::from(*q) * scale));
+        }
+        rows
+    }
+
     /// W' - W.
     fn delta(&self, rows: &[f32]) -> Vec<f32> {
-        let fan = (rows.len() / self.shift.len().max(1)).max(1);
-        let scale = |c: usize| self.scales[if self.scales.len() == 1 { 0 } else { c }];
-        let mut delta = Vec::with_capacity(rows.len());
-        for (c, (values, rows)) in self.values.chunks(fan).zip(rows.chunks(fan)).enumerate() {
-            let scale = scale(c);
-            delta.extend(values.iter().zip(rows).map(|(q, w)| f32::from(*q) * scale - w));
-        }
+        let mut delta = self.rows();
+        delta.iter_mut().zip(rows).for_each(|(q, w)| *q -= w);
         delta
     }
 }
@@ -143,11 +150,11 @@ impl Candidates {
         self.rounded.iter().any(|r| !r.is_empty())
     }
 
-    /// Change of the weight at a width, rounded on the half that a sample does not belong to, and of the bias.
-    pub fn change(&self, bits: u32, half: usize, rows: &[f32]) -> Option<(Vec<f32>, Vec<f32>)> {
+    /// The weight at a width, rounded on the half that a sample does not belong to, and what the bias takes back.
+    pub fn weight(&self, bits: u32, half: usize) -> Option<(Vec<f32>, &[f32])> {
         let at = self.bits.iter().position(|b| *b == bits)?;
         let rounded = self.rounded[half].get(at)?;
-        Some((rounded.delta(rows), rounded.shift.clone()))
+        Some((rounded.rows(), &rounded.shift))
     }
 }
 

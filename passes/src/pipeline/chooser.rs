@@ -4,9 +4,9 @@ use super::budget::Unit;
 use super::choose::{Configuration, Depth, Ground};
 use super::features;
 use super::field::Field;
-use super::probe::{Change, Changes, Delta, Probe, Step};
+use super::probe::{Change, Changes, Probe, Step, Weight};
 use super::{Options, Progress};
-use crate::pipeline::analyze::weight_rows;
+use std::sync::Arc;
 use tapq::Result;
 use tapq::array::Array;
 use tapq::engine::Options as EngineOptions;
@@ -19,6 +19,9 @@ use tapq::stats::FOLDS;
 /// The feature that is damage at the network's output.
 const DAMAGE: &str = "net_err";
 
+/// Configurations whose weights are in memory together.
+const AT_ONCE: usize = 4;
+
 /// Widths of some units, and values that are quantized beside them.
 pub type Beside = (Vec<(usize, u32)>, Vec<Step>);
 
@@ -28,7 +31,6 @@ pub struct Chooser<'a> {
     probe: Probe,
     /// Position in the probe of each layer of each unit; units that cannot be changed have none.
     stops: Vec<Vec<usize>>,
-    rows: Vec<Vec<f32>>,
     by_half: [Vec<usize>; FOLDS],
 }
 
@@ -37,7 +39,6 @@ impl<'a> Chooser<'a> {
     pub fn new(units: &[Unit], field: Option<&Field>, ground: &'a Ground<'a>, options: &Options) -> Result<Self> {
         let mut layers: Vec<(&Layer, _)> = vec![];
         let mut stops = vec![];
-        let mut rows = vec![];
         for (unit, candidates) in units.iter().zip(ground.candidates) {
             let mut own = vec![];
             if candidates.can_change() {
@@ -48,7 +49,6 @@ impl<'a> Chooser<'a> {
                 }
             }
             stops.push(own);
-            rows.push(weight_rows(ground.graph, unit.layers[0])?.1);
         }
         let values = field.map_or(&[][..], |field| &field.values);
         let probe = Probe::new(ground.graph, &layers, values, &EngineOptions::with_dims(&options.dims))?;
@@ -57,20 +57,20 @@ impl<'a> Chooser<'a> {
         let all = || 0..ground.samples.len();
         let by_half = [0, 1]
             .map(|half| all().filter(|i| rounded_on(half) && i % FOLDS == half && !ground.apart.contains(i)).collect());
-        Ok(Chooser { ground, probe, stops, rows, by_half })
+        Ok(Chooser { ground, probe, stops, by_half })
     }
 
     /// What a configuration changes for samples of `half`: weights rounded on the other one.
-    fn deltas(&self, configuration: &[(usize, u32)], half: usize) -> Vec<Delta> {
-        let mut deltas = vec![];
+    fn weights(&self, configuration: &[(usize, u32)], half: usize) -> Vec<Weight> {
+        let mut weights = vec![];
         for (unit, bits) in configuration {
-            let change = self.ground.candidates[*unit].change(*bits, FOLDS - 1 - half, &self.rows[*unit]);
-            let Some((rows, shift)) = change else { continue };
+            let Some((rows, shift)) = self.ground.candidates[*unit].weight(*bits, FOLDS - 1 - half) else { continue };
+            let (rows, shift): (Arc<[f32]>, Arc<[f32]>) = (rows.into(), shift.into());
             for layer in &self.stops[*unit] {
-                deltas.push(Delta { layer: *layer, rows: rows.clone(), shift: shift.clone() });
+                weights.push(Weight { layer: *layer, rows: rows.clone(), shift: shift.clone() });
             }
         }
-        deltas
+        weights
     }
 
     /// Output errors of partial configurations, each on the first `samples` samples.
@@ -111,7 +111,7 @@ impl<'a> Chooser<'a> {
             let wanted: Vec<&Vec<Array>> = own.iter().map(|i| &self.ground.outputs[*i]).collect();
             let make = |c: usize| {
                 let (weights, steps) = &configurations[c];
-                Change { deltas: self.deltas(weights, half), steps: steps.clone() }
+                Change { weights: self.weights(weights, half), steps: steps.clone() }
             };
             let changes = Changes { count: configurations.len(), make: &make };
             let errors = self.probe.errors(&inputs, &wanted, changes, done)?;
@@ -127,11 +127,24 @@ impl<'a> Chooser<'a> {
         samples: &[Sample],
         wanted: &[Vec<Array>],
     ) -> Result<Vec<(f64, f64)>> {
+        let mut found = vec![];
+        for configurations in configurations.chunks(AT_ONCE) {
+            found.extend(self.fidelity_of(configurations, samples, wanted)?);
+        }
+        Ok(found)
+    }
+
+    fn fidelity_of(
+        &self,
+        configurations: &[Configuration],
+        samples: &[Sample],
+        wanted: &[Vec<Array>],
+    ) -> Result<Vec<(f64, f64)>> {
         let rounded_on = self.ground.halves.first().copied().unwrap_or(0);
-        let make = |c: usize| {
-            let deltas = self.deltas(&quantized(&configurations[c]), FOLDS - 1 - rounded_on);
-            Change { deltas, steps: vec![] }
-        };
+        let weights = |c: &Configuration| self.weights(&quantized(c), FOLDS - 1 - rounded_on);
+        // Made once for all samples.
+        let made: Vec<Vec<Weight>> = configurations.iter().map(weights).collect();
+        let make = |c: usize| Change { weights: made[c].clone(), steps: vec![] };
         let look = |i: usize, outputs: &[Array]| {
             let agreement = wanted[i].first().zip(outputs.first()).map_or((0, 0), |(a, b)| top1_agreement(a, b));
             (Compare::of(&wanted[i], outputs), agreement)

@@ -122,7 +122,7 @@ impl Field {
         };
         let tried: Vec<(usize, u32)> = (0..self.groups.len()).flat_map(coarse).collect();
         let changes: Vec<Change> =
-            tried.iter().map(|(g, b)| Change { deltas: vec![], steps: self.steps_of(*g, *b) }).collect();
+            tried.iter().map(|(g, b)| Change { weights: vec![], steps: self.steps_of(*g, *b) }).collect();
         progress.stage("measure activations", samples.len());
         let errors = self.errors(&changes, samples, outputs, progress)?;
         let mut logs: Vec<Vec<f64>> = vec![vec![]; self.groups.len()];

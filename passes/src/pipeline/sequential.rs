@@ -2,10 +2,11 @@
 //!
 //! Two networks walk side by side on every sample: the float one, and one whose activations are quantized and whose
 //! layers so far are rounded. At each layer both stop. What the second one sees there, and how far its output is off
-//! with the layer's float weight, are the moments that the weight is rounded with; the rounded layer's output then
-//! takes the place of the float weight's, and the walk goes on. So every layer answers for what those before it did.
+//! with the layer's float weight, are the moments that the weight is rounded with; the walk goes on with the rounded
+//! layer's output. So every layer answers for what those before it did. What the float weight makes of the input follows
+//! from the moments: its output is not computed.
 
-use super::analyze::weight_rows;
+use super::analyze::{plain_bias, weight_rows};
 use super::candidates::{grid, nearest};
 use super::observed::MOST_GRAM_COLUMNS;
 use super::rewrite::prepare;
@@ -47,6 +48,8 @@ struct Stop<'a> {
     output: usize,
     /// Tap of the float network.
     float: usize,
+    /// The float bias, where weight and bias are all there is to the layer: its output is then made, not corrected.
+    bias: Option<Vec<f32>>,
 }
 
 struct Pair {
@@ -77,9 +80,11 @@ pub fn round_sequentially(
     let float = Engine::new(graph, &taps.float, &engine_options)?;
     let quantized = Engine::new(&active, &taps.active, &engine_options)?;
     let holds: Vec<usize> = stops.iter().map(|s| s.input).collect();
+    let made: Vec<usize> = stops.iter().filter(|s| s.bias.is_some()).map(|s| s.output).collect();
     let all: Vec<usize> = (0..taps.float.len()).collect();
-    let start =
-        |sample: &Sample| Ok(Pair { float: float.walk(sample, &all)?, active: quantized.walk(sample, &holds)? });
+    let start = |sample: &Sample| {
+        Ok(Pair { float: float.walk(sample, &all, &[])?, active: quantized.walk(sample, &holds, &made)? })
+    };
     let mut pairs: Vec<Pair> = samples.iter().take(MOST_WALKS).map(start).collect::<Result<_>>()?;
     progress.stage("round", stops.len());
     let storage = Storage::new(graph, plan, target);
@@ -88,10 +93,14 @@ pub fn round_sequentially(
     while let Some(next) = next_stop(&mut pairs, &stops)? {
         let stop = &stops[next];
         left.remove(&next);
-        let (gram, cross) = moments(&mut pairs, stop)?;
-        let correction = round_layer((graph, target, &storage), stop, (&gram, &cross), manner, &mut rounding)?;
+        let rows = weight_rows(graph, &stop.layer)?.1;
+        let (gram, mut cross) = moments(&mut pairs, stop)?;
+        if let Some(bias) = &stop.bias {
+            cross.take_away(&rows, bias, &gram)?;
+        }
+        let rounded = round_layer((graph, target, &storage), stop, &rows, (&gram, &cross), manner, &mut rounding)?;
         let needed = left.iter().any(|l| stops[*l].input == stop.input);
-        pairs.par_iter_mut().try_for_each(|pair| pair.settle(stop, &correction, needed))?;
+        pairs.par_iter_mut().try_for_each(|pair| pair.settle(stop, &rounded, needed))?;
         progress.tick();
     }
     match left.first() {
@@ -145,6 +154,7 @@ fn stops<'a>(graph: &Graph, active: &Graph, plan: &'a Plan, taps: &mut Taps) -> 
             input: tap(&mut taps.active, &node.input[0]),
             output: tap(&mut taps.active, &node.output[0]),
             float: tap(&mut taps.float, &graph.nodes()[layer.node].output[0]),
+            bias: plain_bias(graph, layer)?,
             layer: layer.clone(),
         });
     }
@@ -181,21 +191,33 @@ impl Pair {
         Ok(())
     }
 
-    /// Adds the moments of one sample at a layer.
+    /// Adds the moments of one sample at a layer: of what its output should be, or where that is computed of what it lacks.
     fn add_moments(&mut self, stop: &Stop, gram: &mut Gram, cross: &mut Cross) -> Result<()> {
-        let (wanted, found) = (self.float.view(stop.float)?, self.active.view(stop.output)?);
-        let residual: Vec<f32> = wanted.values.iter().zip(found.values).map(|(a, b)| a - b).collect();
+        let wanted = self.float.view(stop.float)?.values;
+        let lack: Vec<f32>;
+        let wanted = match stop.bias {
+            Some(_) => wanted,
+            None => {
+                let found = self.active.view(stop.output)?.values;
+                lack = wanted.iter().zip(found).map(|(a, b)| a - b).collect();
+                &lack
+            }
+        };
         let input = self.active.view(stop.input)?;
         let channels = stop.layer.dims[stop.layer.axis];
-        gram.add_with(input.dims, input.values, &stop.patches, (&residual, channels), cross)
+        gram.add_with(input.dims, input.values, &stop.patches, (wanted, channels), cross)
     }
 
-    /// Puts the rounded layer's output in the place of the float weight's.
-    fn settle(&mut self, stop: &Stop, correction: &Correction, needed: bool) -> Result<()> {
-        let mut output = self.active.view(stop.output)?.values.to_vec();
+    /// Goes on with the rounded layer's output.
+    fn settle(&mut self, stop: &Stop, rounded: &Rounded, needed: bool) -> Result<()> {
+        let dims = self.float.view(stop.float)?.dims.to_vec();
+        let mut output = match stop.bias {
+            Some(_) => vec![0.0; dims.iter().product()],
+            None => self.active.view(stop.output)?.values.to_vec(),
+        };
         let input = self.active.view(stop.input)?;
-        stop.patches.add_product(input.dims, input.values, &correction.delta, &correction.shift, &mut output)?;
-        self.active.replace(output)?;
+        stop.patches.add_product(input.dims, input.values, &rounded.rows, &rounded.bias, &mut output)?;
+        self.active.replace(&dims, output)?;
         self.float.release(stop.float);
         if !needed {
             self.active.release(stop.input);
@@ -229,32 +251,33 @@ struct Manner {
     explain: bool,
 }
 
-/// What rounding does to a layer: rows of W' - W, and what its bias takes back.
-struct Correction {
-    delta: Vec<f32>,
-    shift: Vec<f32>,
+/// A rounded layer: its rows and bias, or for a layer that is more than those what to add to its output for them.
+struct Rounded {
+    rows: Vec<f32>,
+    bias: Vec<f32>,
 }
 
 fn round_layer(
     (graph, target, storage): (&Graph, &Target, &Storage),
     stop: &Stop,
+    rows: &[f32],
     (gram, cross): (&Gram, &Cross),
     manner: Manner,
     rounding: &mut Rounding,
-) -> Result<Correction> {
+) -> Result<Rounded> {
     let layer = &stop.layer;
-    let (channels, rows) = weight_rows(graph, layer)?;
+    let channels = layer.dims[layer.axis];
     let takes_bias = layer.takes_bias(graph);
     let bits = stop.decision.bits.unwrap_or(8);
     let grid = grid(target, layer, bits, storage.weight_floor(layer)?);
     if !rounding.weights.contains_key(&layer.weight) {
         let upstream = Upstream { cross, share: SHARE };
         let unfit = || Error::new(Code::Engine, "the layer's input does not fit its weight").at(layer.name.clone());
-        let prepared = Prepared::new(&rows, channels, gram, Some(upstream), takes_bias).ok_or_else(unfit)?;
+        let prepared = Prepared::new(rows, channels, gram, Some(upstream), takes_bias).ok_or_else(unfit)?;
         rounding.weights.insert(layer.weight.clone(), layer.in_tensor_order(prepared.round(&grid, manner.care)));
     }
     let stored = layer.dequantized_rows(&rounding.weights[&layer.weight], grid.per_channel);
-    let delta: Vec<f32> = stored.iter().zip(&rows).map(|(q, w)| q - w).collect();
+    let delta: Vec<f32> = stored.iter().zip(rows).map(|(q, w)| q - w).collect();
     let shift = match takes_bias {
         // What the output lacks in the mean: what came from upstream, and what rounding adds.
         true => {
@@ -264,11 +287,14 @@ fn round_layer(
         false => Shift(vec![0.0; channels]),
     };
     if manner.explain {
-        rounding.errors.insert(layer.name.clone(), rounding_error(&rows, channels, &delta, &grid, gram, takes_bias));
+        rounding.errors.insert(layer.name.clone(), rounding_error(rows, channels, &delta, &grid, gram, takes_bias));
     }
     let kept = if takes_bias { shift.clone() } else { Shift::default() };
     rounding.shifts.insert(layer.name.clone(), kept);
-    Ok(Correction { delta, shift: shift.0 })
+    Ok(match &stop.bias {
+        Some(bias) => Rounded { rows: stored, bias: bias.iter().zip(&shift.0).map(|(b, s)| b + s).collect() },
+        None => Rounded { rows: delta, bias: shift.0 },
+    })
 }
 
 /// What rounding costs the layer's output on the input that it has in the quantized network.
