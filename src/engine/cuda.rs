@@ -10,11 +10,22 @@ use tract_gpu::fact::DeviceTypedFactExt;
 use tract_gpu::sync::{DeviceSync, DeviceSyncKind};
 use tract_gpu::tensor::DeviceTensorExt;
 use tract_gpu::turn_handler::DeviceTurnHandler;
+use tract_onnx::tract_core::ops::Downsample;
+use tract_onnx::tract_core::ops::array::Slice;
+use tract_onnx::tract_core::ops::element_wise::ElementWiseOp;
+use tract_onnx::tract_core::ops::math;
+use tract_onnx::tract_core::ops::nn::GeluExact;
 use tract_onnx::tract_core::transform::ModelTransform;
 use tract_onnx::tract_hir::internal::*;
 
+/// What keeps NVIDIA's libraries from rounding the factors of f32 products to 11 bits, which statistics would show.
+const EXACT: (&str, &str) = ("NVIDIA_TF32_OVERRIDE", "0");
+
 /// Why networks cannot run on the GPU here, in one line; `None` where they can.
 pub(super) fn why_not() -> Option<String> {
+    if std::env::var_os(EXACT.0).is_none_or(|set| set != EXACT.1) {
+        return Some(format!("products would be rounded; set {}={} in the environment", EXACT.0, EXACT.1));
+    }
     let found = std::panic::catch_unwind(|| {
         tract_cuda::utils::ensure_cuda_runtime_dependencies("libraries of the CUDA toolkit are missing")?;
         // Compiles tract's kernels, or finds that it cannot.
@@ -38,6 +49,8 @@ pub(super) fn plan(
     mut model: TypedModel,
     asked: usize,
 ) -> TractResult<(Arc<TypedSimplePlan>, BTreeMap<String, usize>)> {
+    slice_downsamples(&mut model)?;
+    spell_gelus(&mut model)?;
     CudaTransform.transform(&mut model)?;
     keep_taps(&mut model, asked)?;
     model.optimize()?;
@@ -50,6 +63,58 @@ pub(super) fn plan(
     tract_gpu::device::get_context()?.synchronize()?;
     let left = on_the_host(&plan);
     Ok((Arc::new(plan), left))
+}
+
+/// Every n-th index of an axis is something that the GPU lacks, unless it is said as a slice of the axis cut in two.
+fn slice_downsamples(model: &mut TypedModel) -> TractResult<()> {
+    for id in model.eval_order()? {
+        let Some(op) = model.node(id).op_as::<Downsample>().cloned() else { continue };
+        let input = model.node(id).inputs[0];
+        let extent = model.outlet_fact(input)?.shape[op.axis].to_usize();
+        let (Ok(extent), Ok(stride)) = (extent, usize::try_from(op.stride)) else { continue };
+        if stride < 2 || extent % stride != 0 {
+            continue;
+        }
+        let mut patch = TypedModelPatch::default();
+        let name = model.node(id).name.clone();
+        let wire = patch.tap_model(model, input)?;
+        let cut = AxisOp::Reshape(op.axis, tvec![extent.to_dim()], tvec![(extent / stride).to_dim(), stride.to_dim()]);
+        let wire = patch.wire_node(format!("{name}.cut"), cut, &[wire])?[0];
+        let slice = Slice::new(op.axis + 1, op.modulo, op.modulo + 1);
+        let wire = patch.wire_node(format!("{name}.slice"), slice, &[wire])?[0];
+        let wire = patch.wire_node(format!("{name}.join"), AxisOp::Rm(op.axis + 1), &[wire])?[0];
+        patch.shunt_outside(model, id.into(), wire)?;
+        patch.apply(model)?;
+    }
+    Ok(())
+}
+
+/// The GPU has the error function, and not what tract makes of a Gelu that is spelled with it.
+fn spell_gelus(model: &mut TypedModel) -> TractResult<()> {
+    for id in model.eval_order()? {
+        let is_gelu = model.node(id).op_as::<ElementWiseOp>().is_some_and(|op| op.0.is::<GeluExact>());
+        if !is_gelu || model.node_output_facts(id)?[0].datum_type != DatumType::F32 {
+            continue;
+        }
+        let mut patch = TypedModelPatch::default();
+        let name = model.node(id).name.clone();
+        let x = patch.tap_model(model, model.node(id).inputs[0])?;
+        let rank = patch.outlet_fact(x)?.rank();
+        let number = |patch: &mut TypedModelPatch, name: &str, v: f32| {
+            patch.add_const(name, tensor0(v).broadcast_into_rank(rank)?)
+        };
+        let scale = number(&mut patch, &format!("{name}.scale"), std::f32::consts::FRAC_1_SQRT_2)?;
+        let (one, half) =
+            (number(&mut patch, &format!("{name}.one"), 1.0)?, number(&mut patch, &format!("{name}.half"), 0.5)?);
+        let inner = patch.wire_node(format!("{name}.inner"), math::mul(), &[x, scale])?;
+        let inner = patch.wire_node(format!("{name}.erf"), math::erf(), &inner)?;
+        let inner = patch.wire_node(format!("{name}.plus"), math::add(), &[inner[0], one])?;
+        let gate = patch.wire_node(format!("{name}.gate"), math::mul(), &[inner[0], half])?;
+        let out = patch.wire_node(format!("{name}.out"), math::mul(), &[x, gate[0]])?;
+        patch.shunt_outside(model, id.into(), out[0])?;
+        patch.apply(model)?;
+    }
+    Ok(())
 }
 
 /// tract knows no tap, so it fetches the tensor, shows it on the host, and sends it back. Here the tensor is shown where
@@ -99,7 +164,7 @@ fn on_the_host(plan: &TypedSimplePlan) -> BTreeMap<String, usize> {
     for id in plan.order_without_consts() {
         let node = plan.model().node(*id);
         let device = node.outputs.iter().any(|o| o.fact.as_device_fact().is_some());
-        let moves = node.op_is::<DeviceSync>() || node.op_is::<ops::Tap>() || node.inputs.is_empty();
+        let moves = node.op.name().starts_with("DeviceSync") || node.op_is::<ops::Tap>() || node.inputs.is_empty();
         if !device && !moves {
             *left.entry(node.op.name().into_owned()).or_insert(0) += 1;
         }

@@ -1,6 +1,6 @@
 //! Running samples through the float network and collecting statistics.
 
-use super::{Backend, Gram, Request, Session, TensorStats};
+use super::{Backend, Gram, GramRequest, Request, Session, TensorStats};
 use crate::array::Array;
 use crate::engine::{Engine, Place, Seen};
 use crate::samples::Sample;
@@ -49,13 +49,37 @@ pub fn observe(
     backend: &dyn Backend,
     done: &(dyn Fn() + Sync),
 ) -> Result<Observation> {
-    let job = Job { requests, samples, apart, done };
+    let (requests, like) = once_each(requests);
+    let job = Job { requests: &requests, samples, apart, done };
     let seen = engines(backend.place()).and_then(|engine| job.on(&engine, backend));
-    match seen.as_ref().err().and_then(|e| backend.instead(e)) {
+    let mut seen = match seen.as_ref().err().and_then(|e| backend.instead(e)) {
         // What a failed device has summed up is not to be told from what it has not.
         Some(other) => job.on(&*engines(other.place())?, other),
         None => seen,
+    }?;
+    for (layer, first) in like {
+        seen.grams.resize_with(seen.grams.len().max(layer + 1), Default::default);
+        seen.grams[layer] = seen.grams[first].clone();
     }
+    Ok(seen)
+}
+
+/// Requests in which layers that read a value in the same way (query, key and value of an attention) ask for X'X once,
+/// and pairs of such a layer with the one that asks.
+fn once_each(requests: &[Request]) -> (Vec<Request>, Vec<(usize, usize)>) {
+    let mut like = vec![];
+    let mut requests = requests.to_vec();
+    for request in &mut requests {
+        let mut asked: Vec<GramRequest> = vec![];
+        for gram in request.grams.drain(..) {
+            match asked.iter().find(|other| other.patches == gram.patches) {
+                Some(other) => like.push((gram.layer, other.layer)),
+                None => asked.push(gram),
+            }
+        }
+        request.grams = asked;
+    }
+    (requests, like)
 }
 
 /// What is to be observed, whatever measures it.

@@ -245,3 +245,27 @@ fn the_stand_in_of_a_failed_device_starts_from_the_beginning() {
     let error = on(&Failing { stand_in: false }).unwrap_err();
     assert_eq!((error.code(), error.message()), (crate::Code::Device, "out of memory"));
 }
+
+#[test]
+fn layers_that_read_alike_are_measured_once() {
+    let graph = crate::engine::tests::small_graph();
+    let options = crate::engine::Options::default();
+    let engine = Arc::new(crate::engine::Engine::new(&graph, &["x".to_owned()], &options).unwrap());
+    let sample = |i: usize| {
+        let input = crate::array::Array::from_f32(vec![1, 2], vec![i as f32 - 1.5, 0.25]);
+        crate::samples::Sample { inputs: vec![("x".to_owned(), input)] }
+    };
+    let samples: Vec<_> = (0..4).map(sample).collect();
+    let see = |layers: &[usize]| {
+        let gram = |layer: &usize| GramRequest { layer: *layer, patches: Patches::Last };
+        let grams = layers.iter().map(gram).collect();
+        let requests = [Request { value: "x".to_owned(), grams, ..Request::default() }];
+        observe(&|_| Ok(engine.clone()), &requests, &samples, &[], &Cpu, &|| {}).unwrap().grams
+    };
+    let (alone, together) = (see(&[0]), see(&[2, 0, 3]));
+    assert_eq!(together.len(), 4);
+    assert!(together[1].iter().all(|gram| gram.rows == 0));
+    for layer in [0, 2, 3] {
+        assert_eq!(together[layer], alone[0]);
+    }
+}

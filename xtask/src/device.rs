@@ -49,7 +49,7 @@ impl Device {
             }
             Device::Auto => match Cuda::open(0) {
                 Ok(cuda) => {
-                    say(quiet, &what_runs_on(&cuda));
+                    say(quiet, &format!("statistics on cuda:0, {}", cuda.device().name));
                     Ok(Box::new(OrCpu { cuda, quiet, said: Once::new() }))
                 }
                 Err(e) => {
@@ -76,6 +76,8 @@ fn say(quiet: bool, what: &str) {
 }
 
 /// A GPU that the processor stands in for if it fails, for want of memory say.
+///
+/// The network stays on the processor, so that the file is the one that a machine without a GPU makes.
 struct OrCpu {
     cuda: Cuda,
     quiet: bool,
@@ -89,10 +91,6 @@ impl Backend for OrCpu {
 
     fn session(&self, layers: usize) -> Box<dyn Session + '_> {
         self.cuda.session(layers)
-    }
-
-    fn place(&self) -> Place {
-        self.cuda.place()
     }
 
     fn instead(&self, failure: &Error) -> Option<&dyn Backend> {

@@ -80,7 +80,12 @@ pub fn observe_network(graph: &Graph, options: &Options, choice: bool, progress:
 /// The network on a GPU; what is not there is said.
 fn on_a_gpu(graph: &Graph, taps: &[String], options: &Options, progress: &dyn Progress) -> Option<Arc<Engine>> {
     let wanted = EngineOptions { place: Place::Cuda, ..EngineOptions::with_dims(&options.dims) };
-    match Engine::new(graph, taps, &wanted) {
+    let tried = Engine::new(graph, taps, &wanted).and_then(|engine| {
+        // Not every operator that is translated runs with every shape.
+        options.calibration.samples.first().map(|s| engine.run_in_place(s, &mut |_, _| {})).transpose()?;
+        Ok(engine)
+    });
+    match tried {
         Ok(engine) => {
             let left: Vec<String> = engine.left_on_host().iter().map(|(op, n)| format!("{op} ({n})")).collect();
             if !left.is_empty() {

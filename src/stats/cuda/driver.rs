@@ -19,7 +19,12 @@ pub(super) struct Functions(Vec<CudaFunction>);
 
 impl Functions {
     /// Hands the PTX to the driver, which compiles it for the device.
+    #[allow(unsafe_code, reason = "who turns cudarc's own order of streams off keeps one of his own")]
     pub(super) fn load(context: &Arc<CudaContext>) -> Result<Functions> {
+        // SAFETY: a buffer is used on one stream at a time. Sums of X'X are the only ones that another stream takes over,
+        // and that happens after a download, which waits for the first stream. The events that cudarc would record for
+        // every argument of every launch cost more than the launches.
+        unsafe { context.disable_event_tracking() };
         let mut functions = vec![];
         for source in SOURCES {
             let module = context.load_module(Ptx::from_src(source.ptx));

@@ -65,7 +65,7 @@ const MOST_BLOCKS: usize = 528;
 /// The same for `moments_features`, of which fewer run side by side.
 const MOST_FEATURE_BLOCKS: usize = 396;
 /// The same for blocks that count.
-const COUNTING: usize = 792;
+const COUNTING: usize = 660;
 /// Bytes of `Moments`, `Channel` and of the bins.
 const MOMENTS: usize = 64;
 const CHANNEL: usize = 16;

@@ -107,8 +107,8 @@ impl Progress for Notes {
     }
 }
 
-/// The greatest relative difference of two observations in the root mean square of a value, or in an element of X'X
-/// against the geometric mean of its diagonal.
+/// The greatest relative difference of two observations in the root mean square of a value, or in X'X of a layer (as
+/// the norm of the difference against the norm).
 fn difference(found: &Observation, wanted: &Observation) -> f64 {
     let mut most = 0f64;
     for (found, wanted) in found.values.iter().zip(&wanted.values) {
@@ -117,14 +117,11 @@ fn difference(found: &Observation, wanted: &Observation) -> f64 {
         }
     }
     for (a, b) in found.grams.iter().flatten().zip(wanted.grams.iter().flatten()).filter(|(_, b)| b.size > 0) {
-        for group in 0..b.groups {
-            let (a, b, n) = (a.group(group), b.group(group), b.size);
-            for (at, (x, y)) in a.iter().zip(b).enumerate() {
-                let scale = (f64::from(b[at / n * (n + 1)]) * f64::from(b[at % n * (n + 1)])).sqrt();
-                if scale > 0.0 {
-                    most = most.max(f64::from(x - y).abs() / scale);
-                }
-            }
+        let square = |v: f32| f64::from(v).powi(2);
+        let apart: f64 = a.data.iter().zip(&b.data).map(|(x, y)| square(x - y)).sum();
+        let all: f64 = b.data.iter().map(|y| square(*y)).sum();
+        if all > 0.0 {
+            most = most.max((apart / all).sqrt());
         }
     }
     most

@@ -91,8 +91,26 @@ __device__ __forceinline__ float4 load(const float* values, unsigned long long n
     return make_float4(elements[0], elements[1], elements[2], elements[3]);
 }
 
+// Where a thread's elements are: in every `every`-th block, of which there are `counted`.
+struct Place {
+    const float* values;
+    unsigned long long n, every, counted, stride;
+    unsigned in_block;
+    bool aligned;
+};
+
+__device__ __forceinline__ void fetch(float4 (&loaded)[LOADS], const Place& place, unsigned long long block) {
+#pragma unroll
+    for (int i = 0; i < LOADS; ++i) {
+        const unsigned long long own = block + i * place.stride;
+        loaded[i] = own < place.counted
+            ? load(place.values, place.n, own * place.every, place.in_block, place.aligned)
+            : make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+    }
+}
+
 // Counts every `every`-th block of elements, of which there are `counted`.
-extern "C" __global__ void __launch_bounds__(THREADS, 6)
+extern "C" __global__ void __launch_bounds__(THREADS, 5)
 histogram(const float* values, unsigned long long n, unsigned long long every, unsigned long long counted,
           const Moments* blocks, unsigned long long block_count, Moments* result, unsigned* bins, const Channel* parts,
           unsigned long long channels, unsigned splits, Channel* channel_result) {
@@ -109,6 +127,14 @@ histogram(const float* values, unsigned long long n, unsigned long long every, u
         }
         return;
     }
+    const unsigned at_once = THREADS / (BLOCK / 4);
+    const unsigned own_block = blockIdx.x - 1 - channel_blocks, counting = gridDim.x - 1 - channel_blocks;
+    Place place = {values, n, every, counted, static_cast<unsigned long long>(counting) * at_once,
+                   threadIdx.x % (BLOCK / 4), reinterpret_cast<unsigned long long>(values) % 16 == 0};
+    unsigned long long block = static_cast<unsigned long long>(own_block) * at_once + threadIdx.x / (BLOCK / 4);
+    // The first elements are on their way while the extremes are found, the next ones while these are counted.
+    float4 loaded[LOADS];
+    fetch(loaded, place, block);
     for (unsigned i = threadIdx.x; i < TABLES * PITCH; i += THREADS) {
         tables[i] = 0;
     }
@@ -117,26 +143,18 @@ histogram(const float* values, unsigned long long n, unsigned long long every, u
     const double width = (static_cast<double>(hi) - static_cast<double>(lo)) / BINS;
     float inverse = width > 0.0 ? static_cast<float>(1.0 / width) : 0.0f;
     inverse = fabsf(inverse) < infinity() ? inverse : 0.0f;
-    const bool aligned = reinterpret_cast<unsigned long long>(values) % 16 == 0;
-    const unsigned at_once = THREADS / (BLOCK / 4), in_block = threadIdx.x % (BLOCK / 4);
-    const unsigned own_block = blockIdx.x - 1 - channel_blocks, counting = gridDim.x - 1 - channel_blocks;
-    const unsigned long long stride = static_cast<unsigned long long>(counting) * at_once;
     unsigned* table = tables + (threadIdx.x % TABLES) * PITCH;
-    unsigned long long block = static_cast<unsigned long long>(own_block) * at_once + threadIdx.x / (BLOCK / 4);
-    for (; block < counted; block += stride * LOADS) {
-        float4 loaded[LOADS];
-#pragma unroll
-        for (int i = 0; i < LOADS; ++i) {
-            const unsigned long long own = block + i * stride;
-            loaded[i] = own < counted ? load(values, n, own * every, in_block, aligned)
-                                      : make_float4(0.0f, 0.0f, 0.0f, 0.0f);
-        }
+    while (block < counted) {
+        float4 next[LOADS];
+        block += place.stride * LOADS;
+        fetch(next, place, block);
 #pragma unroll
         for (int i = 0; i < LOADS; ++i) {
             count(table, loaded[i].x, lo, inverse);
             count(table, loaded[i].y, lo, inverse);
             count(table, loaded[i].z, lo, inverse);
             count(table, loaded[i].w, lo, inverse);
+            loaded[i] = next[i];
         }
     }
     __syncthreads();

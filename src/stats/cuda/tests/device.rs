@@ -31,6 +31,20 @@ fn every_kernel_on_a_device() {
     passes::check(&cuda.lanes);
 }
 
+/// What is too much for the emulation.
+#[test]
+fn large_tensors_on_a_device() {
+    let Some(cuda) = device() else { return };
+    cuda.lanes
+        .with(|lane| {
+            statistics::large(lane);
+            grams::large(lane);
+            fakes::large(lane);
+            Ok(())
+        })
+        .unwrap();
+}
+
 /// Where a device answers it opens; where none does, one line says why, and nothing panics.
 #[test]
 fn what_is_found_is_said() {

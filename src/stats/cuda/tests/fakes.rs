@@ -21,24 +21,34 @@ pub(super) fn check<M: Machine>(lane: &mut Lane<M>) {
     ];
     for (dims, axis) in shapes {
         lane.forget();
-        let (channels, inner) = axis.map_or((1, usize::MAX), |a| (dims[a], dims[a + 1..].iter().product()));
-        let steps: Vec<FakeQuantize> = (0..channels).map(|i| step(i, &mut random)).collect();
-        for kind in [Kind::Plain, Kind::Broken, Kind::Huge, Kind::Mixed, Kind::Tiny] {
-            let mut values = elements(kind, dims.iter().product(), &mut random);
-            // Ties.
-            values.iter_mut().step_by(3).for_each(|v| *v = (*v * 4.0).round() * 0.5 * steps[0].scale);
-            let found = quantize(lane, dims, &values, axis, &steps).unwrap();
-            for (i, (x, y)) in values.iter().zip(&found).enumerate() {
-                let wanted = reference(*x, &steps[i / inner % channels]);
-                assert!(
-                    y.to_bits() == wanted.to_bits() || y.is_nan() && wanted.is_nan(),
-                    "{dims:?} {i}: {x} {y} {wanted}"
-                );
-            }
-        }
+        compare(lane, dims, axis, &mut random);
     }
     starts_anywhere(lane);
     assert!(quantize(lane, &[2, 3], &[0.0; 6], Some(1), &[step(0, &mut random)]).is_err());
+}
+
+/// Shapes of which every block has several steps of work: too much for an emulation.
+pub(super) fn large<M: Machine>(lane: &mut Lane<M>) {
+    let shapes: [(&[usize], Option<usize>); 4] =
+        [(&[5_000_011], None), (&[9, 64, 4097], Some(1)), (&[20_001, 132], Some(1)), (&[300_007, 5], Some(1))];
+    for (dims, axis) in shapes {
+        compare(lane, dims, axis, &mut SplitMix64(61));
+    }
+}
+
+fn compare<M: Machine>(lane: &mut Lane<M>, dims: &[usize], axis: Option<usize>, random: &mut SplitMix64) {
+    let (channels, inner) = axis.map_or((1, usize::MAX), |a| (dims[a], dims[a + 1..].iter().product()));
+    let steps: Vec<FakeQuantize> = (0..channels).map(|i| step(i, random)).collect();
+    for kind in [Kind::Plain, Kind::Broken, Kind::Huge, Kind::Mixed, Kind::Tiny] {
+        let mut values = elements(kind, dims.iter().product(), random);
+        // Ties.
+        values.iter_mut().step_by(3).for_each(|v| *v = (*v * 4.0).round() * 0.5 * steps[0].scale);
+        let found = quantize(lane, dims, &values, axis, &steps).unwrap();
+        for (i, (x, y)) in values.iter().zip(&found).enumerate() {
+            let wanted = reference(*x, &steps[i / inner % channels]);
+            assert!(y.to_bits() == wanted.to_bits() || y.is_nan() && wanted.is_nan(), "{dims:?} {i}: {x} {y} {wanted}");
+        }
+    }
 }
 
 /// Source and target that start at different places, and in place.

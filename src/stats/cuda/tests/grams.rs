@@ -57,6 +57,19 @@ pub(super) fn check<M: Machine>(lane: &mut Lane<M>) {
     refuses_another_size(lane);
 }
 
+/// Shapes of which a block reads many rows: too much for an emulation.
+pub(super) fn large<M: Machine>(lane: &mut Lane<M>) {
+    let mut random = SplitMix64(67);
+    let cases = [
+        (vec![9000, 70], Patches::Last),
+        (vec![5, 10, 28, 28], conv([3, 3], [1, 1], [1, 1], [1; 4], 1)),
+        (vec![9, 24, 20, 20], conv([3, 3], [2, 2], [1, 1], [0, 0, 1, 1], 24)),
+    ];
+    for (dims, patches) in cases {
+        starts_anywhere(lane, &dims, &patches, &mut random);
+    }
+}
+
 /// The kernels need no alignment, and little memory.
 fn starts_anywhere<M: Machine>(lane: &mut Lane<M>, dims: &[usize], patches: &Patches, random: &mut SplitMix64) {
     let values = elements(Kind::Plain, dims.iter().product(), random);
