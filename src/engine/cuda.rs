@@ -223,3 +223,72 @@ pub(super) fn show(index: usize, values: &[TValue], on_tap: &mut dyn FnMut(usize
         Ok(())
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::{Engine, Options, Place, TapView};
+    use crate::graph::Graph;
+    use crate::samples::{input_specs, synthetic};
+    use tract_onnx::tract_core::ops::nn::gelu_exact::gelu_exact;
+
+    /// What is spelled in the GPU's operators computes what the operator did.
+    #[test]
+    fn spelled_operators_compute_the_same() {
+        let mut model = TypedModel::default();
+        let x = model.add_source("x", f32::fact([2, 6, 8])).unwrap();
+        let op = |axis, stride, modulo| Downsample { axis, stride, modulo };
+        let rows = model.wire_node("rows", op(1, 3, 1), &[x]).unwrap();
+        let columns = model.wire_node("columns", op(2, 2, 0), &rows).unwrap();
+        let out = model.wire_node("gelu", gelu_exact(), &columns).unwrap();
+        model.select_output_outlets(&out).unwrap();
+        let mut spelled = model.clone();
+        slice_downsamples(&mut spelled).unwrap();
+        spell_gelus(&mut spelled).unwrap();
+        let is_left = |node: &TypedNode| node.op_is::<Downsample>() || node.op.name() == "GeluExact";
+        let order = spelled.eval_order().unwrap();
+        assert!(order.iter().all(|id| !is_left(spelled.node(*id))));
+        let input: Vec<f32> = (0..96).map(|i| (i as f32 * 0.37).sin() * 3.0).collect();
+        let input = Tensor::from_shape(&[2, 6, 8], &input).unwrap();
+        let run = |model: TypedModel| {
+            let runnable = model.into_runnable().unwrap();
+            runnable.run(tvec!(input.clone().into_tvalue())).unwrap().remove(0).into_tensor()
+        };
+        run(spelled).close_enough(&run(model), Approximation::Close).unwrap();
+    }
+
+    /// Every value of the fixture networks, on the GPU and on the processor.
+    #[test]
+    fn networks_on_a_device() {
+        if let Some(why) = why_not() {
+            return println!("skipped: no network runs on a GPU here ({why})");
+        }
+        for name in ["resnet_digits", "dwcnn_digits", "vit_digits"] {
+            let path = format!("{}/fixtures/{name}.onnx", env!("CARGO_MANIFEST_DIR"));
+            let (model, external) = crate::onnx::read(path.as_ref()).unwrap();
+            let graph = Graph::new(model, external);
+            let sample = synthetic(&input_specs(&graph, &BTreeMap::new()), &Default::default(), 1, 3).unwrap();
+            let made = graph.nodes().iter().flat_map(|n| n.output.iter().filter(|o| !o.is_empty()));
+            let weighs =
+                |n: &&crate::onnx::NodeProto| matches!(n.op_type.as_str(), "Conv" | "Gemm" | "MatMul" | "Relu");
+            let taps: Vec<String> = match name {
+                "vit_digits" => graph.nodes().iter().filter(weighs).map(|n| n.output[0].clone()).collect(),
+                _ => made.cloned().collect(),
+            };
+            let see = |place: Place| {
+                let engine = Engine::new(&graph, &taps, &Options { place, ..Options::default() }).unwrap();
+                let mut seen = vec![vec![]; taps.len()];
+                let mut keep = |tap: usize, view: &TapView| seen[tap] = view.values.to_vec();
+                let outputs = engine.run(&sample.samples[0], &mut keep).unwrap();
+                (seen, outputs.len())
+            };
+            let (found, wanted) = (see(Place::Cuda), see(Place::Host));
+            assert_eq!(found.1, wanted.1);
+            for (tap, (a, b)) in found.0.iter().zip(&wanted.0).enumerate() {
+                let most = b.iter().fold(1e-3f32, |most, v| most.max(v.abs()));
+                let close = a.len() == b.len() && a.iter().zip(b).all(|(x, y)| (x - y).abs() <= 1e-4 * most);
+                assert!(close, "{name}: {}", taps[tap]);
+            }
+        }
+    }
+}
