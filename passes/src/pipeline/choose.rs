@@ -116,7 +116,7 @@ impl Depth {
     pub fn of(effort: Effort) -> Depth {
         let [gain_samples, field_samples, compare_samples, exchanges] = match effort {
             Effort::Fast => [2, 4, 4, 0],
-            // What exchanges gain on so few samples they have lost elsewhere.
+            // What exchanges gain on so few samples is as much chance as merit.
             Effort::Balanced => [8, 8, 16, 0],
             Effort::Best => [16, 16, 16, 200],
         };
