@@ -32,6 +32,13 @@ pub(crate) fn sole_reader(graph: &Graph, value: &str) -> Option<usize> {
     (slots == 1 && !graph.index().is_output(value)).then_some(reader)
 }
 
+/// Whether `node` alone reads the constant, once, and no caller sees it.
+pub(crate) fn is_own(graph: &Graph, node: &Node, name: &str) -> bool {
+    let index = graph.index();
+    let once = node.input.iter().filter(|n| *n == name).count() == 1;
+    once && index.readers(name).len() == 1 && !index.is_output(name) && !index.is_input(name)
+}
+
 /// Elements of a float32 constant; other types and computed values give `None`.
 pub(crate) fn constant_floats(graph: &Graph, name: &str) -> Result<Option<Vec<f32>>> {
     match graph.constant(name).filter(|t| t.data_type == DataType::FLOAT as i32) {

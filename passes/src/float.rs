@@ -1,8 +1,8 @@
 //! The list of float passes, in the order that works.
 
 use crate::{
-    FoldBatchnorm, FoldConstants, FoldPad, FoldScale, LiftConstants, NameNodes, Pass, Prune, RaiseIr, RemoveIdentity,
-    UpgradeOpset,
+    FoldAlpha, FoldBatchnorm, FoldConstants, FoldPad, FoldScale, LiftConstants, NameNodes, Pass, Prune, RaiseIr,
+    RemoveIdentity, UpgradeOpset,
 };
 
 /// The opset of per-axis scales: no quantized file has an older one.
@@ -23,6 +23,7 @@ pub fn float_passes() -> Vec<&'static dyn Pass> {
         &FoldPad,
         &FoldBatchnorm,
         &FoldScale,
+        &FoldAlpha,
         &Prune,
         &NameNodes,
     ]

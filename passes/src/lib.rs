@@ -10,12 +10,14 @@
 //! computed constants may be the weights and statistics that the layer folds look for;
 //! identities and pads stand between a layer and what folds into it, so they go first;
 //! BatchNormalization goes before scales, since exporters put scales behind it;
+//! factors of a Gemm go after both, which may leave one behind;
 //! `prune` sweeps up what the others left behind, and names are given last, to the nodes that remain.
 
 mod driver;
 mod equalize;
 mod facts;
 mod float;
+mod fold_alpha;
 mod fold_batchnorm;
 mod fold_constants;
 mod fold_pad;
@@ -41,6 +43,7 @@ mod upgrade_table;
 pub use driver::{AppliedPatch, Driver, Pass};
 pub use equalize::equalize;
 pub use float::{LEAST_OPSET, float_passes};
+pub use fold_alpha::FoldAlpha;
 pub use fold_batchnorm::FoldBatchnorm;
 pub use fold_constants::FoldConstants;
 pub use fold_pad::FoldPad;

@@ -1,6 +1,6 @@
 //! Layers that are linear in their input, with constant weights: what scales and shifts fold into.
 
-use crate::facts::{Names, constant_floats, input, is_standard, output};
+use crate::facts::{Names, constant_floats, input, is_own, is_standard, output};
 use tapq::Result;
 use tapq::graph::{Edit, Graph, Patch, attr_f, attr_i, set_attr};
 use tapq::onnx::{NodeProto as Node, Tensor, from_floats};
@@ -233,11 +233,4 @@ fn bias(graph: &Graph, node: &Node, kind: Kind, channels: usize) -> Result<Optio
         false => return Ok(None),
     };
     Ok(Some(Bias { values, name: is_own(graph, node, name).then(|| name.to_owned()) }))
-}
-
-/// Whether `node` alone reads the constant, once, and no caller sees it.
-fn is_own(graph: &Graph, node: &Node, name: &str) -> bool {
-    let index = graph.index();
-    let once = node.input.iter().filter(|n| *n == name).count() == 1;
-    once && index.readers(name).len() == 1 && !index.is_output(name) && !index.is_input(name)
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use tapq::engine::{Engine, Options as EngineOptions};
 use tapq::graph::Graph;
 use tapq::onnx::{ExternalData, parse_text, print_text};
-use tapq::plan::Plan;
+use tapq::plan::{Plan, RoundingMethod};
 use tapq::samples::{Preprocess, SampleSet, input_specs, synthetic};
 use tapq::target::{self, Target};
 use tapq::{Code, Result};
@@ -198,4 +198,22 @@ overflow (float["N",1,2,2] x) => (float["N",2,2,2] y)
     let output = engine.run(&samples(&graph).samples[0], &mut |_, _| {}).unwrap();
     let values = output[0].as_f32().unwrap();
     assert!(values[..4].iter().all(|v| (v - 300.0).abs() < 2.0), "{values:?}");
+}
+
+/// A Gemm that scales its product and its bias is rounded with regard to its input like any other.
+#[test]
+fn a_scaled_gemm_is_rounded_as_an_unscaled_one() {
+    let gemm = |attributes: &str, weight: &str, bias: &str| {
+        let text = format!(
+            "<ir_version: 8, opset_import: [\"\" : 13]>\nscaled (float[\"N\",3] x) => (float[\"N\",2] y)\n\
+             <float[3,2] w = {{{weight}}}, float[2] c = {{{bias}}}>\n{{\n  [fc] y = Gemm {attributes} (x, w, c)\n}}"
+        );
+        let graph = Graph::new(parse_text(&text).unwrap(), ExternalData::none());
+        let widths = Widths { uniform: Some(4), ..Default::default() };
+        run(&graph, &Target::named("fpga").unwrap(), widths, None).unwrap()
+    };
+    let scaled = gemm("<alpha = 0.5, beta = 2.0>", "0.5, -0.8, 1.2, 0.6, -0.1, 1.8", "0.5, -1.5");
+    let plain = gemm("", "0.25, -0.4, 0.6, 0.3, -0.05, 0.9", "1.0, -3.0");
+    assert_eq!(scaled.plan.layers[0].rounding, RoundingMethod::SecondOrder);
+    assert_eq!(scaled.graph.model(), plain.graph.model());
 }

@@ -114,7 +114,7 @@ pub struct Compared {
     /// Average nominal bits over the elements of activations; absent where they were in float.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub average_activation_bits: Option<f64>,
-    /// SQNR in dB of the outputs.
+    /// SQNR in dB of the outputs; of plans compared as files, the mean over samples.
     pub sqnr_db: f64,
 }
 

@@ -66,9 +66,9 @@ pub enum EffortArg {
     /// Seconds: widths from one measurement of each layer on two samples
     #[default]
     Fast,
-    /// Tens of seconds: more scales tried, the choice measured on all samples, searched, and compared as a file
+    /// Tens of seconds: more scales tried, the choice measured on all samples and compared as a file
     Balanced,
-    /// Minutes: a longer search
+    /// Minutes: the choice searched further, by exchanges of bits between layers
     Best,
 }
 

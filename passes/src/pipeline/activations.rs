@@ -83,7 +83,7 @@ impl Field {
         let errors = self.errors(&changes, samples, outputs, progress)?;
         // Found by its widths: the knapsack may have chosen the same.
         let at = uniform.as_ref().and_then(|u| tried.iter().position(|(_, t)| t == u));
-        let verdict = Verdict::of(&errors, at);
+        let verdict = Verdict::of(&errors, at, options.effort);
         let best = verdict.taken;
         let compared = |((what, bits), error): (&(&str, Vec<u32>), &Compare)| Compared {
             what: (*what).to_owned(),

@@ -1,8 +1,8 @@
 //! Which width each layer gets, and whether choosing was worth it.
 //!
-//! Candidates come from the knapsack under different readings of the measurements, and from not choosing at all. Each
-//! is then measured as a whole, on samples that its weights were not rounded with, and the best one is taken; where
-//! that is the uniform width, or where time allows, single bits are exchanged between layers as long as it helps.
+//! Candidates come from the knapsack, with and without the narrowest widths, and from not choosing at all. Each is then
+//! measured as a whole, on samples that its weights were not rounded with, and the best one is taken; where time allows,
+//! single bits are exchanged between layers as long as it helps.
 
 use super::activations::ChosenActivations;
 use super::budget::{Unit, Widths, problem};
@@ -116,7 +116,8 @@ impl Depth {
     pub fn of(effort: Effort) -> Depth {
         let [gain_samples, field_samples, compare_samples, exchanges] = match effort {
             Effort::Fast => [2, 4, 4, 0],
-            Effort::Balanced => [8, 8, 16, 24],
+            // What exchanges gain on so few samples is as much chance as merit.
+            Effort::Balanced => [8, 8, 16, 0],
             Effort::Best => [16, 16, 16, 200],
         };
         let gain_bits: &[u32] = if effort == Effort::Best { &[3, 4, 5] } else { &[4] };
@@ -151,15 +152,15 @@ pub fn choose(
     if let Some(uniform) = &uniform {
         add("uniform", uniform.clone());
     }
-    for (name, weights) in alternatives(&scene, ground, &first.activations) {
-        add(name, Setting { weights, activations: first.activations.clone() });
+    if let Some(weights) = without_narrowest(&scene, &first.activations) {
+        add("knapsack without widths below 3 bits", Setting { weights, activations: first.activations.clone() });
     }
     let settings: Vec<Setting> = tried.iter().map(|(_, s)| s.clone()).collect();
     let samples = depth.compare_samples.min(ground.samples.len());
     let errors = scene.compare(&chooser, &settings, samples, progress)?;
     // Found by its widths: the knapsack may have chosen the same.
     let uniform = uniform.and_then(|u| tried.iter().position(|(_, s)| *s == u));
-    let verdict = Verdict::of(&errors, uniform);
+    let verdict = Verdict::of(&errors, uniform, options.effort);
     let best = verdict.taken;
     let mut compared: Vec<Compared> = tried
         .iter()
@@ -169,8 +170,7 @@ pub fn choose(
         .collect();
     let mut setting = tried[best].1.clone();
     let mut method = if tried[best].0 == "chosen" { "knapsack".to_owned() } else { tried[best].0.clone() };
-    let searched = options.effort == Effort::Best || (options.effort == Effort::Balanced && best != 0);
-    if searched && depth.exchanges > 0 {
+    if depth.exchanges > 0 {
         let search = Search { chooser: &chooser, scene: &scene, samples, exchanges: depth.exchanges };
         let found = search.run(&setting, errors[best], progress)?;
         if let Some((better, error, exchanges)) = found.filter(|(_, error, _)| error.relative_error() <= verdict.bar) {
@@ -224,31 +224,19 @@ pub fn uniform_within(units: &[Unit], widths: &Widths, target: &Target) -> Optio
     common.into_iter().rev().find(fits).map(|bits| vec![Some(bits); units.len()])
 }
 
-/// Choices under other readings of the same measurements.
-fn alternatives(scene: &Scene, ground: &Ground, activations: &[u32]) -> Vec<(&'static str, Configuration)> {
+/// The choice without the widths whose rounding is the least certain to be as measured.
+fn without_narrowest(scene: &Scene, activations: &[u32]) -> Option<Configuration> {
     let units = scene.units_at(activations);
-    let base = problem(&units, &scene.options.widths, scene.options.target);
-    let solve = |name: &'static str, change: &dyn Fn(usize, Option<u32>, f64) -> f64| {
-        let mut changed = base.clone();
-        for (u, (unit, layer)) in units.iter().zip(&mut changed.layers).enumerate() {
-            for (bits, choice) in unit.options.iter().zip(layer) {
-                choice.cost = change(u, *bits, choice.cost);
+    let mut problem = problem(&units, &scene.options.widths, scene.options.target);
+    for (unit, layer) in units.iter().zip(&mut problem.layers) {
+        for (bits, choice) in unit.options.iter().zip(layer) {
+            if bits.is_some_and(|b| b < 3) {
+                choice.cost = f64::INFINITY;
             }
         }
-        // An alternative that the budgets exclude is none.
-        allocate::solve(&changed).ok().map(|s| (name, picked(&units, &s.picks)))
-    };
-    let wide = solve("knapsack without widths below 3 bits", &|_, bits, cost| match bits {
-        Some(b) if b < 3 => f64::INFINITY,
-        _ => cost,
-    });
-    let own = solve("knapsack by each layer's own output error", &|u, bits, cost| {
-        let candidates = &ground.candidates[u];
-        bits.map_or(cost, |b| candidates.noise_at(b) / candidates.power())
-    });
-    // On the few samples of `Fast`, its luck is taken for merit: files that it won came out worse than uniform ones.
-    let own = own.filter(|_| scene.options.effort > Effort::Fast);
-    wide.into_iter().chain(own).collect()
+    }
+    // An alternative that the budgets exclude is none.
+    allocate::solve(&problem).ok().map(|s| picked(&units, &s.picks))
 }
 
 /// Every layer at the width asked for, or at the target's default.

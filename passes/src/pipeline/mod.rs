@@ -112,9 +112,9 @@ pub enum Effort {
     /// Seconds: widths from one measurement of each layer on two samples.
     #[default]
     Fast,
-    /// Tens of seconds: more scales are tried, the choice is measured on all samples, searched, and compared as a file.
+    /// Tens of seconds: more scales are tried, the choice is measured on all samples and compared as a file.
     Balanced,
-    /// Minutes: a longer search.
+    /// Minutes: the choice is searched further, by exchanges of bits between layers.
     Best,
 }
 

@@ -1,31 +1,34 @@
 //! Which of several measured choices is taken.
 
+use super::Effort;
 use tapq::allocate::Allocation;
 use tapq::report::Compare;
 
-/// What replaces the uniform width must be better by more than chance: half a decibel on so few samples.
-pub const CLEARLY: f64 = 0.89;
+/// What is taken for better than the uniform width on so few samples, and by nothing else: half a decibel.
+const CLEARLY: f64 = 0.89;
 
 /// Which choice is taken. The knapsack's own comes first among those that were measured.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Verdict {
     /// Position of the choice.
     pub taken: usize,
-    /// Relative output error that a choice must not exceed to be taken in the place of one width for all.
+    /// Relative output error that what a search arrives at must not exceed.
     pub bar: f64,
     /// Whether anything could be measured.
     pub measured: bool,
 }
 
 impl Verdict {
-    /// The choice of least error, or the uniform one where no other is better by a margin or nothing was measured.
-    pub fn of(errors: &[Compare], uniform: Option<usize>) -> Verdict {
+    /// The choice of least error, or the uniform one where no other is better or nothing was measured. With `Fast` it
+    /// must be better by a margin; with more effort files are compared before it is taken.
+    pub fn of(errors: &[Compare], uniform: Option<usize>, effort: Effort) -> Verdict {
         let error = |i: usize| errors[i].relative_error();
         let measured = errors.iter().any(|e| !e.is_silent());
         let bar = uniform.map_or(f64::INFINITY, |u| error(u) * CLEARLY);
         let best = (0..errors.len()).min_by(|a, b| error(*a).total_cmp(&error(*b))).unwrap_or(0);
+        let clear = |uniform: usize| error(best) <= if effort == Effort::Fast { bar } else { error(uniform) };
         let taken = match uniform {
-            Some(uniform) if !measured || error(best) > bar => uniform,
+            Some(uniform) if !measured || !clear(uniform) => uniform,
             None if !measured => 0,
             _ => best,
         };
@@ -55,17 +58,23 @@ mod tests {
 
     #[test]
     fn one_width_for_all_is_left_for_a_clear_gain_only() {
-        assert_eq!(Verdict::of(&errors(&[0.91, 1.0, 2.0]), Some(1)).taken, 1);
-        assert_eq!(Verdict::of(&errors(&[0.88, 1.0, 2.0]), Some(1)).taken, 0);
-        assert_eq!(Verdict::of(&errors(&[0.90, 1.0, 0.5]), Some(1)).taken, 2);
-        assert_eq!(Verdict::of(&errors(&[0.95, 0.99]), None).taken, 0);
+        assert_eq!(Verdict::of(&errors(&[0.91, 1.0, 2.0]), Some(1), Effort::Fast).taken, 1);
+        assert_eq!(Verdict::of(&errors(&[0.88, 1.0, 2.0]), Some(1), Effort::Fast).taken, 0);
+        assert_eq!(Verdict::of(&errors(&[0.90, 1.0, 0.5]), Some(1), Effort::Fast).taken, 2);
+        assert_eq!(Verdict::of(&errors(&[0.95, 0.99]), None, Effort::Fast).taken, 0);
+    }
+
+    #[test]
+    fn what_is_compared_again_as_a_file_needs_no_margin() {
+        assert_eq!(Verdict::of(&errors(&[0.97, 1.0]), Some(1), Effort::Balanced).taken, 0);
+        assert_eq!(Verdict::of(&errors(&[1.03, 1.0]), Some(1), Effort::Balanced).taken, 1);
     }
 
     #[test]
     fn without_measurements_nothing_speaks_for_a_choice() {
         let silent = vec![Compare::default(); 2];
-        let verdict = Verdict::of(&silent, Some(1));
+        let verdict = Verdict::of(&silent, Some(1), Effort::Balanced);
         assert_eq!((verdict.taken, verdict.measured), (1, false));
-        assert_eq!(Verdict::of(&silent, None).taken, 0);
+        assert_eq!(Verdict::of(&silent, None, Effort::Fast).taken, 0);
     }
 }
