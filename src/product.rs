@@ -77,9 +77,108 @@ impl Panels {
         dispatch!(Level::new(), simd => square(simd, self, into));
     }
 
+    /// The same, diagonal included, with sums of `chain` rows each that are added to one another before they are added
+    /// to `into`; `see` gets these, block by block.
+    pub fn add_chained_square(&self, chain: usize, into: &mut ArrayViewMut2<f32>, see: &mut impl FnMut(&Block)) {
+        dispatch!(Level::new(), simd => chained_square(simd, self, chain, into, see));
+    }
+
+    /// Adds the sum of each column: of `chain` rows each in f32, row by row.
+    pub fn add_sums(&self, chain: usize, sums: &mut [f64]) {
+        for (panel, sums) in self.panels().zip(sums.chunks_mut(WIDTH)) {
+            for rows in panel.chunks(chain.max(1)) {
+                let mut now = [0f32; WIDTH];
+                rows.iter().for_each(|row| now.iter_mut().zip(row).for_each(|(sum, v)| *sum += v));
+                sums.iter_mut().zip(now).for_each(|(sum, v)| *sum += f64::from(v));
+            }
+        }
+    }
+
     fn panels(&self) -> impl Iterator<Item = &Panel> {
         self.data.chunks_exact(self.rows.max(1))
     }
+}
+
+/// Some of the sums of a square.
+pub struct Block {
+    /// The first row and the first column; those on and below the diagonal count.
+    pub at: (usize, usize),
+    /// The sums; past the last row or column of the square they are zero.
+    pub sums: [[f32; WIDTH]; PART],
+}
+
+/// Columns of a narrow matrix at most.
+pub const NARROW: usize = LANES;
+
+/// A matrix of few columns, row after row; those beyond its edge are zero.
+#[derive(Default)]
+pub struct Lines(Vec<[f32; NARROW]>);
+
+impl Lines {
+    /// Takes another matrix, given by its columns; one of as many columns as the last, but after `clear`.
+    pub fn cut(&mut self, columns: &ArrayView2<f32>) {
+        self.0.resize(columns.ncols(), [0.0; NARROW]);
+        for (at, column) in columns.rows().into_iter().enumerate().take(NARROW) {
+            match column.to_slice() {
+                Some(column) => self.0.iter_mut().zip(column).for_each(|(line, v)| line[at] = *v),
+                None => self.0.iter_mut().zip(column).for_each(|(line, v)| line[at] = *v),
+            }
+        }
+    }
+
+    /// Forgets the last matrix.
+    pub fn clear(&mut self) {
+        self.0.clear();
+    }
+
+    /// Products of the first `size` columns with all, and sums of all, in the order of [`Panels::add_chained_square`]
+    /// and [`Panels::add_sums`].
+    pub fn square(&self, size: usize, chain: usize, sums: &mut [f64]) -> [[f32; NARROW]; NARROW] {
+        let mut products = [[0f32; NARROW]; NARROW];
+        dispatch!(Level::new(), simd => match size {
+            ..=8 => narrow::<_, 8>(simd, &self.0, chain, (&mut products[..8], 0), sums),
+            // Filters of 3 x 3.
+            9 => narrow::<_, 9>(simd, &self.0, chain, (&mut products[..9], 0), sums),
+            _ => {
+                narrow::<_, 8>(simd, &self.0, chain, (&mut products[..8], 0), sums);
+                narrow::<_, 8>(simd, &self.0, chain, (&mut products[8..], 8), &mut []);
+            }
+        });
+        products
+    }
+}
+
+/// The products of `R` columns from `first` on with all, and the sums of all.
+#[inline(always)]
+fn narrow<S: Simd, const R: usize>(
+    simd: S,
+    lines: &[[f32; NARROW]],
+    chain: usize,
+    (products, first): (&mut [[f32; NARROW]], usize),
+    sums: &mut [f64],
+) {
+    simd.vectorize(
+        #[inline(always)]
+        || {
+            for lines in lines.chunks(chain.max(1)) {
+                let (mut now, mut total) = ([f32x16::splat(simd, 0.0); R], f32x16::splat(simd, 0.0));
+                for line in lines {
+                    let right = f32x16::from_slice(simd, line);
+                    total += right;
+                    for (r, sum) in now.iter_mut().enumerate() {
+                        *sum = f32x16::splat(simd, line[first + r]).mul_add(right, *sum);
+                    }
+                }
+                for (product, now) in products.iter_mut().zip(now) {
+                    let sum = f32x16::from_slice(simd, product) + now;
+                    sum.store_slice(product);
+                }
+                let mut each = [0f32; NARROW];
+                total.store_slice(&mut each);
+                sums.iter_mut().zip(each).for_each(|(sum, v)| *sum += f64::from(v));
+            }
+        },
+    );
 }
 
 /// Copies up to [`WIDTH`] columns.
@@ -189,6 +288,58 @@ fn square<S: Simd>(simd: S, panels: &Panels, into: &mut ArrayViewMut2<f32>) {
 const PART: usize = 8;
 
 #[inline(always)]
+fn chained_square<S: Simd>(
+    simd: S,
+    panels: &Panels,
+    chain: usize,
+    into: &mut ArrayViewMut2<f32>,
+    see: &mut impl FnMut(&Block),
+) {
+    simd.vectorize(
+        #[inline(always)]
+        || match <S::f32s as SimdBase<S>>::LEN {
+            LANES => chained_triangle::<S, 2>(simd, panels, chain.max(1), into, see),
+            _ => chained_triangle::<S, 1>(simd, panels, chain.max(1), into, see),
+        },
+    );
+}
+
+#[inline(always)]
+fn chained_triangle<S: Simd, const V: usize>(
+    simd: S,
+    panels: &Panels,
+    chain: usize,
+    into: &mut ArrayViewMut2<f32>,
+    see: &mut impl FnMut(&Block),
+) {
+    let mut strip = vec![[0f32; PART]; panels.rows];
+    for (at, mut into) in into.axis_chunks_iter_mut(Axis(0), PART).enumerate() {
+        let (own, part) = (at * PART / WIDTH, at * PART % WIDTH);
+        let Some(rows) = panels.panels().nth(own) else { break };
+        for (to, line) in strip.iter_mut().zip(rows) {
+            *to = from_fn(|r| line[part + r]);
+        }
+        let all = panels.panels().zip(into.axis_chunks_iter_mut(Axis(1), WIDTH)).take(own + 1);
+        for (column, (panel, mut into)) in all.enumerate() {
+            let mut block = Block { at: (at * PART, column * WIDTH), sums: [[0.0; WIDTH]; PART] };
+            for (panel, strip) in panel.chunks(chain).zip(strip.chunks(chain)) {
+                let mut now = [[0f32; WIDTH]; PART];
+                match column == own && part + PART <= LANES {
+                    // The rest of the panel lies above the diagonal.
+                    true => sum_up::<S, PART, 1>(simd, |k| strip[k], panel, LANES, &mut now),
+                    false => sum_up::<S, PART, V>(simd, |k| strip[k], panel, WIDTH, &mut now),
+                }
+                for (sums, now) in block.sums.iter_mut().zip(&now) {
+                    sums.iter_mut().zip(now).for_each(|(sum, v)| *sum += v);
+                }
+            }
+            add_to(&block.sums, &mut into);
+            see(&block);
+        }
+    }
+}
+
+#[inline(always)]
 fn triangle<S: Simd, const V: usize>(simd: S, panels: &Panels, into: &mut ArrayViewMut2<f32>) {
     let mut strip = vec![[0f32; PART]; DEPTH.min(panels.rows)];
     for (at, mut into) in into.axis_chunks_iter_mut(Axis(0), PART).enumerate() {
@@ -222,6 +373,19 @@ fn tile<S: Simd, const R: usize, const V: usize>(
     into: &mut ArrayViewMut2<f32>,
 ) {
     let mut sums = [[0f32; WIDTH]; R];
+    sum_up::<S, R, V>(simd, left, panel, width, &mut sums);
+    add_to(&sums, into);
+}
+
+/// The product of up to `R` rows, given column by column, and the first `width` columns of a panel.
+#[inline(always)]
+fn sum_up<S: Simd, const R: usize, const V: usize>(
+    simd: S,
+    left: impl Fn(usize) -> [f32; R],
+    panel: &Panel,
+    width: usize,
+    sums: &mut [[f32; WIDTH]; R],
+) {
     for first in (0..width).step_by(V * LANES) {
         let mut wide = [[f32x16::splat(simd, 0.0); V]; R];
         for (k, line) in panel.iter().enumerate() {
@@ -240,12 +404,25 @@ fn tile<S: Simd, const R: usize, const V: usize>(
             }
         }
     }
+}
+
+#[inline(always)]
+fn add_to<const R: usize>(sums: &[[f32; WIDTH]; R], into: &mut ArrayViewMut2<f32>) {
     for (sums, mut line) in sums.iter().zip(into.rows_mut()) {
         match line.as_slice_mut().map(<&mut [f32; WIDTH]>::try_from) {
             Some(Ok(whole)) => whole.iter_mut().zip(sums).for_each(|(v, sum)| *v += sum),
             _ => line.iter_mut().zip(sums).for_each(|(v, sum)| *v += sum),
         }
     }
+}
+
+/// Whether products are fused with sums here, as they are on a GPU.
+#[cfg(test)]
+pub fn fuses() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    return Level::new().as_avx2().is_some();
+    #[cfg(not(target_arch = "x86_64"))]
+    return cfg!(target_arch = "aarch64");
 }
 
 #[cfg(test)]
@@ -310,15 +487,50 @@ mod tests {
         }
     }
 
-    #[cfg(target_arch = "x86_64")]
-    fn fuses() -> bool {
-        Level::new().as_avx2().is_some()
+    proptest! {
+        #[test]
+        fn chained_squares_add_up_short_chains(rows in 0usize..300, columns in 1usize..80, seed: u64, turned: bool) {
+            let x = matrix(rows, columns, seed, turned);
+            let start = matrix(columns, columns, !seed, false);
+            let (mut found, mut panels) = (start.clone(), Panels::default());
+            let (mut seen, mut sums) = (start.clone(), vec![0f64; columns]);
+            panels.cut(&x.view());
+            panels.add_sums(CHAIN, &mut sums);
+            panels.add_chained_square(CHAIN, &mut found.view_mut(), &mut |block| {
+                for (r, line) in block.sums.iter().enumerate() {
+                    for (c, v) in line.iter().enumerate() {
+                        if let Some(to) = seen.get_mut((block.at.0 + r, block.at.1 + c)) {
+                            *to += v;
+                        }
+                    }
+                }
+            });
+            let narrow = (columns <= NARROW).then(|| {
+                let (mut lines, mut sums) = (Lines::default(), vec![0f64; columns]);
+                lines.cut(&x.t());
+                (lines.square(columns, CHAIN, &mut sums), sums)
+            });
+            prop_assert!(narrow.iter().all(|n| n.1 == sums));
+            for i in 0..columns {
+                let chain = |from: usize| (from..(from + CHAIN).min(rows)).fold(0f32, |sum, k| sum + x[[k, i]]);
+                prop_assert_eq!(sums[i], (0..rows).step_by(CHAIN).map(|k| f64::from(chain(k))).sum::<f64>());
+                for j in 0..=i {
+                    let chain = |from: usize| {
+                        (from..(from + CHAIN).min(rows)).fold(0f32, |sum, k| x[[k, i]].mul_add(x[[k, j]], sum))
+                    };
+                    let want = (0..rows).step_by(CHAIN).fold(0f32, |sum, k| sum + chain(k));
+                    prop_assert_eq!(found[[i, j]], seen[[i, j]]);
+                    prop_assert!(narrow.iter().all(|n| start[[i, j]] + n.0[i][j] == found[[i, j]]));
+                    match fuses() {
+                        true => prop_assert_eq!(found[[i, j]], start[[i, j]] + want),
+                        false => prop_assert!(near(found[[i, j]], f64::from(start[[i, j]] + want), rows)),
+                    }
+                }
+            }
+        }
     }
 
-    #[cfg(not(target_arch = "x86_64"))]
-    fn fuses() -> bool {
-        cfg!(target_arch = "aarch64")
-    }
+    const CHAIN: usize = 64;
 
     #[test]
     fn narrow_vectors_give_the_same_bits_as_wide_ones() {

@@ -162,7 +162,7 @@ mod tests {
         let x: Vec<f32> = (0..rows * n).map(|i| next() * (1.0 + (i % n) as f32)).collect();
         let request = crate::stats::GramRequest { layer: 0, patches: crate::stats::Patches::Last };
         let mut gram = Gram::default();
-        gram.add(&[rows, n], &x, &request).unwrap();
+        gram.add(&[rows, n], &x, &request, &mut crate::stats::Scratch::default()).unwrap();
         gram
     }
 

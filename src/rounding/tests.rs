@@ -1,6 +1,6 @@
 use super::feedback::feed_back;
 use super::*;
-use crate::stats::{GramRequest, Patches};
+use crate::stats::{GramRequest, Patches, Scratch};
 use proptest::prelude::*;
 
 fn random(seed: u64) -> impl FnMut() -> f32 {
@@ -21,7 +21,7 @@ fn gram(n: usize, rows: usize, seed: u64) -> Gram {
             let common = next();
             x.extend((0..n).map(|i| common * (1.0 + i as f32 / n as f32) + 0.3 * next() + 0.1));
         }
-        gram.add(&[rows, n], &x, &GramRequest { layer: 0, patches: Patches::Last }).unwrap();
+        gram.add(&[rows, n], &x, &GramRequest { layer: 0, patches: Patches::Last }, &mut Scratch::default()).unwrap();
     }
     gram.finish();
     gram

@@ -1,5 +1,6 @@
 //! The CPU implementation: what the numbers mean.
 
+use super::gram::Scratch;
 use super::{Backend, ChannelStats, Gram, Histogram, Request, Session, TensorStats};
 use crate::Result;
 use crate::engine::Seen;
@@ -19,7 +20,7 @@ impl Backend for Cpu {
     }
 
     fn session(&self, layers: usize) -> Box<dyn Session + '_> {
-        Box::new(Pass { sums: vec![Gram::default(); layers], found: vec![] })
+        Box::new(Pass { sums: vec![Gram::default(); layers], found: vec![], scratch: Scratch::default() })
     }
 }
 
@@ -27,13 +28,14 @@ impl Backend for Cpu {
 struct Pass {
     sums: Vec<Gram>,
     found: Vec<TensorStats>,
+    scratch: Scratch,
 }
 
 impl Session for Pass {
     fn measure(&mut self, tensor: &Seen, request: &Request, moments: bool) -> Result<()> {
         let (dims, values) = (tensor.dims(), tensor.values()?);
         for gram in request.grams.iter().filter(|_| moments) {
-            self.sums[gram.layer].add(dims, &values, gram)?;
+            self.sums[gram.layer].add(dims, &values, gram, &mut self.scratch)?;
         }
         self.found.push(Cpu.tensor(dims, &values, request));
         Ok(())

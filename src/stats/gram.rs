@@ -2,9 +2,14 @@
 //!
 //! X has one row per output position and one column per weight of an output channel, in the order of the
 //! weight tensor. For a linear layer rows are positions and columns input features.
+//!
+//! The order of sums of [`Gram::add`] is fixed, so that every backend gets the same bits: the rows of one image are cut
+//! into shares of [`SHARE`]. The products of a share are one chain of fused multiplications and additions that starts
+//! at zero; shares are added up one by one to the sum of the image, and images to the sum of all and, for the kept
+//! columns, to the sum of the sample. Column sums are taken alike, in f32 within a share and in f64 beyond.
 
 use super::patches::{Extent, Patches, Tile, misfit};
-use crate::product::{Panels, add_product};
+use crate::product::{Block, Lines, NARROW, Panels, add_product};
 use crate::{Code, Error, Result};
 use ndarray::{ArrayView1, ArrayView2, ArrayViewMut2};
 use rayon::prelude::*;
@@ -60,6 +65,17 @@ impl SampleMoments {
         }
         SampleMoments { rows, products, sums }
     }
+}
+
+/// Rows whose products are one chain.
+pub(super) const SHARE: usize = 64;
+
+/// Memory that sums need on the way.
+#[derive(Default)]
+pub struct Scratch {
+    panels: Panels,
+    lines: Lines,
+    image: Vec<f64>,
 }
 
 /// Columns of each group whose moments are kept sample by sample.
@@ -130,13 +146,46 @@ impl Cross {
 }
 
 impl Gram {
-    /// Adds the rows of one tensor.
-    pub fn add(&mut self, dims: &[usize], values: &[f32], request: &GramRequest) -> Result<()> {
+    /// Adds the rows of one tensor: of a sample.
+    pub fn add(&mut self, dims: &[usize], values: &[f32], request: &GramRequest, scratch: &mut Scratch) -> Result<()> {
         self.prepare(dims, &request.patches)?;
-        let (before, mut panels) = (self.before(), Panels::default());
-        let step = request.patches.coarse_step(dims);
-        request.patches.each_tile(dims, values, step, &mut |tile| self.add_tile(&tile, &mut panels))?;
-        self.end_sample(before);
+        let (n, (kept, step)) = (self.size, kept_columns(self.size));
+        let mut own = SampleMoments {
+            rows: 0,
+            products: vec![0.0; self.groups * pairs(kept)],
+            sums: vec![0.0; self.groups * kept],
+        };
+        scratch.lines.clear();
+        let patches = &request.patches;
+        patches.each_image(dims, values, patches.coarse_step(dims), &mut |tile| {
+            let g = tile.group;
+            let products = &mut own.products[g * pairs(kept)..(g + 1) * pairs(kept)];
+            let matrix = &mut self.data[g * n * n..(g + 1) * n * n];
+            scratch.image.clear();
+            scratch.image.resize(n, 0.0);
+            if n > NARROW {
+                scratch.panels.cut(&tile.columns.t());
+                scratch.panels.add_sums(SHARE, &mut scratch.image);
+                let mut into = ArrayViewMut2::from_shape((n, n), matrix).map_err(|_| misfit())?;
+                scratch.panels.add_chained_square(SHARE, &mut into, &mut |block| keep(block, (kept, step), products));
+            } else {
+                scratch.lines.cut(&tile.columns);
+                let found = scratch.lines.square(n, SHARE, &mut scratch.image);
+                let below = (0..n).flat_map(|i| (0..i).map(move |j| (i, j)));
+                products.iter_mut().zip(below).for_each(|(sum, (i, j))| *sum += found[i][j]);
+                for (line, found) in matrix.chunks_exact_mut(n).zip(&found) {
+                    line.iter_mut().zip(found).for_each(|(sum, v)| *sum += v);
+                }
+            }
+            self.sums[g * n..(g + 1) * n].iter_mut().zip(&scratch.image).for_each(|(sum, v)| *sum += v);
+            let few = scratch.image.iter().step_by(step);
+            own.sums[g * kept..(g + 1) * kept].iter_mut().zip(few).for_each(|(sum, v)| *sum += v);
+            own.rows += if g == 0 { tile.columns.ncols() as u64 } else { 0 };
+            Ok(())
+        })?;
+        self.rows += own.rows;
+        self.samples.push(own);
+        (self.so_far, self.mirrored) = (None, false);
         Ok(())
     }
 
@@ -345,6 +394,17 @@ impl Gram {
             *sum += line.to_slice().map_or_else(|| line.iter().map(|v| f64::from(*v)).sum(), total);
         }
         Ok(())
+    }
+}
+
+/// Adds the sums of an image to the products of kept columns.
+fn keep(block: &Block, (kept, step): (usize, usize), products: &mut [f32]) {
+    let (down, across) = block.at;
+    for (i, line) in (down..).zip(&block.sums).filter(|(i, _)| i % step == 0 && i / step < kept) {
+        let first = across.next_multiple_of(step);
+        let own = &mut products[pairs(i / step)..];
+        let some = line.iter().skip(first - across).step_by(step);
+        own[..i / step].iter_mut().skip(first / step).zip(some).for_each(|(sum, v)| *sum += v);
     }
 }
 

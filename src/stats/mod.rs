@@ -13,7 +13,7 @@ mod patches;
 mod tests;
 
 pub use cpu::Cpu;
-pub use gram::{Cross, Gram, GramRequest};
+pub use gram::{Cross, Gram, GramRequest, Scratch};
 pub use histogram::Histogram;
 pub use observe::{FOLDS, Observation, ValueObservation, observe};
 pub use patches::{Extent, Patches, Tile};

@@ -149,13 +149,44 @@ impl Patches {
         see: &mut dyn FnMut(Tile) -> Result<()>,
     ) -> Result<Extent> {
         let extent = self.extent(dims)?;
+        let most = (TILE / extent.size.max(1)).clamp(256, 8192);
+        self.each_part(dims, values, (step, most), see)
+    }
+
+    /// Shows X of one tensor image by image, and of each image group by group, all positions that are taken at `step`
+    /// together.
+    pub(super) fn each_image(
+        &self,
+        dims: &[usize],
+        values: &[f32],
+        step: usize,
+        see: &mut dyn FnMut(Tile) -> Result<()>,
+    ) -> Result<Extent> {
+        self.each_part(dims, values, (step, usize::MAX), see)
+    }
+
+    /// Shows X in tiles of about `most` positions of an image.
+    fn each_part(
+        &self,
+        dims: &[usize],
+        values: &[f32],
+        (step, most): (usize, usize),
+        see: &mut dyn FnMut(Tile) -> Result<()>,
+    ) -> Result<Extent> {
+        let extent = self.extent(dims)?;
         if extent.size == 0 || extent.positions == 0 || extent.groups == 0 {
             return Ok(extent);
         }
-        let tiles = self.tiles(dims, extent, step);
+        let tiles = self.tiles(dims, extent, step, most);
         let Patches::Conv { kernel, stride, dilation, pads, groups } = self else {
             let rows = ArrayView2::from_shape((extent.positions, extent.size), values).map_err(|_| misfit())?;
             for runs in &tiles {
+                if most == usize::MAX && runs.len() > 1 {
+                    let parts: Vec<_> = runs.iter().map(|run| rows.slice(s![run.clone(), ..])).collect();
+                    let all = ndarray::concatenate(Axis(0), &parts).map_err(|_| misfit())?;
+                    see(Tile { group: 0, image: 0, runs, columns: all.view().reversed_axes() })?;
+                    continue;
+                }
                 for run in runs {
                     let columns = rows.slice(s![run.clone(), ..]).reversed_axes();
                     see(Tile { group: 0, image: 0, runs: std::slice::from_ref(run), columns })?;
@@ -200,14 +231,13 @@ impl Patches {
     }
 
     /// The runs of positions of each tile.
-    fn tiles(&self, dims: &[usize], extent: Extent, step: usize) -> Vec<Vec<Range<usize>>> {
-        let most = (TILE / extent.size).clamp(256, 8192);
-        let row = if step > 1 { self.row(dims).clamp(1, extent.positions) } else { most };
+    fn tiles(&self, dims: &[usize], extent: Extent, step: usize, most: usize) -> Vec<Vec<Range<usize>>> {
+        let row = if step > 1 { self.row(dims).clamp(1, extent.positions) } else { most.min(extent.positions) };
         let mut tiles: Vec<Vec<Range<usize>>> = vec![];
-        let mut filled = most;
+        let mut filled = usize::MAX;
         for from in (step / 2 * row..extent.positions).step_by(row * step.max(1)) {
             let run = from..(from + row).min(extent.positions);
-            if filled + run.len() > most {
+            if filled.saturating_add(run.len()) > most || tiles.is_empty() {
                 tiles.push(vec![]);
                 filled = 0;
             }

@@ -42,7 +42,7 @@ proptest! {
         let patches = Patches::Conv { kernel: [kernel, 1], stride: [stride, 1], dilation: [dilation, 1], pads: [pad, 0, 0, 1], groups };
         let mut gram = Gram::default();
         let request = GramRequest { layer: 0, patches };
-        gram.add(&[1, channels, height, width], &values, &request).unwrap();
+        gram.add(&[1, channels, height, width], &values, &request, &mut Scratch::default()).unwrap();
         gram.finish();
         let at = |c: usize, y: isize, x: usize| {
             let inside = y >= 0 && (y as usize) < height && x < width;
@@ -142,7 +142,7 @@ fn large_images_are_seen_row_by_row() {
     let step = patches.sparse_step(&dims);
     assert_eq!(step, 16, "2048 positions, 128 are enough for two columns");
     let mut gram = Gram::default();
-    gram.add(&dims, &values, &GramRequest { layer: 0, patches }).unwrap();
+    gram.add(&dims, &values, &GramRequest { layer: 0, patches }, &mut Scratch::default()).unwrap();
     assert_eq!(gram.rows, 128);
     assert_eq!(gram.sums[0], [8, 24, 40, 56].iter().map(|row| f64::from(row * 32)).sum::<f64>());
 }
@@ -153,7 +153,7 @@ fn shrinkage_follows_the_spread_of_samples() {
     let request = GramRequest { layer: 0, patches: Patches::Last };
     let of = |samples: &[[f32; 4]]| {
         let mut gram = Gram::default();
-        samples.iter().for_each(|s| gram.add(&[2, 2], s, &request).unwrap());
+        samples.iter().for_each(|s| gram.add(&[2, 2], s, &request, &mut Scratch::default()).unwrap());
         gram.shrinkage(0, false)
     };
     assert_eq!(of(&[[1.0, 1.0, 2.0, 2.0]; 3]), 0.0);

@@ -4,7 +4,7 @@ use super::kernels::Kernel;
 use super::lane::Lane;
 use super::machine::{Argument, Machine, Reading, long};
 use crate::Result;
-use crate::stats::gram::{SampleMoments, kept_columns};
+use crate::stats::gram::{SHARE, SampleMoments, Scratch, kept_columns};
 use crate::stats::{Extent, Gram, GramRequest, Patches};
 
 /// A sum over samples that stays on the device until it is fetched.
@@ -38,12 +38,10 @@ impl<M: Machine> Default for Resident<M> {
 
 /// Columns of a tile.
 const TILE: usize = 64;
-/// Rows that a block reads at a time.
-const STEP: usize = 32;
-/// Rows that one block sums up at most: (32 + 4096 / 32) roundings of f32 stay below 1e-5.
-const MOST_ROWS: usize = 4096;
 /// Blocks that fill the largest devices once.
 const BLOCKS: usize = 528;
+/// Blocks along the second axis of a grid at most.
+const MOST_LINES: usize = 65535;
 /// Bytes of partial tiles at most.
 const MOST_PARTIAL: usize = 256 << 20;
 
@@ -89,8 +87,10 @@ pub(super) struct Task {
     pub(super) extent: Extent,
     /// Rows of X, of one group.
     pub(super) rows: usize,
-    /// Bytes of partial tiles at most; what does not fit is done in a further pass.
+    /// Bytes of partial tiles at most, but for one image; further images are added in a further pass.
     pub(super) partial: usize,
+    /// Blocks from which on images are not cut into parts.
+    pub(super) blocks: usize,
 }
 
 impl Task {
@@ -129,7 +129,7 @@ impl Task {
             }
         };
         let rows = extent.batch * taken.count;
-        let fits = extent.groups <= 65535 && extent.size <= 1 << 16 && u32::try_from(rows + MOST_ROWS).is_ok();
+        let fits = extent.groups <= 65535 && extent.size <= 1 << 16 && u32::try_from(rows + SHARE).is_ok();
         let whole = dims.iter().product::<usize>() == values;
         let some = extent.size * extent.groups * rows > 0;
         Ok(reading.filter(|_| fits && whole && some).map(|reading| Task {
@@ -138,6 +138,7 @@ impl Task {
             extent,
             rows,
             partial: MOST_PARTIAL,
+            blocks: BLOCKS,
         }))
     }
 
@@ -146,12 +147,14 @@ impl Task {
         lines * (lines + 1) / 2
     }
 
-    /// Rows of one share, and shares of one pass.
-    fn shares(&self) -> (usize, usize) {
-        let blocks = self.tiles() * self.extent.groups;
-        let each = self.rows.div_ceil((BLOCKS / blocks).max(1)).next_multiple_of(STEP).clamp(2 * STEP, MOST_ROWS);
-        let most = (self.partial / (4 * TILE * TILE * blocks)).max(1);
-        (each, self.rows.div_ceil(each).min(most))
+    /// Parts that the rows of an image are cut into, one a block, and images of one pass. It makes no difference to the
+    /// result: parts are shares, whose sums are added up one by one in any case.
+    fn cut(&self) -> (usize, usize) {
+        let (blocks, images) = (self.tiles() * self.extent.groups, self.extent.batch);
+        let taken = self.reading.taken as usize;
+        let parts = if blocks * images < self.blocks { taken.div_ceil(SHARE).clamp(1, MOST_LINES) } else { 1 };
+        let most = (self.partial / (4 * TILE * TILE * blocks * parts)).min(MOST_LINES / parts);
+        (parts, images.min(most.max(1)))
     }
 }
 
@@ -166,7 +169,7 @@ pub(super) fn add<M: Machine>(
 ) -> Result<()> {
     match Task::of(dims, values.len(), &request.patches)? {
         Some(task) => add_at(lane, address, task, into),
-        None => into.rest.add(dims, values, request),
+        None => into.rest.add(dims, values, request, &mut Scratch::default()),
     }
 }
 
@@ -221,24 +224,24 @@ pub(super) struct Target {
 pub(super) fn launch<M: Machine>(lane: &mut Lane<M>, address: u64, task: Task, target: Target) -> Result<()> {
     use Argument::{Address, Word};
     let Extent { size, groups, .. } = task.extent;
-    let ((each, shares), tiles) = (task.shares(), task.tiles());
-    let partial = lane.partial.reserve(&mut lane.machine, 4 * TILE * TILE * tiles * groups * shares)?;
-    let columns = lane.partial_sums.reserve(&mut lane.machine, 8 * size * groups * shares)?;
+    let ((parts, at_once), tiles, images) = (task.cut(), task.tiles(), task.extent.batch);
+    let partial = lane.partial.reserve(&mut lane.machine, 4 * TILE * TILE * tiles * groups * parts * at_once)?;
+    let columns = lane.partial_sums.reserve(&mut lane.machine, 8 * size * groups * parts * at_once)?;
     let (kept, step) = kept_columns(size);
     let few = target.own + 8 * (groups * size) as u64;
     let machine = &mut lane.machine;
-    for from in (0..task.rows).step_by(each * shares) {
-        let to = (from + each * shares).min(task.rows);
-        let now = (to - from).div_ceil(each);
-        let (add, again) = (Word(u32::from(target.add || from > 0)), Word(u32::from(from > 0)));
-        let range = [Word(size as u32), Word(from as u32), Word(to as u32), Word(each as u32)];
+    for first in (0..images).step_by(at_once) {
+        let now = at_once.min(images - first);
+        let (add, again) = (Word(u32::from(target.add || first > 0)), Word(u32::from(first > 0)));
         let read = [Address(address), Argument::Reading(task.reading)];
+        let range = [Word(size as u32), Word(first as u32), Word(parts as u32)];
         let given = [&read[..], &range, &[Address(partial), Address(columns)]].concat();
-        machine.launch(task.kernel, [tiles, now, groups], &given)?;
-        let from_tiles = [Address(partial), Word(now as u32), Word(size as u32), Address(target.totals.0), add];
+        machine.launch(task.kernel, [tiles, now * parts, groups], &given)?;
+        let cut = [Word(now as u32), Word(parts as u32)];
+        let from_tiles = [&[Address(partial)][..], &cut, &[Word(size as u32), Address(target.totals.0), add]].concat();
         let to_few = [Address(few), Word(kept as u32), Word(step as u32), again];
         machine.launch(Kernel::GramFinish, [16 * tiles, groups, 1], &[&from_tiles[..], &to_few].concat())?;
-        let sums = [Address(columns), Word(now as u32), long(groups * size), Address(target.totals.1), add];
+        let sums = [&[Address(columns)][..], &cut, &[long(groups * size), Address(target.totals.1), add]].concat();
         let own = [Address(target.own), again];
         let grid = [(groups * size).div_ceil(256), 1, 1];
         machine.launch(Kernel::GramSumsFinish, grid, &[&sums[..], &own].concat())?;

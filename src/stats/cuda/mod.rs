@@ -5,7 +5,8 @@
 //!
 //! * moments agree within 1e-5 relative to the sum of magnitudes, extremes and counts exactly;
 //! * histograms, range errors and fake-quantized values are equal bit by bit;
-//! * an element of X'X agrees within 1e-5 of the geometric mean of the two diagonal elements.
+//! * X'X, its column sums and the moments of samples are equal bit by bit where the processor fuses products with sums:
+//!   `stats/gram.rs` fixes their order.
 //!
 //! The order of every sum is fixed by the tensor's shape and the alignment of its start, whatever the number of
 //! multiprocessors: a run repeats byte by byte.

@@ -68,11 +68,11 @@ __device__ __forceinline__ void put(float* side, const Held& held) {
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS, 4)
-gram_convolution(const float* values, Reading reading, unsigned size, unsigned from, unsigned to, unsigned each,
+gram_convolution(const float* values, Reading reading, unsigned size, unsigned first, unsigned parts,
                  float* tiles, double* columns) {
     __shared__ __align__(16) float sides[2 * STEP * PITCH];
     __shared__ Column down[TILE], across[TILE];
-    const Share own = share(size, from, to, each);
+    const Share own = share(reading, size, first, parts);
     const bool diagonal = own.down == own.across;
     if (threadIdx.x < TILE) {
         down[threadIdx.x] = column(reading, own.down + threadIdx.x, size);
@@ -103,6 +103,7 @@ gram_convolution(const float* values, Reading reading, unsigned size, unsigned f
             }
         }
         add_step(sums, sides, diagonal ? 0 : STEP * PITCH, diagonal);
+        end_share(sums, own, row);
     }
     store(sums, own, tiles, columns);
 }

@@ -39,10 +39,10 @@ __device__ __forceinline__ void put(float* side, const Held& held) {
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS, 4)
-gram_linear(const float* values, Reading reading, unsigned size, unsigned from, unsigned to, unsigned each,
+gram_linear(const float* values, Reading reading, unsigned size, unsigned first, unsigned parts,
             float* tiles, double* columns) {
     __shared__ __align__(16) float sides[2 * STEP * PITCH];
-    const Share own = share(size, from, to, each);
+    const Share own = share(reading, size, first, parts);
     const bool diagonal = own.down == own.across;
     const bool vector = size % 4 == 0 && reinterpret_cast<unsigned long long>(values) % 16 == 0;
     Held down, across;
@@ -67,6 +67,7 @@ gram_linear(const float* values, Reading reading, unsigned size, unsigned from, 
             }
         }
         add_step(sums, sides, diagonal ? 0 : STEP * PITCH, diagonal);
+        end_share(sums, own, row);
     }
     store(sums, own, tiles, columns);
 }
