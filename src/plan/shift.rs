@@ -73,7 +73,8 @@ fn four_digits(value: f64) -> f32 {
 
 fn channel_means(seen: &ValueObservation) -> Vec<f64> {
     let channels = seen.samples.iter().map(|s| s.channels.len()).min().unwrap_or(0);
-    let mean = |c: usize| seen.samples.iter().map(|s| s.channels[c].mean).sum::<f64>() / seen.samples.len() as f64;
+    let samples = seen.weighted().map(|(_, n)| n).sum::<usize>() as f64;
+    let mean = |c: usize| seen.weighted().map(|(s, n)| s.channels[c].mean * n as f64).sum::<f64>() / samples;
     (0..channels).map(mean).collect()
 }
 
@@ -102,7 +103,7 @@ mod tests {
         let values: Vec<f32> = (0..channels * 4).map(|i| (i / 4 + 1) as f32).collect();
         let request = Request { channel_axis: Some(1), ..Default::default() };
         let stats = Cpu.tensor(&dims, &values, &request);
-        ValueObservation { dims: dims.to_vec(), samples: vec![stats] }
+        ValueObservation { dims: dims.to_vec(), samples: vec![stats], count: 1 }
     }
 
     #[test]

@@ -37,11 +37,45 @@ pub struct Gram {
     /// `groups` x `size` column sums.
     pub sums: Vec<f64>,
     /// Moments of some columns of each sample that was merged: what says how far the sum can be trusted.
-    pub samples: Vec<SampleMoments>,
+    pub samples: Samples,
     /// Moments of the kept columns of all samples so far, where they were needed.
     so_far: Option<SampleMoments>,
     /// Whether the upper halves are filled in.
     mirrored: bool,
+}
+
+/// Moments sample by sample; past [`MOST_SAMPLES`], further ones are pooled with the first, the second and so on, which
+/// says as much about their spread in bounded memory.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Samples {
+    kept: Vec<SampleMoments>,
+    count: usize,
+}
+
+/// Samples whose moments are kept apart.
+const MOST_SAMPLES: usize = 32;
+
+impl Samples {
+    /// Adds the next sample.
+    pub(super) fn note(&mut self, sample: SampleMoments) {
+        match self.kept.get_mut(self.count % MOST_SAMPLES) {
+            Some(pooled) => pooled.pool(&sample),
+            None => self.kept.push(sample),
+        }
+        self.count += 1;
+    }
+
+    fn note_all(&mut self, other: &Samples) {
+        if self.count == 0 {
+            return self.clone_from(other);
+        }
+        other.kept.iter().for_each(|sample| self.note(sample.clone()));
+    }
+
+    /// Samples that were added.
+    pub fn count(&self) -> usize {
+        self.count
+    }
 }
 
 /// Sums of products and sums of a few columns of one sample.
@@ -56,6 +90,12 @@ pub struct SampleMoments {
 }
 
 impl SampleMoments {
+    fn pool(&mut self, other: &SampleMoments) {
+        self.rows += other.rows;
+        self.products.iter_mut().zip(&other.products).for_each(|(a, b)| *a += b);
+        self.sums.iter_mut().zip(&other.sums).for_each(|(a, b)| *a += b);
+    }
+
     /// Moments that were measured elsewhere: by group, the square matrix of products of `kept` columns, row-major, and
     /// their sums.
     pub(super) fn measured(rows: u64, squares: &[f32], kept: usize, sums: Vec<f64>) -> SampleMoments {
@@ -184,7 +224,7 @@ impl Gram {
             Ok(())
         })?;
         self.rows += own.rows;
-        self.samples.push(own);
+        self.samples.note(own);
         (self.so_far, self.mirrored) = (None, false);
         Ok(())
     }
@@ -247,7 +287,7 @@ impl Gram {
             return Ok(());
         }
         self.allocate(other.size, other.groups)?;
-        self.samples.extend(other.samples.iter().cloned());
+        self.samples.note_all(&other.samples);
         self.so_far = None;
         self.rows += other.rows;
         self.mirrored = self.mirrored && other.mirrored;
@@ -257,14 +297,14 @@ impl Gram {
     }
 
     /// A sum that was measured elsewhere, with both halves of its matrices.
-    pub(super) fn measured(extent: &Extent, data: Vec<f32>, sums: Vec<f64>, samples: Vec<SampleMoments>) -> Gram {
-        let rows = samples.iter().map(|s| s.rows).sum();
+    pub(super) fn measured(extent: &Extent, data: Vec<f32>, sums: Vec<f64>, samples: Samples) -> Gram {
+        let rows = samples.kept.iter().map(|s| s.rows).sum();
         Gram { size: extent.size, groups: extent.groups, rows, data, sums, samples, so_far: None, mirrored: true }
     }
 
     /// Drops the moments of single samples: what nothing is rounded on needs no [`Gram::shrinkage`].
     pub fn forget_samples(&mut self) {
-        self.samples = vec![];
+        self.samples = Samples::default();
     }
 
     /// The matrix of one group.
@@ -282,7 +322,7 @@ impl Gram {
     /// their summed variance over samples against their summed squares (Schäfer and Strimmer, "A shrinkage approach
     /// to large-scale covariance matrix estimation", 2005, target D). 1 with fewer than two samples.
     pub fn shrinkage(&self, g: usize, centred: bool) -> f64 {
-        let (kept, count) = (self.kept(), self.samples.len());
+        let (kept, count) = (self.kept(), self.samples.kept.len());
         if count < 2 {
             return 1.0;
         }
@@ -291,7 +331,7 @@ impl Gram {
         let means: Vec<f64> = (0..kept).map(mean).collect();
         let pairs = pairs(kept);
         let (mut sum, mut square) = (vec![0f64; pairs], vec![0f64; pairs]);
-        for sample in &self.samples {
+        for sample in &self.samples.kept {
             let share = 1.0 / sample.rows.max(1) as f64;
             let seen: Vec<f64> = sample.sums[g * kept..(g + 1) * kept].iter().map(|s| s * share).collect();
             let mut products = &sample.products[g * pairs..(g + 1) * pairs];
@@ -352,7 +392,7 @@ impl Gram {
         grown.rows = now.rows - grown.rows;
         grown.products.iter_mut().zip(&now.products).for_each(|(then, now)| *then = now - *then);
         grown.sums.iter_mut().zip(&now.sums).for_each(|(then, now)| *then = now - *then);
-        self.samples.push(grown);
+        self.samples.note(grown);
         self.so_far = Some(now);
         self.mirrored = false;
     }

@@ -37,6 +37,27 @@ impl Histogram {
         Histogram { lo, hi, counts }
     }
 
+    /// Adds another histogram, over the range of both.
+    pub(super) fn pool(&mut self, other: &Histogram) {
+        if other.counts.is_empty() || self.counts.is_empty() {
+            if self.counts.is_empty() {
+                self.clone_from(other);
+            }
+            return;
+        }
+        let (lo, hi) = (self.lo.min(other.lo), self.hi.max(other.hi));
+        let scale = Self::BINS as f64 / (f64::from(hi) - f64::from(lo));
+        let mut counts = vec![0u32; Self::BINS];
+        for one in [&*self, other] {
+            for (centre, count) in one.bins() {
+                let bin = if scale.is_finite() { ((centre - f64::from(lo)) * scale) as usize } else { 0 };
+                let sum = &mut counts[bin.min(Self::BINS - 1)];
+                *sum = sum.saturating_add(count);
+            }
+        }
+        *self = Histogram { lo, hi, counts };
+    }
+
     /// Of `n` elements, every how many-th block of 256 elements is counted, and how many blocks that makes.
     pub(super) fn counted(n: usize) -> (usize, usize) {
         let every = n.div_ceil(MOST_COUNTED).max(1);

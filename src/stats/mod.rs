@@ -15,7 +15,7 @@ mod tests;
 pub use cpu::Cpu;
 pub use gram::{Cross, Gram, GramRequest, Scratch};
 pub use histogram::Histogram;
-pub use observe::{FOLDS, Observation, ValueObservation, observe};
+pub use observe::{FOLDS, KEPT_APART, Observation, ValueObservation, observe};
 pub use patches::{Extent, Patches, Tile};
 
 use crate::engine::{Place, Seen};
@@ -83,6 +83,35 @@ pub struct ChannelStats {
 }
 
 impl TensorStats {
+    /// Adds what was seen of another sample, as if both were one.
+    pub fn pool(&mut self, other: &TensorStats) {
+        let (mine, theirs) = (self.count as f64, other.count as f64);
+        if other.count > 0 && self.count == 0 {
+            (self.min, self.max) = (other.min, other.max);
+        } else if other.count > 0 {
+            (self.min, self.max) = (self.min.min(other.min), self.max.max(other.max));
+        }
+        if self.channels.is_empty() {
+            self.channels.clone_from(&other.channels);
+        } else {
+            let share = if theirs > 0.0 { theirs / (mine + theirs) } else { 0.0 };
+            for (channel, other) in self.channels.iter_mut().zip(&other.channels) {
+                channel.min = channel.min.min(other.min);
+                channel.max = channel.max.max(other.max);
+                channel.mean += (other.mean - channel.mean) * share;
+            }
+        }
+        self.count += other.count;
+        self.zeros += other.zeros;
+        self.nans += other.nans;
+        self.infinities += other.infinities;
+        self.sum += other.sum;
+        self.sum_abs += other.sum_abs;
+        self.sum_squares += other.sum_squares;
+        self.sum_fourth += other.sum_fourth;
+        self.histogram.pool(&other.histogram);
+    }
+
     /// Mean of the elements.
     pub fn mean(&self) -> f64 {
         self.sum / (self.count.max(1) as f64)

@@ -13,8 +13,21 @@ use std::sync::Arc;
 pub struct ValueObservation {
     /// Shape in the first sample.
     pub dims: Vec<usize>,
-    /// Statistics, one a sample, in sample order.
+    /// Statistics, one a sample, in sample order; past [`KEPT_APART`] samples, further ones are pooled with the first,
+    /// the second and so on.
     pub samples: Vec<TensorStats>,
+    /// Samples in all.
+    pub count: usize,
+}
+
+/// Samples whose statistics are kept apart, so that memory is bounded.
+pub const KEPT_APART: usize = 64;
+
+impl ValueObservation {
+    /// The statistics with the number of samples that are pooled in them.
+    pub fn weighted(&self) -> impl Iterator<Item = (&TensorStats, usize)> {
+        self.samples.iter().enumerate().map(|(i, s)| (s, self.count.saturating_sub(i).div_ceil(KEPT_APART).max(1)))
+    }
 }
 
 /// What was seen of the network.
@@ -105,47 +118,89 @@ impl Job<'_> {
         };
         if layers == 0 {
             let alone = |i: usize| one(i, &mut *backend.session(0));
-            let found: Vec<Result<SampleObservation>> = (0..samples.len()).into_par_iter().map(alone).collect();
-            // In order, as below: the first sample that fails is named, whatever the threads did.
-            for sample in found {
-                seen.add(sample?);
+            for first in (0..samples.len()).step_by(KEPT_APART) {
+                let some = first..(first + KEPT_APART).min(samples.len());
+                let found: Vec<Result<SampleObservation>> = some.into_par_iter().map(alone).collect();
+                // In order, as below: the first sample that fails is named, whatever the threads did.
+                for sample in found {
+                    seen.add(sample?, KEPT_APART);
+                }
             }
             return Ok(seen);
         }
         // Each half is summed in its order, so that no more than two sets of matrices exist, whatever the thread count.
         let half = |fold: usize| {
-            let mut session = backend.session(layers);
-            let mut found = vec![];
+            let (mut session, mut part) = (backend.session(layers), Observation::default());
+            part.values.resize_with(requests.len(), ValueObservation::default);
+            let mut failed = None;
             for i in (fold..samples.len()).step_by(FOLDS) {
-                found.push(one(i, &mut *session));
-                if found.last().is_some_and(Result::is_err) {
-                    break;
+                match one(i, &mut *session) {
+                    Ok(sample) => part.add(sample, KEPT_APART / FOLDS),
+                    Err(e) => {
+                        failed = Some((i, e));
+                        break;
+                    }
                 }
             }
-            (session.finish(), found.into_iter())
+            (session.finish(), part, failed)
         };
         let halves: Vec<_> = (0..FOLDS).into_par_iter().map(half).collect();
-        let (grams, mut found): (Vec<_>, Vec<_>) = halves.into_iter().unzip();
-        for sample in (0..samples.len()).map_while(|i| found[i % FOLDS].next()) {
-            seen.add(sample?);
+        let (mut parts, mut failures) = (vec![], vec![]);
+        for (fold, (grams, part, failed)) in halves.into_iter().enumerate() {
+            match failed {
+                Some(failed) => failures.push(failed),
+                None => seen.grams.iter_mut().zip(grams?).for_each(|(all, gram)| all[fold] = gram),
+            }
+            parts.push(part);
         }
-        for (fold, grams) in grams.into_iter().enumerate() {
-            seen.grams.iter_mut().zip(grams?).for_each(|(all, gram)| all[fold] = gram);
+        if let Some((_, e)) = failures.into_iter().min_by_key(|(i, _)| *i) {
+            return Err(e);
         }
+        seen.interleave(parts);
         Ok(seen)
     }
 }
 
 impl Observation {
-    fn add(&mut self, sample: SampleObservation) {
+    /// Adds the next sample; past `apart` of them it is pooled with the one that came so many before it.
+    fn add(&mut self, sample: SampleObservation, apart: usize) {
+        let at = self.outputs.len();
         for (value, (dims, stats)) in self.values.iter_mut().zip(sample.values) {
             if value.samples.is_empty() {
                 value.dims = dims;
             }
-            value.samples.push(stats);
+            match value.samples.get_mut(at % apart) {
+                Some(pooled) if at >= apart => pooled.pool(&stats),
+                _ => value.samples.push(stats),
+            }
+            value.count += 1;
         }
         self.outputs.push(sample.outputs);
     }
+
+    /// Puts the samples of all halves in their order.
+    fn interleave(&mut self, parts: Vec<Observation>) {
+        let (mut of_values, mut of_outputs) = (vec![], vec![]);
+        for part in parts {
+            of_values.push(part.values);
+            of_outputs.push(part.outputs);
+        }
+        self.outputs = in_turn(of_outputs);
+        for (v, value) in self.values.iter_mut().enumerate() {
+            let own: Vec<ValueObservation> = of_values.iter_mut().map(|half| std::mem::take(&mut half[v])).collect();
+            value.dims = own.first().map(|first| first.dims.clone()).unwrap_or_default();
+            value.count = own.iter().map(|half| half.count).sum();
+            value.samples = in_turn(own.into_iter().map(|half| half.samples).collect());
+        }
+    }
+}
+
+/// The first of each, the second of each, and so on.
+fn in_turn<T>(lists: Vec<Vec<T>>) -> Vec<T> {
+    let all: usize = lists.iter().map(Vec::len).sum();
+    let mut lists: Vec<_> = lists.into_iter().map(Vec::into_iter).collect();
+    let halves = lists.len().max(1);
+    (0..all).filter_map(|i| lists[i % halves].next()).collect()
 }
 
 fn observe_one(

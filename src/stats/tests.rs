@@ -269,3 +269,61 @@ fn layers_that_read_alike_are_measured_once() {
         assert_eq!(together[layer], alone[0]);
     }
 }
+
+proptest! {
+    #[test]
+    fn pooled_statistics_are_those_of_both(
+        a in proptest::collection::vec(-3f32..5.0, 1..200), b in proptest::collection::vec(-9f32..2.0, 1..200),
+    ) {
+        let pad = |v: &[f32]| [v, &vec![0.0; v.len() % 2]].concat();
+        let (a, b) = (pad(&a), pad(&b));
+        let request = Request { channel_axis: Some(1), ..Default::default() };
+        let of = |v: &[f32]| Cpu.tensor(&[v.len() / 2, 2], v, &request);
+        let (mut found, wanted) = (of(&a), of(&[a.clone(), b.clone()].concat()));
+        found.pool(&of(&b));
+        let exact = |s: &TensorStats| (s.count, s.zeros, s.nans, s.min.to_bits(), s.max.to_bits());
+        prop_assert_eq!(exact(&found), exact(&wanted));
+        prop_assert!((found.sum_squares - wanted.sum_squares).abs() < 1e-6 * wanted.sum_squares.max(1.0));
+        for (x, y) in found.channels.iter().zip(&wanted.channels) {
+            prop_assert!((x.min, x.max) == (y.min, y.max) && (x.mean - y.mean).abs() < 1e-6, "{x:?} {y:?}");
+        }
+        // A bin's centre moves by half a bin at most.
+        let mass = |h: &Histogram| h.bins().map(|(_, n)| u64::from(n)).sum::<u64>();
+        let mean = |h: &Histogram| h.bins().map(|(x, n)| x * f64::from(n)).sum::<f64>() / mass(h).max(1) as f64;
+        prop_assert_eq!(mass(&found.histogram), mass(&wanted.histogram));
+        let bin = f64::from(wanted.max - wanted.min) / Histogram::BINS as f64;
+        prop_assert!((mean(&found.histogram) - mean(&wanted.histogram)).abs() <= 1.01 * bin + 1e-9);
+    }
+}
+
+#[test]
+fn memory_does_not_grow_with_many_samples() {
+    let graph = crate::engine::tests::small_graph();
+    let options = crate::engine::Options::default();
+    let engine = Arc::new(crate::engine::Engine::new(&graph, &["x".to_owned()], &options).unwrap());
+    let many = 2 * KEPT_APART + 5;
+    let sample = |i: usize| {
+        let input = crate::array::Array::from_f32(vec![1, 2], vec![i as f32, 1.0]);
+        crate::samples::Sample { inputs: vec![("x".to_owned(), input)] }
+    };
+    let samples: Vec<_> = (0..many).map(sample).collect();
+    let gram = GramRequest { layer: 0, patches: Patches::Last };
+    for grams in [vec![], vec![gram]] {
+        let (moments, value) = (!grams.is_empty(), "x".to_owned());
+        let requests = [Request { value, grams, channel_axis: Some(-1), ..Request::default() }];
+        let seen = observe(&|_| Ok(engine.clone()), &requests, &samples, &[], &Cpu, &|| {}).unwrap();
+        let value = &seen.values[0];
+        assert_eq!((seen.outputs.len(), value.count, value.samples.len()), (many, many, KEPT_APART));
+        let weights: Vec<usize> = value.weighted().map(|(_, n)| n).collect();
+        assert_eq!((weights[4], weights[5], weights.iter().sum::<usize>()), (3, 2, many));
+        // The third sample, and those that were pooled with it.
+        let (pooled, step) = (&value.samples[2], KEPT_APART as f64);
+        assert_eq!((pooled.count, pooled.max), (6, 2.0 + 2.0 * KEPT_APART as f32));
+        assert!((pooled.channels[0].mean - (2.0 + step)).abs() < 1e-9);
+        if moments {
+            let grams = &seen.grams[0];
+            assert_eq!((grams[0].samples.count(), grams[1].samples.count()), (many.div_ceil(2), many / 2));
+            assert!(grams.iter().all(|g| (0.0..=1.0).contains(&g.shrinkage(0, true))));
+        }
+    }
+}

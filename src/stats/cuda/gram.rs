@@ -4,7 +4,7 @@ use super::kernels::Kernel;
 use super::lane::Lane;
 use super::machine::{Argument, Machine, Reading, long};
 use crate::Result;
-use crate::stats::gram::{SHARE, SampleMoments, Scratch, kept_columns};
+use crate::stats::gram::{SHARE, SampleMoments, Samples, Scratch, kept_columns};
 use crate::stats::{Extent, Gram, GramRequest, Patches};
 
 /// A sum over samples that stays on the device until it is fetched.
@@ -18,14 +18,14 @@ struct Sum<M: Machine> {
     extent: Extent,
     data: M::Buffer,
     sums: M::Buffer,
-    samples: Vec<SampleMoments>,
+    samples: Samples,
 }
 
 impl<M: Machine> Resident<M> {
     /// Remembers a sample that was added.
     pub(super) fn note(&mut self, sample: SampleMoments) {
         if let Some(sum) = &mut self.sum {
-            sum.samples.push(sample);
+            sum.samples.note(sample);
         }
     }
 }
@@ -201,7 +201,7 @@ pub(super) fn queue<M: Machine>(
         None => {
             let data = lane.machine.allocate(4 * groups * size * size)?;
             let sums = lane.machine.allocate(8 * groups * size)?;
-            (true, Sum { extent: task.extent, data, sums, samples: vec![] })
+            (true, Sum { extent: task.extent, data, sums, samples: Samples::default() })
         }
     };
     let sum = into.sum.insert(sum);

@@ -48,7 +48,7 @@ pub(super) fn check<M: Machine>(lane: &mut Lane<M>) {
             }
             let found = fetch(lane, resident).unwrap();
             wanted.finish();
-            let shape = |g: &Gram| (g.size, g.groups, g.rows, g.samples.len());
+            let shape = |g: &Gram| (g.size, g.groups, g.rows, g.samples.count());
             assert_eq!(shape(&found), shape(&wanted), "{dims:?} {patches:?} {kind:?}");
             // What depends on sums is decided alike on either side.
             assert!(found == wanted || !fuses(), "{dims:?} {patches:?} {kind:?}");
