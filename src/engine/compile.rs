@@ -142,11 +142,20 @@ fn datum_type(input: &Input) -> Result<DatumType> {
         Some(DataType::INT8) => DatumType::I8,
         Some(DataType::BOOL) => DatumType::Bool,
         _ => {
-            let message =
-                format!("input '{}' has data type {}, which samples cannot hold", input.name, input.data_type);
-            return Err(Error::new(Code::Engine, message));
+            let message = format!("input '{}' takes {}, which samples cannot hold", input.name, type_words(input));
+            return Err(Error::new(Code::Engine, message).help("export the model with an input of float32"));
         }
     })
+}
+
+/// The type that an input takes, in the words of [`Values::type_name`](crate::array::Values::type_name).
+fn type_words(input: &Input) -> String {
+    match onnx::type_name(input.data_type) {
+        Some("float") => "float32".to_owned(),
+        Some("double") => "float64".to_owned(),
+        Some(name) => name.to_owned(),
+        None => format!("data type {}", input.data_type),
+    }
 }
 
 /// A graph compiled for one set of input shapes.
@@ -196,9 +205,10 @@ impl Plan {
         let tensor = values::to_tensor(array).map_err(explain)?;
         let expected = datum_type(input)?;
         if tensor.datum_type() != expected {
-            let found = array.values.type_name();
-            let message = format!("input '{}' holds {expected:?}, the sample {found}", input.name);
-            return Err(Error::new(Code::Samples, message));
+            let (takes, found) = (type_words(input), array.values.type_name());
+            let message = format!("input '{}' takes {takes}, the sample holds {found}", input.name);
+            return Err(Error::new(Code::Samples, message)
+                .help(format!("save the array as {takes}, or export the model with an input of {found}")));
         }
         Ok(tensor)
     }

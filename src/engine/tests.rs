@@ -174,7 +174,7 @@ fn misfit_samples_are_refused() {
     let mut surplus = of("x", float.clone());
     surplus.inputs.push(("y".to_owned(), float.clone()));
     for (sample, words) in
-        [(of("z", float), ["no array", "'x'"]), (of("x", ints), ["F32", "int64"]), (surplus, ["no input", "'y'"])]
+        [(of("z", float), ["no array", "'x'"]), (of("x", ints), ["float32", "int64"]), (surplus, ["no input", "'y'"])]
     {
         let engine = Engine::new(&graph, &[], &Options::default()).unwrap();
         check_refused(engine.run(&sample, &mut |_, _| {}), Code::Samples, &words);

@@ -99,7 +99,7 @@ impl<'a> Column<'a> {
             return check::fitted(array, self.input);
         }
         let values =
-            if self.input.is_float { Some(self.element.to_floats(bytes)) } else { self.element.to_integers(bytes) };
+            if self.input.is_float() { Some(self.element.to_floats(bytes)) } else { self.element.to_integers(bytes) };
         let values = values.ok_or_else(|| {
             Error::new(Code::Samples, format!("input `{}` takes integers, the array holds floats", self.input.name))
         })?;
@@ -114,10 +114,10 @@ fn picture_steps<'a>(
     input: &InputSpec,
     preprocess: &'a Preprocess,
 ) -> Result<Option<&'a Preprocess>> {
-    let bytes = element == Element::U8 && input.is_float;
+    let bytes = element == Element::U8 && input.is_float();
     match preprocess.kind {
         Kind::Image if bytes && (dims.len() == 2 || dims.len() == 3) => Ok(Some(preprocess)),
-        Kind::Image if input.is_float && input.dims.len() == 4 => {
+        Kind::Image if input.is_float() && input.dims.len() == 4 => {
             Err(Error::new(Code::Samples, format!("rows of {element:?} {dims:?} are no pictures")).help(
                 "`kind: image` takes uint8 rows of [height, width, channels]; for ready arrays say `kind: tensor`",
             ))

@@ -72,9 +72,10 @@ fn first_non_finite(values: &Values) -> Option<(usize, f64)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::onnx::DataType;
 
     fn input(dims: &[Option<usize>]) -> InputSpec {
-        InputSpec { name: "x".to_owned(), dims: dims.to_vec(), is_float: true }
+        InputSpec::new("x", dims, DataType::FLOAT)
     }
 
     const IMAGE: [Option<usize>; 4] = [None, Some(3), Some(8), Some(9)];

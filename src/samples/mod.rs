@@ -21,6 +21,7 @@ mod synthetic;
 mod test_data;
 
 use crate::array::Array;
+use crate::onnx::DataType;
 use crate::{Code, Error, Result};
 use std::path::Path;
 
@@ -29,7 +30,7 @@ pub use outliers::LeftOut;
 pub use preprocess::{ChannelOrder, Crop, Filter, Kind, Layout, PRESETS, Preprocess, Resize, Shorter};
 pub use select::Selection;
 pub use sidecar::{Sidecar, read_sidecar, sidecar_path};
-pub use specs::input_specs;
+pub use specs::{input_specs, symbolic_dims};
 pub use synthetic::synthetic;
 
 /// One sample: an array for each named graph input, batch axis of extent 1 included.
@@ -46,8 +47,29 @@ pub struct InputSpec {
     pub name: String,
     /// Extent of each axis, batch axis included; `None` where it is symbolic.
     pub dims: Vec<Option<usize>>,
+    /// What the file calls the extent of each axis that has no number; empty where it says nothing.
+    pub symbols: Vec<String>,
+    /// `TensorProto.DataType`.
+    pub data_type: i32,
+}
+
+impl InputSpec {
+    /// An input whose extents have no names.
+    pub fn new(name: &str, dims: &[Option<usize>], data_type: DataType) -> Self {
+        let symbols = vec![String::new(); dims.len()];
+        InputSpec { name: name.to_owned(), dims: dims.to_vec(), symbols, data_type: data_type as i32 }
+    }
+
     /// Whether elements are floating point; samples then become float32, else they keep their integer type.
-    pub is_float: bool,
+    pub fn is_float(&self) -> bool {
+        let floats = [DataType::FLOAT, DataType::DOUBLE, DataType::FLOAT16, DataType::BFLOAT16];
+        floats.iter().any(|t| *t as i32 == self.data_type)
+    }
+
+    /// What the file calls the extent of an axis, if it calls it anything.
+    pub fn symbol(&self, axis: usize) -> Option<&str> {
+        self.symbols.get(axis).map(String::as_str).filter(|name| !name.is_empty())
+    }
 }
 
 /// Samples that were read, and what reports say about them.

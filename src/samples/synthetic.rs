@@ -4,6 +4,7 @@ use super::pixels::Pixels;
 use super::preprocess::{Kind, Layout};
 use super::{InputSpec, Preprocess, Sample, SampleSet};
 use crate::array::{Array, Values};
+use crate::onnx::{self, DataType};
 use crate::random::SplitMix64;
 use crate::{Code, Error, Result};
 
@@ -13,10 +14,11 @@ const MOST_ELEMENTS: usize = 1 << 28;
 /// `count` samples of smooth noise, the same for the same `seed` on every machine.
 ///
 /// Where the preprocessing is one of pictures, an input of rank 4 gets noise of 0..255 through mean and std; other float
-/// inputs get noise of -1..1. Integer inputs are all 1, which is a valid token and a valid mask.
+/// inputs get noise of -1..1. Integer inputs are all 1 of their own type, which is a valid token and a valid mask.
 ///
 /// # Errors
-/// [`Code::Samples`] where an axis other than the first is symbolic, or an input is absurdly large.
+/// [`Code::Samples`] where an axis other than the first is symbolic, an input is absurdly large, or it takes what
+/// arrays cannot hold.
 pub fn synthetic(inputs: &[InputSpec], preprocess: &Preprocess, count: usize, seed: u64) -> Result<SampleSet> {
     let mut random = SplitMix64(seed);
     let mut sample = || {
@@ -30,9 +32,9 @@ pub fn synthetic(inputs: &[InputSpec], preprocess: &Preprocess, count: usize, se
 
 fn made_up(input: &InputSpec, preprocess: &Preprocess, random: &mut SplitMix64) -> Result<Array> {
     let dims = fixed_dims(input)?;
-    if !input.is_float {
-        let ones = vec![1; dims.iter().product()];
-        return Ok(Array { dims, values: Values::I64(ones) });
+    if !input.is_float() {
+        let values = ones(input, dims.iter().product())?;
+        return Ok(Array { dims, values });
     }
     if let (&[1, a, b, c], Kind::Image) = (&dims[..], preprocess.kind) {
         let [channels, height, width] = if preprocess.layout == Layout::Nchw { [a, b, c] } else { [c, a, b] };
@@ -41,6 +43,23 @@ fn made_up(input: &InputSpec, preprocess: &Preprocess, random: &mut SplitMix64) 
         }
     }
     Ok(noise(dims, random))
+}
+
+/// Ones of the input's own type.
+fn ones(input: &InputSpec, count: usize) -> Result<Values> {
+    Ok(match onnx::data_type(input.data_type) {
+        Some(DataType::INT64) => Values::I64(vec![1; count]),
+        Some(DataType::INT32) => Values::I32(vec![1; count]),
+        Some(DataType::UINT8) => Values::U8(vec![1; count]),
+        Some(DataType::INT8) => Values::I8(vec![1; count]),
+        Some(DataType::BOOL) => Values::Bool(vec![true; count]),
+        other => {
+            let name = other.map_or_else(|| format!("data type {}", input.data_type), |t| format!("{t:?}"));
+            let message = format!("input `{}` takes {name}, of which no samples can be made", input.name);
+            return Err(Error::new(Code::Samples, message)
+                .help("export the model with float32, int64, int32, uint8, int8 or bool inputs"));
+        }
+    })
 }
 
 fn picture(height: usize, width: usize, channels: usize, random: &mut SplitMix64) -> Pixels {
@@ -96,10 +115,7 @@ fn fixed_dims(input: &InputSpec) -> Result<Vec<usize>> {
     let fixed = |(axis, dim): (usize, &Option<usize>)| match (dim, axis) {
         (Some(n), _) => Ok(*n),
         (None, 0) => Ok(1),
-        (None, _) => {
-            Err(Error::new(Code::Samples, format!("input `{}` has no fixed extent on axis {axis}", input.name))
-                .help("give samples with --calib, or the extent with --dim NAME=VALUE"))
-        }
+        (None, _) => Err(open_extent(input, axis)),
     };
     let dims: Vec<usize> = input.dims.iter().enumerate().map(fixed).collect::<Result<_>>()?;
     let elements = dims.iter().try_fold(1usize, |n, &d| n.checked_mul(d));
@@ -109,12 +125,21 @@ fn fixed_dims(input: &InputSpec) -> Result<Vec<usize>> {
     }
 }
 
+/// Only an extent with a name can be given; one without can only be seen in samples.
+fn open_extent(input: &InputSpec, axis: usize) -> Error {
+    let help = match input.symbol(axis) {
+        Some(name) => format!("give samples with --calib, or the extent with --dim {name}=VALUE"),
+        None => "give samples with --calib: the extent has no name that --dim could give a value".to_owned(),
+    };
+    Error::new(Code::Samples, format!("input `{}` has no fixed extent on axis {axis}", input.name)).help(help)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn input(dims: &[Option<usize>], is_float: bool) -> InputSpec {
-        InputSpec { name: "x".to_owned(), dims: dims.to_vec(), is_float }
+        InputSpec::new("x", dims, if is_float { DataType::FLOAT } else { DataType::INT64 })
     }
 
     fn one(input: &InputSpec, preprocess: &Preprocess) -> Array {
@@ -147,6 +172,26 @@ mod tests {
     }
 
     #[test]
+    fn integers_have_the_type_that_the_input_takes() {
+        let of = |data_type| {
+            let input = InputSpec::new("x", &[None, Some(2)], data_type);
+            synthetic(&[input], &Preprocess::default(), 1, 0).map(|mut set| set.samples.remove(0).inputs.remove(0).1)
+        };
+        let wanted = [
+            (DataType::INT64, Values::I64(vec![1, 1])),
+            (DataType::INT32, Values::I32(vec![1, 1])),
+            (DataType::UINT8, Values::U8(vec![1, 1])),
+            (DataType::INT8, Values::I8(vec![1, 1])),
+            (DataType::BOOL, Values::Bool(vec![true, true])),
+        ];
+        for (data_type, values) in wanted {
+            assert_eq!(of(data_type).unwrap(), Array { dims: vec![1, 2], values });
+        }
+        let refused = of(DataType::STRING).unwrap_err();
+        assert_eq!(refused.message(), "input `x` takes STRING, of which no samples can be made");
+    }
+
+    #[test]
     fn seeds_decide() {
         let inputs = [input(&[None, Some(50)], true)];
         let set = |seed| synthetic(&inputs, &Preprocess::default(), 2, seed).unwrap();
@@ -160,7 +205,10 @@ mod tests {
         let message =
             |dims: &[_]| synthetic(&[input(dims, true)], &Preprocess::default(), 1, 0).unwrap_err().to_string();
         let symbolic = message(&[None, None]);
-        assert!(symbolic.contains("no fixed extent on axis 1") && symbolic.contains("--dim NAME=VALUE"), "{symbolic}");
+        assert!(symbolic.contains("no fixed extent on axis 1") && symbolic.contains("has no name"), "{symbolic}");
+        let named = InputSpec { symbols: vec!["batch".into(), "image_width".into()], ..input(&[None, None], true) };
+        let named = synthetic(&[named], &Preprocess::default(), 1, 0).unwrap_err().to_string();
+        assert!(named.contains("--dim image_width=VALUE"), "{named}");
         assert!(message(&[Some(usize::MAX), Some(2)]).contains("too large"));
     }
 }

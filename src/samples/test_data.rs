@@ -74,13 +74,13 @@ fn field(number: u8, bytes: &[u8]) -> Vec<u8> {
 
 fn typed(array: Array, input: &InputSpec) -> Result<Array> {
     let values = match array.values {
-        Values::F64(values) if input.is_float => Values::F32(values.into_iter().map(|x| x as f32).collect()),
+        Values::F64(values) if input.is_float() => Values::F32(values.into_iter().map(|x| x as f32).collect()),
         values => values,
     };
-    if matches!(values, Values::F32(_) | Values::F64(_)) == input.is_float {
+    if matches!(values, Values::F32(_) | Values::F64(_)) == input.is_float() {
         return Ok(Array { values, ..array });
     }
-    let wanted = if input.is_float { "floats" } else { "integers" };
+    let wanted = if input.is_float() { "floats" } else { "integers" };
     let message = format!("input `{}` takes {wanted}, the tensor holds {}", input.name, values.type_name());
     Err(Error::new(Code::Samples, message))
 }
@@ -89,11 +89,7 @@ fn typed(array: Array, input: &InputSpec) -> Result<Array> {
 mod tests {
     use super::*;
     use crate::samples::{Preprocess, Selection, available, load};
-    use onnx::Tensor;
-
-    fn spec(name: &str, dims: &[Option<usize>], is_float: bool) -> InputSpec {
-        InputSpec { name: name.to_owned(), dims: dims.to_vec(), is_float }
-    }
+    use onnx::{DataType, Tensor};
 
     fn write(folder: &Path, index: usize, tensor: Tensor) {
         std::fs::create_dir_all(folder).unwrap();
@@ -120,7 +116,10 @@ mod tests {
             write(&path, 0, onnx::from_floats("a", &[1, 2], &[set as f32, 0.0]));
             write(&path, 1, onnx::from_i64s("b", &[1, 200], &[3; 200]));
         }
-        let inputs = [spec("x", &[None, Some(2)], true), spec("ids", &[None, None], false)];
+        let inputs = [
+            InputSpec::new("x", &[None, Some(2)], DataType::FLOAT),
+            InputSpec::new("ids", &[None, None], DataType::INT64),
+        ];
         let set = load(folder.path(), &inputs, &Preprocess::default(), &all()).unwrap();
         assert_eq!(set.ids, ["test_data_set_9", "test_data_set_10"]);
         assert_eq!(set.samples[1].inputs[0], ("x".to_owned(), Array::from_f32(vec![1, 2], vec![10.0, 0.0])));
@@ -138,7 +137,7 @@ mod tests {
         let groups = vec![0x0b; 1 << 20];
         for bytes in [&b""[..], b"\x08", b"not a tensor", &groups[..]] {
             std::fs::write(folder.path().join("input_0.pb"), bytes).unwrap();
-            let inputs = [spec("x", &[None, Some(2)], true)];
+            let inputs = [InputSpec::new("x", &[None, Some(2)], DataType::FLOAT)];
             let error = load(folder.path(), &inputs, &Preprocess::default(), &all()).unwrap_err();
             assert!(error.to_string().contains("input_0.pb"), "{error}");
         }

@@ -8,8 +8,8 @@ use std::fs;
 use tempfile::{TempDir, tempdir};
 
 fn spec(dims: &[usize]) -> Vec<InputSpec> {
-    let dims = std::iter::once(None).chain(dims.iter().copied().map(Some)).collect();
-    vec![InputSpec { name: "x".to_owned(), dims, is_float: true }]
+    let dims: Vec<_> = std::iter::once(None).chain(dims.iter().copied().map(Some)).collect();
+    vec![InputSpec::new("x", &dims, DataType::FLOAT)]
 }
 
 fn first(count: usize) -> Selection {
@@ -214,7 +214,7 @@ fn several_inputs_come_from_arrays_of_their_names() {
     let folder = tempdir().unwrap();
     npy(&folder.path().join("ids.npy"), &[2, 3], &[1i64, 2, 3, 4, 5, 6]);
     npy(&folder.path().join("x.npy"), &[2, 1], &[0.5f32, 1.5]);
-    let ids = InputSpec { name: "ids".to_owned(), dims: vec![None, None], is_float: false };
+    let ids = InputSpec::new("ids", &[None, None], DataType::INT64);
     let inputs = [vec![ids], spec(&[1])].concat();
     let path = npz(&folder, &["ids", "x"]);
     let set = load(&path, &inputs, &Preprocess::default(), &first(2)).unwrap();

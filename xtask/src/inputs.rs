@@ -4,7 +4,7 @@ use clap::Args;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use tapq::graph::Graph;
-use tapq::samples::{self, Preprocess, SampleSet, Selection, Sidecar};
+use tapq::samples::{self, InputSpec, Preprocess, Sample, SampleSet, Selection, Sidecar};
 use tapq::{Code, Error, Result, onnx, report};
 
 /// Samples to calibrate on when neither the command line nor the sidecar says how many.
@@ -22,6 +22,9 @@ pub struct SampleArgs {
     pub preprocess: Option<String>,
     #[command(flatten)]
     pub selection: SelectionArgs,
+    /// Whether the extents are those of other models too: one that this model lacks is then no mistake.
+    #[arg(skip)]
+    pub shared: bool,
 }
 
 /// Where the samples of one model or several come from.
@@ -60,6 +63,7 @@ impl ManySampleArgs {
             calib: one_of(&self.calib, at, count, "--calib")?,
             preprocess: one_of(&self.preprocess, at, count, "--preprocess")?,
             selection: self.selection.clone(),
+            shared: count > 1,
         })
     }
 }
@@ -109,31 +113,82 @@ pub fn read_graph(path: &Path) -> Result<Graph> {
     Ok(Graph::new(model, external))
 }
 
+/// Where the samples of one model are, and what they must be.
+struct Source {
+    /// `None` where there are none.
+    path: Option<PathBuf>,
+    preprocess: Option<Preprocess>,
+    specs: Vec<InputSpec>,
+    dims: BTreeMap<String, usize>,
+    count: usize,
+    seed: Option<u64>,
+}
+
+impl Source {
+    fn calibration(&self) -> Result<SampleSet> {
+        let prepared = self.preprocess.clone().unwrap_or_default();
+        match &self.path {
+            Some(path) => {
+                let selection = Selection { skip: 0, count: self.count, seed: self.seed };
+                samples::load(path, &self.specs, &prepared, &selection)
+            }
+            None => samples::synthetic(&self.specs, &prepared, self.count, self.seed.unwrap_or(0)),
+        }
+    }
+
+    /// At most `most` samples after those for calibration.
+    fn held_out(&self, calibration: usize, most: usize) -> Result<Option<SampleSet>> {
+        let Some(path) = &self.path else { return Ok(None) };
+        let left = samples::available(path)?.saturating_sub(calibration).min(most);
+        let rest = Selection { skip: calibration, count: left, seed: self.seed };
+        let prepared = self.preprocess.clone().unwrap_or_default();
+        (left > 0).then(|| samples::load(path, &self.specs, &prepared, &rest)).transpose()
+    }
+
+    /// What preprocessing implies for the one input that it makes.
+    fn input_range(&self) -> Option<(f32, f32)> {
+        self.preprocess.as_ref().filter(|_| self.path.is_some() && self.specs.len() == 1)?.value_range()
+    }
+}
+
 impl SampleArgs {
     /// Reads the model's sidecar and the samples; `held_out` more samples are taken after those for calibration.
     pub fn load(&self, model: &Path, graph: Graph, held_out: usize) -> Result<Inputs> {
+        let source = self.source(model, &graph)?;
+        let calibration = source.calibration()?;
+        let held_out = source.held_out(calibration.samples.len(), held_out)?;
+        let input_range = source.input_range();
+        Ok(Inputs { graph, calibration, held_out, input_range, dims: source.dims })
+    }
+
+    /// The first of the samples, and the extents of symbolic dimensions.
+    pub fn first(&self, model: &Path, graph: &Graph) -> Result<(Sample, BTreeMap<String, usize>)> {
+        let source = Source { count: 1, ..self.source(model, graph)? };
+        let sample = source.calibration()?.samples.into_iter().next();
+        Ok((sample.unwrap_or_default(), source.dims))
+    }
+
+    /// Whether anything about samples was asked for.
+    pub fn is_given(&self) -> bool {
+        self.calib.is_some() || self.preprocess.is_some() || !self.selection.dims.is_empty()
+    }
+
+    fn source(&self, model: &Path, graph: &Graph) -> Result<Source> {
         let sidecar = samples::read_sidecar(model)?.unwrap_or_default();
-        let mut dims = sidecar.dims.clone();
         let SelectionArgs { samples, seed, dims: given } = &self.selection;
-        dims.extend(given.iter().cloned());
+        if !self.shared {
+            given.iter().try_for_each(|(name, _)| check_dimension(name, graph))?;
+        }
         let preprocess = self.preprocess(&sidecar)?;
         let count = samples.or(sidecar.samples).unwrap_or(DEFAULT_SAMPLES);
         if count == 0 {
             return Err(Error::new(Code::Config, "--samples must be at least 1"));
         }
-        let specs = samples::input_specs(&graph, &dims);
-        let prepared = preprocess.clone().unwrap_or_default();
-        let Some(path) = self.calib.as_ref().or(sidecar.calib.as_ref()) else {
-            let calibration = samples::synthetic(&specs, &prepared, count, seed.unwrap_or(0))?;
-            return Ok(Inputs { graph, calibration, held_out: None, input_range: None, dims });
-        };
-        let selection = Selection { skip: 0, count, seed: *seed };
-        let calibration = samples::load(path, &specs, &prepared, &selection)?;
-        let left = samples::available(path)?.saturating_sub(calibration.samples.len()).min(held_out);
-        let rest = Selection { skip: calibration.samples.len(), count: left, seed: *seed };
-        let held_out = if left > 0 { Some(samples::load(path, &specs, &prepared, &rest)?) } else { None };
-        let input_range = if specs.len() == 1 { preprocess.and_then(|p| p.value_range()) } else { None };
-        Ok(Inputs { graph, calibration, held_out, input_range, dims })
+        let mut dims = sidecar.dims;
+        dims.extend(given.iter().cloned());
+        let specs = samples::input_specs(graph, &dims);
+        let path = self.calib.clone().or(sidecar.calib);
+        Ok(Source { path, preprocess, specs, dims, count, seed: *seed })
     }
 
     fn preprocess(&self, sidecar: &Sidecar) -> Result<Option<Preprocess>> {
@@ -142,4 +197,17 @@ impl SampleArgs {
             None => Ok(sidecar.preprocess.clone()),
         }
     }
+}
+
+/// Refuses the extent of a dimension that no input has: it would change nothing.
+fn check_dimension(name: &str, graph: &Graph) -> Result<()> {
+    let known = samples::symbolic_dims(graph);
+    if known.contains(name) {
+        return Ok(());
+    }
+    let help = match known.is_empty() {
+        true => "its inputs have none: leave --dim out".to_owned(),
+        false => format!("its inputs have: {}", known.into_iter().collect::<Vec<_>>().join(", ")),
+    };
+    Err(Error::new(Code::Config, format!("--dim: the model has no symbolic dimension '{name}'")).help(help))
 }

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use tapq::engine::{Engine, Options};
 use tapq::graph::Graph;
 use tapq::plan::{Layer, Placement, place, weight_layers};
-use tapq::samples::{self, Preprocess};
+use tapq::samples::Sample;
 use tapq::target::Target;
 use tapq::{Code, Error, Result};
 use tapq_passes::{Driver, float_passes};
@@ -27,6 +27,9 @@ pub struct Args {
     #[arg(long)]
     pub json: bool,
 }
+
+/// Shapes of values by name.
+type Shapes = BTreeMap<String, Vec<usize>>;
 
 #[derive(Serialize)]
 struct Inspection {
@@ -59,7 +62,7 @@ pub fn run(args: &Args) -> Result<Verdict> {
     let mut graph = original;
     let mut driver = Driver::new(None);
     driver.run(&mut graph, &float_passes()).map_err(|e| e.at(args.model.display().to_string()))?;
-    let (shapes, notes) = input_shapes(args, &graph);
+    let (shapes, notes) = input_shapes(args, &graph)?;
     let placement = target.as_ref().map(|t| place(&graph, t, &BTreeSet::new()));
     let layers: Vec<LayerRow> = weight_layers(&graph)
         .iter()
@@ -84,35 +87,29 @@ fn count_operators(graph: &Graph) -> BTreeMap<String, usize> {
     counts
 }
 
-/// Shapes of the layers' inputs, from one run on a made-up sample; empty, with a note, where the model does not run.
-fn input_shapes(args: &Args, graph: &Graph) -> (BTreeMap<String, Vec<usize>>, Vec<String>) {
-    match observed_shapes(args, graph) {
+/// Shapes of the layers' inputs, from one run on the first sample; empty, with a note, where the model does not run.
+fn input_shapes(args: &Args, graph: &Graph) -> Result<(Shapes, Vec<String>)> {
+    let found = match args.samples.first(&args.model, graph) {
+        // Only samples that were made up or that the sidecar names may fail: what was asked for is not passed over.
+        Err(e) if args.samples.is_given() => return Err(e),
+        first => first.and_then(|(sample, dims)| observed_shapes(graph, &sample, &dims)),
+    };
+    Ok(match found {
         Ok(shapes) => (shapes, vec![]),
         Err(e) => (BTreeMap::new(), vec![format!("MACs are not known, since the model did not run: {e}")]),
-    }
+    })
 }
 
-fn observed_shapes(args: &Args, graph: &Graph) -> Result<BTreeMap<String, Vec<usize>>> {
-    let sidecar = samples::read_sidecar(&args.model)?.unwrap_or_default();
-    let mut dims = sidecar.dims;
-    dims.extend(args.samples.selection.dims.iter().cloned());
+fn observed_shapes(graph: &Graph, sample: &Sample, dims: &BTreeMap<String, usize>) -> Result<Shapes> {
     let taps: Vec<String> =
         weight_layers(graph).into_iter().map(|l| l.input).collect::<BTreeSet<_>>().into_iter().collect();
-    let engine = Engine::new(graph, &taps, &Options::with_dims(&dims))?;
-    let specs = samples::input_specs(graph, &dims);
-    let set = samples::synthetic(&specs, &Preprocess::default(), 1, 0)?;
+    let engine = Engine::new(graph, &taps, &Options::with_dims(dims))?;
     let mut shapes = BTreeMap::new();
-    let sample = set.samples.first().cloned().unwrap_or_default();
-    engine.run(&sample, &mut |tap, view| drop(shapes.insert(taps[tap].clone(), view.dims.to_vec())))?;
+    engine.run(sample, &mut |tap, view| drop(shapes.insert(taps[tap].clone(), view.dims.to_vec())))?;
     Ok(shapes)
 }
 
-fn row(
-    graph: &Graph,
-    layer: &Layer,
-    shapes: &BTreeMap<String, Vec<usize>>,
-    target: Option<(&Target, &Placement)>,
-) -> LayerRow {
+fn row(graph: &Graph, layer: &Layer, shapes: &Shapes, target: Option<(&Target, &Placement)>) -> LayerRow {
     let quantizable = target.map(|(target, placement)| {
         let reason = placement.float_layers.iter().find(|(l, _)| l.node == layer.node).map(|(_, why)| why.clone());
         let widths = || target.weight_choices(&layer.op).iter().map(u32::to_string).collect::<Vec<_>>().join(", ");

@@ -238,6 +238,27 @@ fn check_records_compares_and_notices() {
     check(&["--samples", "12"]).code(1).stdout(contains("+").and(contains("changed")));
 }
 
+/// A model of text on disk.
+fn written(folder: &TempDir, text: &str) -> PathBuf {
+    let path = folder.path().join("model.onnx");
+    let model = tapq::onnx::parse_text(text).unwrap();
+    tapq::onnx::write(&model, &tapq::onnx::ExternalData::none(), &path).unwrap();
+    path
+}
+
+#[test]
+fn inspect_runs_the_samples_that_are_given() {
+    let folder = TempDir::new().unwrap();
+    let text = "<ir_version: 8, opset_import: [\"\" : 13]> g (float[N,3,height,width] x) => (y)
+        <float[1,3,1,1] w = {1, 2, 3}> { [conv] y = Conv (x, w) }";
+    let path = written(&folder, text);
+    let inspect = |extra: &[&str]| xtask().arg("inspect").arg(&path).args(extra).assert();
+    inspect(&[]).success().stdout(contains("--dim height=VALUE").and(contains("? MACs")));
+    let calib = fixtures().join("digits_calib.npz");
+    inspect(&["--calib", calib.to_str().unwrap(), "--preprocess", "raw"]).success().stdout(contains(" 768 MACs"));
+    inspect(&["--calib", "/no/such.npz"]).code(2).stderr(contains("/no/such.npz"));
+}
+
 #[test]
 fn inspect_and_targets_say_what_there_is() {
     xtask()
@@ -290,6 +311,7 @@ fn bad_input_is_refused_in_words() {
     check(&real, &["--target", "jetson", "--act-bits", "16"], "TQ402");
     check(&real, &["--target", "cpu", "--calib", "/no/such/folder"], "/no/such/folder");
     check(&real, &["--target", "cpu", "--keep-float", "nobody"], "nobody");
+    check(&real, &["--target", "cpu", "--dim", "widht=8"], "its inputs have");
     check(&real, &["--target", "cpu", "--calib", &calib, "--preprocess", "imagenet"], "TQ301");
     let unknown_key = write("target.yaml", b"name: mine\ncolour: red\n");
     check(&real, &["--target", unknown_key.to_str().unwrap()], "colour");

@@ -91,6 +91,7 @@ impl Subject {
             calib: Some(source.to_owned()),
             preprocess: Some(self.preprocess.display().to_string()),
             selection: SelectionArgs { samples: Some(count), ..Default::default() },
+            shared: false,
         }
     }
 
