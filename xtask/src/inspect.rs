@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use tapq::engine::{Engine, Options};
 use tapq::graph::Graph;
-use tapq::plan::{Layer, Placement, place, weight_layers};
+use tapq::plan::{Layer, Placement, out_of_reach, place, weight_layers};
 use tapq::samples::Sample;
 use tapq::target::Target;
 use tapq::{Code, Error, Result};
@@ -62,7 +62,8 @@ pub fn run(args: &Args) -> Result<Verdict> {
     let mut graph = original;
     let mut driver = Driver::new(None);
     driver.run(&mut graph, &float_passes()).map_err(|e| e.at(args.model.display().to_string()))?;
-    let (shapes, notes) = input_shapes(args, &graph)?;
+    let (shapes, mut notes) = input_shapes(args, &graph)?;
+    notes.extend(out_of_reach(&graph).map(|found| format!("not quantized: {}; {}", found.because, found.help)));
     let placement = target.as_ref().map(|t| place(&graph, t, &BTreeSet::new()));
     let layers: Vec<LayerRow> = weight_layers(&graph)
         .iter()

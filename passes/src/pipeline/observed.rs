@@ -8,9 +8,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use tapq::array::Array;
 use tapq::engine::{Engine, Options as EngineOptions, Place, TapView};
-use tapq::graph::{Graph, subgraphs};
-use tapq::onnx::{self, NodeProto as Node};
-use tapq::plan::{Layer, Placement, place};
+use tapq::graph::Graph;
+use tapq::onnx;
+use tapq::plan::{Layer, Placement, out_of_reach, place};
 use tapq::samples::Sample;
 use tapq::stats::{GramRequest, Observation, Request, ValueObservation, observe};
 use tapq::target::Target;
@@ -116,15 +116,11 @@ fn refuse_empty(graph: &Graph, placement: &Placement, target: &Target) -> Result
         return Err(Error::new(Code::NothingToQuantize, "the graph is empty"));
     }
     let what = format!("no layer of this model runs with integers on {}", target.name);
-    let weighs = |node: &Node| matches!(node.op_type.as_str(), "Conv" | "ConvTranspose" | "Gemm" | "MatMul");
-    let holds = |node: &&Node| subgraphs(node).any(|body| body.node.iter().any(weighs));
-    if let Some(node) = graph.nodes().iter().find(holds) {
-        let help = "bodies are left as they are: export the branch that runs as a model of its own";
-        let place = format!("its layers are in the body of {} '{}'", node.op_type, node.name);
-        return Err(Error::new(Code::NothingToQuantize, format!("{what}: {place}")).help(help));
+    if let Some(found) = out_of_reach(graph) {
+        return Err(Error::new(Code::NothingToQuantize, format!("{what}: {}", found.because)).help(found.help));
     }
     let reason = placement.float_layers.first().map(|(l, because)| format!("'{}': {because}", l.name));
-    let help = "weights must be float32 constants of Conv, Gemm or MatMul; `xtask inspect` lists what was found";
+    let help = "weights must be float32 constants of Conv, Gemm or MatMul, and this model has none";
     Err(Error::new(Code::NothingToQuantize, what).help(reason.unwrap_or_else(|| help.to_owned())))
 }
 

@@ -1,0 +1,88 @@
+//! Layers that a model has and [`weight_layers`](super::weight_layers) does not take, for people who miss them.
+
+use crate::graph::{Graph, subgraphs};
+use crate::onnx::{DataType, NodeProto as Node};
+
+/// Why layers of a model cannot be quantized on any device, and what helps.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OutOfReach {
+    /// Where they are, or what is wrong with them.
+    pub because: String,
+    /// What the user can do.
+    pub help: &'static str,
+}
+
+/// Layers in the bodies of If, Loop and Scan, or with weights of a type other than float32; `None` where none are.
+pub fn out_of_reach(graph: &Graph) -> Option<OutOfReach> {
+    in_a_body(graph).or_else(|| of_another_type(graph))
+}
+
+fn weighs(node: &Node) -> bool {
+    matches!(node.op_type.as_str(), "Conv" | "ConvTranspose" | "Gemm" | "MatMul")
+}
+
+fn in_a_body(graph: &Graph) -> Option<OutOfReach> {
+    let node = graph.nodes().iter().find(|node| holds(node))?;
+    Some(OutOfReach {
+        because: format!("its layers are in the body of {} '{}'", node.op_type, node.name),
+        help: "bodies are left as they are: export the branch that runs as a model of its own",
+    })
+}
+
+/// Whether a layer is in a body of the node, or in a body in one of those.
+fn holds(node: &Node) -> bool {
+    subgraphs(node).any(|body| body.node.iter().any(|inner| weighs(inner) || holds(inner)))
+}
+
+fn of_another_type(graph: &Graph) -> Option<OutOfReach> {
+    let others = [DataType::FLOAT16, DataType::BFLOAT16, DataType::DOUBLE];
+    let weight_type = |node: &Node| {
+        let weight = node.input.get(1).and_then(|name| graph.constant(name)).filter(|_| weighs(node))?;
+        others.into_iter().find(|t| *t as i32 == weight.data_type)
+    };
+    let found: Vec<(&Node, DataType)> =
+        graph.nodes().iter().filter_map(|node| Some((node, weight_type(node)?))).collect();
+    let (first, of) = found.first()?;
+    let because = match found.len() {
+        1 => format!("the weight of {} '{}' is {of:?}", first.op_type, first.name),
+        n => format!("the weights of {n} layers are {of:?}, as that of {} '{}'", first.op_type, first.name),
+    };
+    Some(OutOfReach { because, help: "only float32 weights are quantized: export the model in float32" })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::onnx::{ExternalData, parse_text};
+
+    fn because(text: &str) -> Option<String> {
+        let graph = Graph::new(parse_text(text).unwrap(), ExternalData::none());
+        out_of_reach(&graph).map(|found| found.because)
+    }
+
+    #[test]
+    fn weights_of_other_types_are_named() {
+        let one = |of: &str| format!("g ({of}[1,2] x) => (y) <{of}[2,1] w = {{1, 2}}> {{ [fc] y = MatMul (x, w) }}");
+        assert_eq!(because(&one("float16")).unwrap(), "the weight of MatMul 'fc' is FLOAT16");
+        assert_eq!(because(&one("double")).unwrap(), "the weight of MatMul 'fc' is DOUBLE");
+        assert_eq!(because(&one("float")), None);
+        let two = "g (float16[1,1] x) => (y) <float16[1,1] w = {1}> { [a] h = MatMul (x, w) [b] y = MatMul (h, w) }";
+        assert_eq!(because(two).unwrap(), "the weights of 2 layers are FLOAT16, as that of MatMul 'a'");
+    }
+
+    #[test]
+    fn layers_in_bodies_are_found_however_deep() {
+        let body = |inside: &str| {
+            format!(
+                "g (float[1,2] x, bool c) => (y) <float[2,2] w = {{1, 2, 3, 4}}> {{ [fork] y = If (c) <
+                 then_branch = t () => (float[1,2] p) {{ {inside} }}, else_branch = e () => (float[1,2] q) {{ q = Neg (x) }}> }}"
+            )
+        };
+        let found = Some("its layers are in the body of If 'fork'".to_owned());
+        assert_eq!(because(&body("p = MatMul (x, w)")), found);
+        let deep = "p = If (c) <then_branch = s () => (float[1,2] r) { r = MatMul (x, w) },
+                    else_branch = u () => (float[1,2] v) { v = Abs (x) }>";
+        assert_eq!(because(&body(deep)), found);
+        assert_eq!(because(&body("p = Relu (x)")), None);
+    }
+}
