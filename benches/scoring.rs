@@ -78,7 +78,7 @@ fn allocation(c: &mut Criterion) {
             weights: vec![size(layer) * (w + 2) as f64],
         };
         let layers = costs.iter().enumerate().map(|(l, row)| row.iter().enumerate().map(|x| choice(l, x)).collect());
-        let budget = Budget { name: "weight bits".to_owned(), limit: average * total };
+        let budget = Budget { name: "weight bits".to_owned(), limit: average * total, over: total };
         let problem = Problem { layers: layers.collect(), budgets: vec![budget] };
         assert!(solve(&problem).expect("an allocation").proof.is_optimal());
         group.bench_function(format!("{average} average bits"), |b| b.iter(|| solve(black_box(&problem))));

@@ -22,7 +22,7 @@ pub struct Point {
 /// # Errors
 /// As [`super::solve`] for a problem that makes no sense; an empty front where a layer has no usable choice.
 pub fn front(layers: &[Vec<Choice>]) -> Result<Vec<Point>> {
-    let least = Budget { name: "weight".to_string(), limit: f64::NEG_INFINITY };
+    let least = Budget { name: "weight".to_string(), limit: f64::NEG_INFINITY, over: 1.0 };
     let problem = Problem { layers: layers.to_vec(), budgets: vec![least] };
     sound(&problem)?;
     let Some(core) = reduce::reduce(&problem, false) else { return Ok(vec![]) };

@@ -44,6 +44,8 @@ pub struct Budget {
     pub name: String,
     /// The greatest sum allowed, relative rounding of 1e-12 forgiven; infinity for none.
     pub limit: f64,
+    /// What the sums are divided by where people read averages; 1 where they read sums.
+    pub over: f64,
 }
 
 /// Layers, each with its options, and budgets over all of them.
@@ -180,8 +182,9 @@ fn infeasible(problem: &Problem) -> Error {
             layer.iter().map(|c| c.weights[k]).filter(|w| w.is_finite()).fold(f64::INFINITY, f64::min)
         };
         let least = sum(problem.layers.iter().map(least_of));
-        let (least_text, asked) = pair(least, budget.limit);
-        let line = format!("least is {least_text} {}, asked {asked}", budget.name);
+        let (least_text, asked) = pair(least / budget.over, budget.limit / budget.over);
+        let average = if budget.over == 1.0 { "" } else { " on average" };
+        let line = format!("least is {least_text} {}{average}, asked {asked}", budget.name);
         if least > forgiving(budget.limit) {
             alone.push(line.clone());
         }

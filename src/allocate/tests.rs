@@ -7,7 +7,8 @@ fn choice(cost: f64, weights: &[f64]) -> Choice {
 
 fn problem(layers: Vec<Vec<Choice>>, limits: &[f64]) -> Problem {
     let names = ["average bits", "bytes", "bit operations"];
-    let budgets = limits.iter().zip(names).map(|(&limit, name)| Budget { name: name.to_string(), limit }).collect();
+    let budgets =
+        limits.iter().zip(names).map(|(&limit, name)| Budget { name: name.to_string(), limit, over: 1.0 }).collect();
     Problem { layers, budgets }
 }
 
@@ -216,6 +217,14 @@ fn infeasible_budgets_name_the_least() {
         message(&[3.0, 0.5]),
         "cannot be met together: least is 3 average bits, asked 3; least is 0.00 bytes, asked 0.50 [TQ501]"
     );
+}
+
+#[test]
+fn an_average_is_said_as_one() {
+    let layers = vec![vec![choice(1.0, &[400.0]), choice(0.0, &[800.0])]];
+    let budgets = vec![Budget { name: "weight bits".into(), limit: 250.0, over: 100.0 }];
+    let message = solve(&Problem { layers, budgets }).unwrap_err().to_string();
+    assert_eq!(message, "cannot be met: least is 4.00 weight bits on average, asked 2.50 [TQ501]");
 }
 
 #[test]

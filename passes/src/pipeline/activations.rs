@@ -61,7 +61,7 @@ impl Field {
                 |g: &Group, w: usize| Choice { cost: cost(g, w), weights: vec![g.elements * f64::from(g.bits[w])] };
             Problem {
                 layers: self.groups.iter().map(|g| (0..g.bits.len()).map(|w| choice(g, w)).collect()).collect(),
-                budgets: vec![Budget { name: "activation bits".to_owned(), limit: average * elements }],
+                budgets: vec![Budget { name: "activation bits".to_owned(), limit: average * elements, over: elements }],
             }
         };
         let solution = allocate::solve(&problem(&|g, w| g.damage[w]))?;

@@ -123,10 +123,10 @@ pub fn stored_bytes(layer: &Layer, bits: Option<u32>, target: &Target) -> u64 {
 pub fn problem(units: &[Unit], widths: &Widths, target: &Target) -> Problem {
     let params: f64 = units.iter().map(Unit::params).sum();
     let mut budgets = vec![];
-    let mut add = |name: &str, limit: f64| budgets.push(Budget { name: name.to_owned(), limit });
-    widths.average.inspect(|x| add("weight bits", x * params));
-    widths.max_bytes.inspect(|n| add("stored weight bytes", *n as f64));
-    widths.max_bops.inspect(|n| add("bit operations", *n));
+    let mut add = |name: &str, limit: f64, over| budgets.push(Budget { name: name.to_owned(), limit, over });
+    widths.average.inspect(|x| add("weight bits", x * params, params));
+    widths.max_bytes.inspect(|n| add("stored weight bytes", *n as f64, 1.0));
+    widths.max_bops.inspect(|n| add("bit operations", *n, 1.0));
     let choices = |u: &Unit| u.options.iter().map(|b| u.choice(*b, target, widths)).collect();
     Problem { layers: units.iter().map(choices).collect(), budgets }
 }

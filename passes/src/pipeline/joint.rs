@@ -10,6 +10,7 @@ use super::budget::problem;
 use super::choose::{picked, uniform_within};
 use super::field::Field;
 use super::scene::{Scene, Setting};
+use std::collections::BTreeSet;
 use tapq::allocate::{self, Allocation};
 use tapq::plan::AllocationRecord;
 use tapq::{Code, Error, Result};
@@ -22,7 +23,8 @@ const ROUNDS: usize = 8;
 /// The setting of least predicted damage within the budgets, with the exact choice of weights beside its activations.
 pub fn least_cost(scene: &Scene) -> Result<(Setting, Allocation)> {
     let Some(field) = scene.field else {
-        let solution = allocate::solve(&problem(scene.units, &scene.options.widths, scene.options.target))?;
+        let solution = allocate::solve(&problem(scene.units, &scene.options.widths, scene.options.target))
+            .map_err(|e| with_offer(e, scene))?;
         return Ok((Setting { weights: picked(scene.units, &solution.picks), activations: vec![] }, solution));
     };
     let mut best: Option<(f64, Setting, Allocation)> = None;
@@ -40,7 +42,18 @@ pub fn least_cost(scene: &Scene) -> Result<(Setting, Allocation)> {
         }
     }
     let nothing = || Error::new(Code::Infeasible, "no widths of weights and activations meet the budgets");
-    best.map(|(_, setting, solution)| (setting, solution)).ok_or_else(|| failure.unwrap_or_else(nothing))
+    best.map(|(_, setting, solution)| (setting, solution))
+        .ok_or_else(|| with_offer(failure.unwrap_or_else(nothing), scene))
+}
+
+/// Says beside a budget that cannot be met which widths there are.
+fn with_offer(error: Error, scene: &Scene) -> Error {
+    let offered: BTreeSet<u32> = scene.units.iter().flat_map(|u| u.options.iter().flatten().copied()).collect();
+    let widths = offered.iter().map(u32::to_string).collect::<Vec<_>>().join(", ");
+    match error.code() == Code::Infeasible && error.advice().is_none() {
+        true => error.help(format!("{} offers these layers weights of {widths} bits", scene.options.target.name)),
+        false => error,
+    }
 }
 
 /// The uniform pair of widths within the budgets that is predicted to do the least damage.

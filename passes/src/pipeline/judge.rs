@@ -67,8 +67,9 @@ impl<'a> NetworkJudge<'a> {
             |l: usize, w: usize| Choice { cost: costs[l][w], weights: vec![header.params[l] * f64::from(widths[w])] };
         let layers: Vec<Vec<Choice>> =
             header.offered.iter().enumerate().map(|(l, own)| own.iter().map(|w| choice(l, *w)).collect()).collect();
-        let limit = average_bits * header.params.iter().sum::<f64>();
-        let problem = Problem { layers, budgets: vec![Budget { name: "weight bits".to_owned(), limit }] };
+        let params = header.params.iter().sum::<f64>();
+        let budget = Budget { name: "weight bits".to_owned(), limit: average_bits * params, over: params };
+        let problem = Problem { layers, budgets: vec![budget] };
         let picked = |(own, at): (&Vec<usize>, &usize)| Some(widths[own[*at]]);
         Ok(solve(&problem).ok().map(|s| header.offered.iter().zip(&s.picks).map(picked).collect()))
     }
