@@ -1,5 +1,6 @@
 //! How far a quantized network is from its float original.
 
+use super::WorstChannel;
 use crate::array::{Array, Values};
 use serde::{Deserialize, Serialize};
 
@@ -103,6 +104,21 @@ pub struct Fidelity {
     pub outputs: Vec<ValueFidelity>,
     /// Inner values, in order of definition.
     pub values: Vec<ValueFidelity>,
+    /// Of outputs with channels the worst one, where it is far below the whole.
+    #[serde(default)]
+    pub channels: Vec<WorstChannel>,
+    /// Why the figures mean nothing on these samples; absent where they do mean something.
+    #[serde(default)]
+    pub says_nothing: Option<String>,
+}
+
+impl Fidelity {
+    /// The worst channels in words, worst first, of at most three outputs.
+    pub fn worst_channels(&self) -> Vec<String> {
+        let mut worst: Vec<&WorstChannel> = self.channels.iter().collect();
+        worst.sort_by(|a, b| a.sqnr_db.total_cmp(&b.sqnr_db));
+        worst.into_iter().take(3).map(WorstChannel::words).collect()
+    }
 }
 
 /// One value of the quantized network against the float one.

@@ -1,5 +1,7 @@
 //! Running the float and the quantized network side by side.
 
+use super::answers::{Answer, why_nothing};
+use super::channels::Channels;
 use super::{Compare, Fidelity, ValueFidelity, top1_agreement};
 use crate::array::Array;
 use crate::engine::{Engine, TapView};
@@ -11,6 +13,8 @@ use rayon::prelude::*;
 struct Sums {
     values: Vec<Compare>,
     outputs: Vec<Compare>,
+    channels: Vec<Option<Channels>>,
+    answer: Answer,
     agreed: usize,
     rows: usize,
 }
@@ -42,6 +46,9 @@ pub fn measure(
         total.agreed += sums.agreed;
         total.rows += sums.rows;
     }
+    let worst = |(at, (name, sums)): (usize, (&String, &Compare))| {
+        Channels::pooled(each.iter().map(|s| s.channels.get(at)?.as_ref()))?.worst(name, sums.sqnr_db())
+    };
     let value = |(name, sums): (&String, &Compare)| ValueFidelity {
         value: name.clone(),
         sqnr_db: sums.sqnr_db(),
@@ -57,6 +64,8 @@ pub fn measure(
         agreement: if total.rows == 0 { 1.0 } else { total.agreed as f64 / total.rows as f64 },
         outputs: float.outputs().iter().zip(&total.outputs).filter(|(_, c)| !c.is_empty()).map(value).collect(),
         values: values.iter().zip(&total.values).map(value).collect(),
+        channels: float.outputs().iter().zip(&total.outputs).enumerate().filter_map(worst).collect(),
+        says_nothing: why_nothing(each.iter().map(|s| &s.answer)),
     })
 }
 
@@ -82,10 +91,11 @@ fn add_outputs(sums: &mut Sums, expected: &[Array], found: &[Array]) -> Result<(
         return Err(Error::new(Code::Engine, what));
     }
     sums.outputs = vec![Compare::default(); expected.len()];
-    for ((a, b), sums) in expected.iter().zip(found).zip(&mut sums.outputs) {
-        if let (Some(a), Some(b)) = (a.as_f32(), b.as_f32()) {
-            sums.add(a, b);
-        }
+    sums.answer = Answer::of(expected);
+    for ((a, b), total) in expected.iter().zip(found).zip(&mut sums.outputs) {
+        let floats = a.as_f32().zip(b.as_f32());
+        floats.inspect(|(a, b)| total.add(a, b));
+        sums.channels.push(floats.and_then(|(float, quantized)| Channels::of(&a.dims, float, quantized)));
     }
     if let (Some(a), Some(b)) = (expected.first(), found.first()) {
         (sums.agreed, sums.rows) = top1_agreement(a, b);

@@ -2,6 +2,8 @@
 //!
 //! The record holds no clock, path or thread count, so that it is the same for the same inputs.
 
+mod answers;
+mod channels;
 mod choices;
 pub(crate) mod columns;
 mod fidelity;
@@ -19,6 +21,7 @@ mod text;
 #[cfg(test)]
 mod tests;
 
+pub use channels::WorstChannel;
 pub use choices::{ChoiceRow, ChoiceTable, choice_text};
 pub use fidelity::{Compare, Fidelity, ValueFidelity, decibels, top1_agreement};
 pub use front::{Front, FrontPoint, front_svg, front_text};

@@ -43,6 +43,15 @@ fn report(n: usize) -> Report {
                 ValueFidelity { value: "scores".into(), sqnr_db: 13.8, cosine: 0.98 },
             ],
             values: vec![ValueFidelity { value: "relu_0".into(), sqnr_db: 31.0, cosine: 0.9996 }],
+            channels: vec![WorstChannel {
+                value: "boxes".into(),
+                axis: 1,
+                channels: 22,
+                channel: 7,
+                sqnr_db: 2.3,
+                whole_db: 24.0,
+            }],
+            says_nothing: None,
         }),
         activations: (0..n.min(20)).map(activation).collect(),
         refused: refused.collect(),
@@ -172,6 +181,7 @@ fn hostile(evil: &str) -> Report {
     evils.extend(&mut report.warnings);
     evils.extend([&mut report.allocation.method, &mut report.allocation.proof]);
     report.layers.iter_mut().for_each(|l| evils.extend([&mut l.name, &mut l.op, &mut l.stored, &mut l.because]));
+    report.fidelity.iter_mut().flat_map(|f| &mut f.channels).for_each(|c| evils.push(&mut c.value));
     report.activations.iter_mut().for_each(|a| evils.extend([&mut a.value, &mut a.because]));
     report.refused.iter_mut().for_each(|r| evils.extend([&mut r.what, &mut r.because]));
     report.passes.iter_mut().for_each(|p| evils.extend(std::iter::once(&mut p.pass).chain(&mut p.reasons)));
@@ -231,6 +241,17 @@ fn odd_figures_are_shown() {
     assert!(page.contains("exact") && page.contains("-12.0"));
     let (shown, _script) = page.split_once("<script>").unwrap();
     assert!(!shown.contains("NaN") && !shown.contains(">inf"), "{shown}");
+}
+
+#[test]
+fn figures_that_mean_nothing_are_not_shown() {
+    let mut report = report(6);
+    let why = "every float output stays below 1e-6".to_owned();
+    report.fidelity.as_mut().unwrap().says_nothing = Some(why.clone());
+    let shown = text(&report, 100, false, false);
+    assert!(shown.contains("fidelity   says nothing, on 32 samples") && !shown.contains("top-1"), "{shown}");
+    let page = html(&report).unwrap();
+    assert!(page.contains(&why) && !page.contains("top-1 agreement"), "{page}");
 }
 
 #[test]

@@ -106,6 +106,9 @@ impl Page {
             let one = |o: &ValueFidelity| format!("{} {}", o.value, in_db(o.sqnr_db));
             self.item("outputs", &dotted(fidelity.outputs.iter().map(one)), Ink::Plain);
         }
+        if let Some(fidelity) = report.fidelity.as_ref().filter(|f| !f.channels.is_empty()) {
+            self.item("channels", &fidelity.worst_channels().join(" · "), Ink::Plain);
+        }
         let file = format!(
             "{} → {} ({})",
             bytes(size.float_file),
@@ -208,6 +211,9 @@ impl Page {
 
 fn fidelity(fidelity: &Fidelity) -> String {
     let apart = if fidelity.held_out { "held out" } else { "that also calibrated" };
+    if let Some(why) = &fidelity.says_nothing {
+        return format!("says nothing, on {} {apart}: {why}", plural(fidelity.samples, "sample"));
+    }
     format!(
         "{}, on {} {apart}",
         dotted(

@@ -344,6 +344,10 @@ fn print(args: &Args, report: &Report, output: &Path, plan: &Path) -> Result<()>
 
 fn verdict(args: &Args, report: &Report) -> Verdict {
     let Some(fidelity) = &report.fidelity else { return Verdict::Done };
+    if let Some(why) = fidelity.says_nothing.as_ref().filter(|_| args.min_sqnr.or(args.min_agreement).is_some()) {
+        eprintln!("no bar is met: the comparison says nothing: {why}");
+        return Verdict::BelowBar;
+    }
     let below = |what: &str, found: f64, bar: Option<f64>| {
         let missed = bar.is_some_and(|bar| found < bar);
         if missed {

@@ -55,6 +55,10 @@ pub fn run(args: &Args) -> Result<Verdict> {
         true => println!("{}", serde_json::to_string_pretty(&found).map_err(|e| Error::new(Code::Io, e.to_string()))?),
         false => print(&found),
     }
+    let bar = args.min_sqnr.or(args.min_agreement).is_some();
+    if bar && found.says_nothing.is_some() {
+        return Ok(Verdict::BelowBar);
+    }
     let below = args.min_sqnr.is_some_and(|bar| found.sqnr_db < bar)
         || args.min_agreement.is_some_and(|bar| found.agreement < bar);
     Ok(if below { Verdict::BelowBar } else { Verdict::Done })
@@ -72,6 +76,10 @@ fn common_values(reference: &Graph, judged: &Graph) -> Vec<String> {
 }
 
 fn print(found: &Fidelity) {
+    if let Some(why) = &found.says_nothing {
+        println!("{} samples say nothing: {why}", found.samples);
+        return;
+    }
     println!(
         "{} samples: SQNR {:.2} dB, cosine {:.6}, top-1 agreement {:.1} %",
         found.samples,
@@ -82,6 +90,7 @@ fn print(found: &Fidelity) {
     for output in found.outputs.iter().filter(|_| found.outputs.len() > 1) {
         println!("{:>8.2} dB  output {}", output.sqnr_db, output.value);
     }
+    found.worst_channels().iter().for_each(|words| println!("  {words}"));
     let mut worst: Vec<_> = found.values.iter().collect();
     worst.sort_by(|a, b| a.sqnr_db.total_cmp(&b.sqnr_db).then(a.value.cmp(&b.value)));
     if !worst.is_empty() {

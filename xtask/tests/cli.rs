@@ -278,6 +278,17 @@ fn inspect_runs_the_samples_that_are_given() {
 }
 
 #[test]
+fn no_bar_is_met_where_the_network_says_nothing() {
+    let folder = TempDir::new().unwrap();
+    let text = "<ir_version: 8, opset_import: [\"\" : 13]> g (int32[N,2] ids) => (float[N,3] y)
+        <float[2,3] w = {1, 2, 3, 4, 5, 6}> { h = Cast <to = 1> (ids) [fc] y = MatMul (h, w) }";
+    let path = written(&folder, text);
+    let bar = ["--target", "cpu", "-q", "--min-sqnr", "1"];
+    let found = xtask().arg("quantize").arg(&path).args(bar).assert().code(3);
+    found.stdout(contains("says nothing")).stderr(contains("the same on all"));
+}
+
+#[test]
 fn inspect_and_targets_say_what_there_is() {
     xtask()
         .arg("inspect")

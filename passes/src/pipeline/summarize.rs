@@ -91,7 +91,7 @@ fn warnings(options: &Options, fidelity: Option<&Fidelity>) -> Vec<String> {
     if fidelity.is_some_and(|f| !f.held_out) {
         warnings.push("fidelity was measured on the calibration samples: it flatters".to_owned());
     }
-    if fidelity.is_some_and(|f| f.sqnr_db < 10.0) {
+    if fidelity.is_some_and(|f| f.sqnr_db < 10.0 && f.says_nothing.is_none()) {
         warnings.push("the quantized network is far from the float one (SQNR below 10 dB)".to_owned());
     }
     warnings
