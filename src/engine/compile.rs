@@ -200,6 +200,13 @@ impl Plan {
         found.iter().take(self.names.outputs).map(|tensor| values::to_array(tensor)).collect()
     }
 
+    /// Ranks of the outputs that were asked for; none where one is not known.
+    pub(super) fn output_ranks(&self) -> Vec<usize> {
+        let model = self.plan.model();
+        let ranks = model.outputs.iter().take(self.names.outputs).map(|at| Some(model.outlet_fact(*at).ok()?.rank()));
+        ranks.collect::<Option<_>>().unwrap_or_default()
+    }
+
     pub(super) fn input(&self, array: &Array, input: &Input) -> Result<Tensor> {
         let explain = |e: TractError| failure::explain(&e, &self.names.places);
         let tensor = values::to_tensor(array).map_err(explain)?;

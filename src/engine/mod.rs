@@ -150,6 +150,16 @@ impl Engine {
         self.plan(&shapes(&arrays))?.run(&arrays, on_tap)
     }
 
+    /// Ranks of the outputs for samples like this one, in graph order; nothing is run.
+    ///
+    /// # Errors
+    /// As [`Engine::run`].
+    pub fn output_ranks(&self, sample: &Sample) -> Result<Vec<usize>> {
+        let arrays = self.arrays(sample)?;
+        let plan = self.plan(&shapes(&arrays))?;
+        Ok(plan.output_ranks())
+    }
+
     /// Operators that run on the processor although the network is on a GPU, with their number.
     pub fn left_on_host(&self) -> BTreeMap<String, usize> {
         self.lock().compiled.last().map_or_else(BTreeMap::new, |(_, plan)| plan.on_host.clone())

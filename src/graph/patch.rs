@@ -3,7 +3,7 @@
 use super::attributes::Value;
 use super::set_attr;
 use crate::onnx::{
-    GraphProto, ModelProto as Model, NodeProto as Node, OperatorSetIdProto, StringStringEntryProto, Tensor,
+    Dimension, GraphProto, ModelProto as Model, NodeProto as Node, OperatorSetIdProto, StringStringEntryProto, Tensor,
 };
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
@@ -28,6 +28,8 @@ pub enum Edit {
     RemoveInitializer(String),
     /// Removes recorded type and shape of a value that no longer exists or has changed.
     RemoveValueInfo(String),
+    /// Declares the rank of a graph output anew, all its extents open.
+    SetOutputRank(String, usize),
     /// Sets the version of the default operator set.
     SetOpset(i64),
     /// Sets the IR version; raising it past 3 drops the graph inputs that only list an initializer.
@@ -102,6 +104,7 @@ impl Patch {
                     staged.tensor(name, None);
                 }
                 Edit::RemoveValueInfo(name) => drop(staged.forgotten.insert(name)),
+                Edit::SetOutputRank(name, rank) => set_output_rank(graph, &name, rank),
                 Edit::SetOpset(version) => set_opset(model, version),
                 Edit::SetIr(version) => set_ir(model, version),
                 Edit::SetMetadata(key, value) => set_metadata(model, &key, value),
@@ -185,6 +188,13 @@ impl Staged {
             }
         }
         graph.node.extend(self.inserts.into_values().flatten());
+    }
+}
+
+fn set_output_rank(graph: &mut GraphProto, name: &str, rank: usize) {
+    for output in graph.output.iter_mut().filter(|v| v.name == name) {
+        let tensor = output.type_.mut_or_insert_default().mut_tensor_type();
+        tensor.shape.mut_or_insert_default().dim = vec![Dimension::default(); rank];
     }
 }
 

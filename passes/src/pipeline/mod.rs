@@ -7,6 +7,7 @@ mod budget;
 mod candidates;
 mod choose;
 mod chooser;
+mod declared;
 mod elsewhere;
 mod equalize;
 mod features;
@@ -161,6 +162,7 @@ pub struct Outcome {
 /// Quantizes a float model.
 pub fn quantize(mut graph: Graph, options: &Options, progress: &dyn Progress) -> Result<Outcome> {
     refuse_quantized(&graph)?;
+    let opset = graph.opset();
     let mut driver = Driver::new(options.fuel);
     driver.run(&mut graph, &float_passes())?;
     let mut analysis = match &options.plan {
@@ -182,10 +184,16 @@ pub fn quantize(mut graph: Graph, options: &Options, progress: &dyn Progress) ->
     let rounding = analyze::round(&graph, &mut analysis.plan, options, progress)?;
     // Compiled once more rather than kept from the observation: rounding has two engines in memory beside it.
     let compile = || Engine::new(&graph, &analysis.compared, &EngineOptions::with_dims(&options.dims));
-    let float = options.verify.then(compile).transpose()?;
+    // A shape that was declared wrongly is noticed only by the shape inference of newer opsets.
+    let raised = analysis.plan.opset > opset;
+    let float = (options.verify || raised).then(compile).transpose()?;
+    if let (Some(float), Some(sample), true) = (&float, options.calibration.samples.first(), raised) {
+        let ranks = float.output_ranks(sample)?;
+        declared::correct_ranks(&graph, &ranks).map_or(Ok(()), |p| driver.apply(&mut graph, "correct-ranks", p))?;
+    }
     // The float graph ends here: its weights need not be in memory beside those of two engines.
     let quantized = rewrite(graph, &analysis.plan, &rounding, options.target, &mut driver)?;
-    let fidelity = match float {
+    let fidelity = match float.filter(|_| options.verify) {
         Some(float) => Some(verify(&float, &analysis.compared, &quantized, options, progress)?),
         None => None,
     };
