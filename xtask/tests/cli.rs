@@ -203,6 +203,18 @@ fn a_bar_that_is_missed_exits_with_3() {
     assert!(output.exists());
 }
 
+/// Where rounding to the nearest makes a poor file, `fast` takes the time to compare it with the other way of rounding.
+#[test]
+fn a_poor_file_is_rounded_both_ways() {
+    let folder = TempDir::new().unwrap();
+    for (bits, compared) in [("3", true), ("8", false)] {
+        let output = folder.path().join(format!("{bits}.onnx"));
+        quantize("resnet_digits", "fpga", &output).args(["--act-bits", bits]).assert().success();
+        let plan = std::fs::read_to_string(output.with_extension("plan.yaml")).unwrap();
+        assert_eq!(plan.contains("second-order rounding, as a file"), compared, "{bits} bits");
+    }
+}
+
 #[test]
 fn verify_compares_two_files() {
     let folder = TempDir::new().unwrap();

@@ -110,7 +110,7 @@ impl<'a> Options<'a> {
 /// How much time a better file may take.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Effort {
-    /// Seconds: widths from one measurement of each layer on two samples.
+    /// Seconds: widths from one measurement of each layer on two samples; more only where the file is poor.
     #[default]
     Fast,
     /// Tens of seconds: more scales are tried, the choice is measured on all samples and compared as a file.

@@ -75,6 +75,18 @@ pub fn settle_rounding(
     Ok(plan)
 }
 
+/// Below so many dB a file is worth better rounding even where there is little time.
+const POOR_DB: f64 = 15.0;
+/// Samples that are run to find out.
+const SAMPLES_TO_SEE: usize = 2;
+
+/// Whether the file of a plan whose weights are rounded to the nearest is far from the float network.
+pub fn is_poor(graph: &Graph, options: &Options, seen: &Observation, nearest: &Plan) -> Result<bool> {
+    let some: Vec<usize> = (0..options.calibration.samples.len().min(SAMPLES_TO_SEE)).collect();
+    let error = error_as_file(graph, nearest, &Rounding::default(), options, seen, &some)?;
+    Ok(error > 10f64.powf(-POOR_DB / 10.0))
+}
+
 /// Two plans on the same samples.
 #[derive(Default)]
 struct Duel {

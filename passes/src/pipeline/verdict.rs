@@ -16,6 +16,8 @@ pub struct Verdict {
     pub bar: f64,
     /// Whether anything could be measured.
     pub measured: bool,
+    /// Whether something measured better than the uniform width that is taken, but not by the margin.
+    pub close: bool,
 }
 
 impl Verdict {
@@ -32,7 +34,8 @@ impl Verdict {
             None if !measured => 0,
             _ => best,
         };
-        Verdict { taken, bar, measured }
+        let close = uniform.is_some_and(|u| measured && taken == u && error(best) < error(u));
+        Verdict { taken, bar, measured, close }
     }
 
     /// What is proven of the choice; `own` if it is the knapsack's.
@@ -40,6 +43,9 @@ impl Verdict {
         match (self.measured, own) {
             (false, _) => "no choice could be measured on so few samples".to_owned(),
             (true, true) => solution.proof.to_string(),
+            (true, false) if self.close => {
+                "taken by measurement; no choice measured better by half a decibel, and less may be chance".to_owned()
+            }
             (true, false) => "taken by measurement; the knapsack's own choice measured worse".to_owned(),
         }
     }
@@ -59,6 +65,8 @@ mod tests {
     #[test]
     fn one_width_for_all_is_left_for_a_clear_gain_only() {
         assert_eq!(Verdict::of(&errors(&[0.91, 1.0, 2.0]), Some(1), Effort::Fast).taken, 1);
+        assert!(Verdict::of(&errors(&[0.91, 1.0, 2.0]), Some(1), Effort::Fast).close);
+        assert!(!Verdict::of(&errors(&[1.01, 1.0, 2.0]), Some(1), Effort::Fast).close);
         assert_eq!(Verdict::of(&errors(&[0.88, 1.0, 2.0]), Some(1), Effort::Fast).taken, 0);
         assert_eq!(Verdict::of(&errors(&[0.90, 1.0, 0.5]), Some(1), Effort::Fast).taken, 2);
         assert_eq!(Verdict::of(&errors(&[0.95, 0.99]), None, Effort::Fast).taken, 0);
