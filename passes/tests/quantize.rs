@@ -9,7 +9,7 @@ use tapq::plan::{Plan, RoundingMethod};
 use tapq::samples::{Preprocess, SampleSet, input_specs, synthetic};
 use tapq::target::{self, Target};
 use tapq::{Code, Result};
-use tapq_passes::pipeline::{Options, Outcome, Silent, Widths, quantize};
+use tapq_passes::pipeline::{Effort, Options, Outcome, Silent, Widths, quantize};
 
 fn cases() -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures/quantize");
@@ -87,6 +87,30 @@ fn eight_bits_stay_close_to_float() {
             assert!(fidelity.sqnr_db > 20.0, "{} on {target}: {:.1} dB", file.display(), fidelity.sqnr_db);
         }
     }
+}
+
+#[test]
+fn ranges_follow_the_rule_that_measured_better() {
+    let mut asked = 0;
+    for file in cases() {
+        let graph = graph(&file);
+        let calibration = samples(&graph);
+        for name in target::names() {
+            let target = Target::named(name).unwrap();
+            let options = Options { effort: Effort::Balanced, ..Options::new(&target, &calibration).unwrap() };
+            let plan = quantize(graph.clone(), &options, &Silent).unwrap().plan;
+            let measured = |what: &str| plan.allocation.compared.iter().find(|c| c.what.starts_with(what));
+            let wide = plan.activations.iter().any(|a| a.because.starts_with("extremes seen, since"));
+            match measured("ranges of everything").zip(measured("ranges of least")) {
+                Some((all, least)) => {
+                    asked += 1;
+                    assert_eq!(wide, all.sqnr_db >= least.sqnr_db + 0.5, "{} on {name}", file.display());
+                }
+                None => assert!(!wide, "{} on {name}", file.display()),
+            }
+        }
+    }
+    assert!(asked > 0, "no case has an output with channels");
 }
 
 #[test]

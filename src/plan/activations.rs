@@ -3,7 +3,7 @@
 use super::bounds::known_bound;
 use super::{ActivationPlan, Site};
 use crate::graph::Graph;
-use crate::quant::{Affine, Bound, ChosenRange, IntFormat, affine_for_range, choose_range, lattice_range};
+use crate::quant::{Affine, Bound, ChosenRange, IntFormat, RangeRule, affine_for_range, choose_range, lattice_range};
 use crate::samples::Sample;
 use crate::stats::{TensorStats, ValueObservation};
 use crate::target::Target;
@@ -20,19 +20,21 @@ pub struct InputFacts<'a> {
 
 /// Chooses the range of each site; sites of one group get one range from the statistics of all of them.
 ///
-/// `seen` has one entry a site; `bits` is the width of each value, the widest of a group counts.
+/// `seen` has one entry a site; `bits` is the width of each value, the widest of a group counts; `rule` is how ranges are
+/// found that nothing else decides.
 pub fn plan_activations(
     graph: &Graph,
     target: &Target,
     sites: &[Site],
     seen: &[&ValueObservation],
     bits: &(dyn Fn(&str) -> u32 + Sync),
+    rule: RangeRule,
     input: &InputFacts,
 ) -> Vec<ActivationPlan> {
     let leaders: Vec<usize> = (0..sites.len()).filter(|i| sites[*i].group == *i).collect();
     let chosen: Vec<(usize, (Affine, String))> = leaders
         .par_iter()
-        .map(|leader| (*leader, plan_group(graph, target, sites, seen, *leader, bits, input)))
+        .map(|leader| (*leader, plan_group((graph, target), (sites, seen), *leader, bits, rule, input)))
         .collect();
     let of_group = |group: usize| chosen.iter().find(|(leader, _)| *leader == group).map(|(_, c)| c.clone());
     let plan = |site: &Site| of_group(site.group).map(|(affine, because)| activation(graph, site, affine, because));
@@ -52,12 +54,11 @@ fn activation(graph: &Graph, site: &Site, affine: Affine, because: String) -> Ac
 }
 
 fn plan_group(
-    graph: &Graph,
-    target: &Target,
-    sites: &[Site],
-    seen: &[&ValueObservation],
+    (graph, target): (&Graph, &Target),
+    (sites, seen): (&[Site], &[&ValueObservation]),
     leader: usize,
     bits: &(dyn Fn(&str) -> u32 + Sync),
+    rule: RangeRule,
     input: &InputFacts,
 ) -> (Affine, String) {
     let members: Vec<usize> = (0..sites.len()).filter(|i| sites[*i].group == leader).collect();
@@ -76,7 +77,7 @@ fn plan_group(
     let lattice = may_be_lattice.then(|| lattice_range(&inputs, format, symmetric));
     let range = match lattice.flatten() {
         Some((lo, hi)) => ChosenRange { lo, hi, because: "the input holds multiples of one step".to_owned() },
-        _ => choose_range(&pooled, bound, symmetric, &to_affine),
+        _ => choose_range(&pooled, bound, rule, symmetric, &to_affine),
     };
     let shared = if members.len() > 1 { format!("; shared by {} values", members.len()) } else { String::new() };
     (to_affine(range.lo, range.hi), format!("{}{shared}", range.because))

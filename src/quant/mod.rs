@@ -18,7 +18,7 @@ pub use affine::{Affine, affine_for_range};
 pub use bias::{QuantizedBias, bias_limit, least_weight_scale, quantize_bias};
 pub use fake::FakeQuantize;
 pub use lattice::lattice_range;
-pub use range::{Bound, ChosenRange, GAIN_WIDTH, choose_range};
+pub use range::{Bound, ChosenRange, GAIN_WIDTH, RangeRule, choose_range};
 pub use round::round_half_even;
 pub(crate) use round::round_half_even_f64;
 pub use weight::{QuantizedWeight, WeightRange, dequantize_weight, quantize_weight};

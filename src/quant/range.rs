@@ -48,6 +48,16 @@ impl Bound {
     }
 }
 
+/// How the range of an activation is found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RangeRule {
+    /// The range of least expected error on an unseen sample; it may clip what is rare.
+    #[default]
+    LeastError,
+    /// Everything that was seen: where rare values are what a network is there for, as the scores of a detector are.
+    Extremes,
+}
+
 /// A range and how it was found.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ChosenRange {
@@ -65,6 +75,7 @@ pub struct ChosenRange {
 pub fn choose_range(
     samples: &[Vec<&TensorStats>],
     bound: Bound,
+    rule: RangeRule,
     symmetric: bool,
     to_affine: &dyn Fn(f32, f32) -> Affine,
 ) -> ChosenRange {
@@ -74,6 +85,13 @@ pub fn choose_range(
     let all = || samples.iter().flatten();
     let seen_lo = all().fold(0f32, |m, s| m.min(s.min));
     let seen_hi = all().fold(0f32, |m, s| m.max(s.max));
+    if rule == RangeRule::Extremes {
+        return ChosenRange {
+            lo: seen_lo,
+            hi: seen_hi,
+            because: "extremes seen, since the output is better for it".to_owned(),
+        };
+    }
     let Some(points) = Points::pool(samples, bound) else {
         return ChosenRange { lo: seen_lo, hi: seen_hi, because: "all zero".to_owned() };
     };
@@ -243,7 +261,13 @@ mod tests {
         let stats: Vec<TensorStats> = samples.iter().map(|s| stats(s)).collect();
         let format = if symmetric { IntFormat::signed(8) } else { IntFormat::unsigned(8) };
         let to_affine = |lo: f32, hi: f32| affine_for_range(lo, hi, format, symmetric, false);
-        choose_range(&stats.iter().map(|s| vec![s]).collect::<Vec<_>>(), bound, symmetric, &to_affine)
+        choose_range(
+            &stats.iter().map(|s| vec![s]).collect::<Vec<_>>(),
+            bound,
+            RangeRule::LeastError,
+            symmetric,
+            &to_affine,
+        )
     }
 
     /// Evenly spread values in `lo..hi`.
@@ -273,6 +297,16 @@ mod tests {
         values.push(60.0);
         let range = choose(&[values], Bound::default(), true);
         assert!(range.hi < 40.0 && range.lo == -range.hi, "{range:?}");
+    }
+
+    #[test]
+    fn extremes_are_kept_where_they_are_asked_for() {
+        let mut values: Vec<f32> = ramp(-1.0, 1.0).repeat(1000);
+        values.push(60.0);
+        let stats = stats(&values);
+        let to_affine = |lo: f32, hi: f32| affine_for_range(lo, hi, IntFormat::signed(8), true, false);
+        let range = choose_range(&[vec![&stats]], Bound::default(), RangeRule::Extremes, true, &to_affine);
+        assert_eq!((range.lo, range.hi), (-1.0, 60.0));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use super::Compare;
 use super::format::in_db;
+use crate::array::Array;
 use serde::{Deserialize, Serialize};
 
 /// Outputs with more channels than this are not looked at by channel.
@@ -82,14 +83,54 @@ impl Channels {
         Some(total)
     }
 
+    /// The channels that say anything.
+    fn heard(&self) -> impl Iterator<Item = (usize, &Channel)> {
+        let loudest = self.sums.iter().fold(0.0f32, |most, c| most.max(c.greatest));
+        self.sums.iter().enumerate().filter(move |(_, c)| c.greatest > 0.0 && c.greatest >= HEARD * loudest)
+    }
+
     /// The worst channel that is heard, where it is far below the whole.
     pub(super) fn worst(&self, value: &str, whole_db: f64) -> Option<WorstChannel> {
-        let loudest = self.sums.iter().fold(0.0f32, |most, c| most.max(c.greatest));
-        let heard = self.sums.iter().enumerate().filter(|(_, c)| c.greatest > 0.0 && c.greatest >= HEARD * loudest);
-        let (channel, sqnr_db) = heard.map(|(i, c)| (i, c.all.sqnr_db())).min_by(|(_, a), (_, b)| a.total_cmp(b))?;
+        let (channel, sqnr_db) =
+            self.heard().map(|(i, c)| (i, c.all.sqnr_db())).min_by(|(_, a), (_, b)| a.total_cmp(b))?;
         let (axis, channels) = (self.axis, self.sums.len());
         let found = WorstChannel { value: value.to_owned(), axis, channels, channel, sqnr_db, whole_db };
         (sqnr_db + APART_DB <= whole_db).then_some(found)
+    }
+}
+
+/// Greatest SQNR that a channel counts with, and least, in dB.
+const EVEN_DB: (f64, f64) = (-20.0, 80.0);
+
+/// Mean SQNR in dB over the channels of all outputs that are heard, each over all samples, so that what the quiet ones
+/// lose counts as much as what the loud ones do. An output without channels counts as one.
+///
+/// `samples` holds the outputs of the float network and those that were found.
+pub fn even_db(samples: &[(&[Array], &[Array])]) -> f64 {
+    let outputs = samples.iter().map(|(float, _)| float.len()).max().unwrap_or(0);
+    let all: Vec<f64> = (0..outputs).flat_map(|at| of_output(samples, at)).collect();
+    all.iter().map(|db| db.clamp(EVEN_DB.0, EVEN_DB.1)).sum::<f64>() / all.len().max(1) as f64
+}
+
+/// Whether an output has channels that can be told apart: one of a detector or a segmentation, not of a classifier.
+pub fn has_channels(outputs: &[Array]) -> bool {
+    let of = |a: &Array| channel_axis(&a.dims).is_some_and(|axis| (2..=MOST_CHANNELS).contains(&a.dims[axis]));
+    outputs.iter().any(|a| a.as_f32().is_some() && of(a))
+}
+
+/// SQNR in dB of each channel of one output that is heard, or of the whole; none where it has no floats.
+fn of_output(samples: &[(&[Array], &[Array])], at: usize) -> Vec<f64> {
+    let (mut whole, mut each) = (Compare::default(), vec![]);
+    for (float, found) in samples {
+        let (Some(a), Some(b)) = (float.get(at), found.get(at)) else { continue };
+        let Some((x, y)) = a.as_f32().zip(b.as_f32()) else { continue };
+        whole.add(x, y);
+        each.push(Channels::of(&a.dims, x, y));
+    }
+    match Channels::pooled(each.iter().map(Option::as_ref)) {
+        Some(channels) => channels.heard().map(|(_, c)| c.all.sqnr_db()).collect(),
+        None if whole.is_empty() => vec![],
+        None => vec![whole.sqnr_db()],
     }
 }
 
@@ -122,6 +163,20 @@ mod tests {
         assert_eq!(pooled(1.0, 0.5).unwrap().worst("y", 16.0), None, "not far below the whole");
         assert_eq!(pooled(0.001, 0.5).unwrap().worst("y", 44.0), None, "too quiet to say anything");
         assert_eq!(pooled(0.0, 0.0).unwrap().worst("y", 200.0), None);
+    }
+
+    #[test]
+    fn quiet_and_loud_channels_count_alike() {
+        let array = |values: Vec<f32>| vec![Array::from_f32(vec![1, 2, 3], values)];
+        let float = array(vec![100.0, 100.0, 100.0, 1.0, 1.0, 1.0]);
+        let found = array(vec![101.0, 101.0, 101.0, 1.1, 1.1, 1.1]);
+        assert!((even_db(&[(&float, &found)]) - 30.0).abs() < 1e-3, "40 dB and 20 dB");
+        assert_eq!(even_db(&[(&float, &float)]), EVEN_DB.1);
+        assert_eq!((even_db(&[]), even_db(&[(&[], &[])])), (0.0, 0.0));
+        // A channel that is silent in one sample is heard in the other.
+        let silent = array(vec![100.0, 100.0, 100.0, 0.0, 0.0, 0.0]);
+        let samples: [(&[Array], &[Array]); 2] = [(&silent, &silent), (&float, &found)];
+        assert!((even_db(&samples) - (43.01 + 20.0) / 2.0).abs() < 0.01, "{}", even_db(&samples));
     }
 
     #[test]

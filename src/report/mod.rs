@@ -21,7 +21,7 @@ mod text;
 #[cfg(test)]
 mod tests;
 
-pub use channels::WorstChannel;
+pub use channels::{WorstChannel, even_db, has_channels};
 pub use choices::{ChoiceRow, ChoiceTable, choice_text};
 pub use fidelity::{Compare, Fidelity, ValueFidelity, decibels, top1_agreement};
 pub use front::{Front, FrontPoint, front_svg, front_text};

@@ -24,6 +24,14 @@ pub struct ValueObservation {
 pub const KEPT_APART: usize = 64;
 
 impl ValueObservation {
+    /// What was seen in the samples of one half.
+    pub fn of_half(&self, half: usize) -> ValueObservation {
+        // Samples are pooled with others of their half.
+        let samples: Vec<TensorStats> = self.samples.iter().skip(half).step_by(FOLDS).cloned().collect();
+        let count = self.count.saturating_sub(half).div_ceil(FOLDS);
+        ValueObservation { dims: self.dims.clone(), samples, count }
+    }
+
     /// The statistics with the number of samples that are pooled in them.
     pub fn weighted(&self) -> impl Iterator<Item = (&TensorStats, usize)> {
         self.samples.iter().enumerate().map(|(i, s)| (s, self.count.saturating_sub(i).div_ceil(KEPT_APART).max(1)))

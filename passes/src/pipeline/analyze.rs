@@ -5,6 +5,7 @@ use super::budget::Unit;
 use super::choose::{self, Assignment, Chosen, Ground};
 use super::field::Field;
 use super::observed::{Observed, channel_axis, observe_network};
+use super::ranges::settle_ranges;
 use super::settle::{is_poor, settle, settle_rounding};
 use super::versions::versions;
 use super::{Effort, Options, Progress, candidates, sequential};
@@ -14,10 +15,11 @@ use std::collections::BTreeMap;
 use tapq::graph::Graph;
 use tapq::onnx;
 use tapq::plan::{
-    self, Calibration, Layer, LayerPlan, PLAN_SCHEMA, Placement, Plan, Rounding, RoundingMethod, layer_digest,
-    model_digest, place, plan_activations,
+    self, ActivationPlan, Calibration, Layer, LayerPlan, PLAN_SCHEMA, Placement, Plan, Rounding, RoundingMethod,
+    layer_digest, model_digest, place, plan_activations,
 };
 use tapq::proxy::{self, Sensitivity};
+use tapq::quant::RangeRule;
 use tapq::stats::{FOLDS, Gram, Request, ValueObservation};
 use tapq::target::Target;
 use tapq::{Code, Error, Result};
@@ -84,6 +86,14 @@ pub fn analyze(graph: &Graph, options: &Options, progress: &dyn Progress) -> Res
         let other = plan_of(graph, options, &observed, uniform, &chosen)?;
         plan = settle(graph, options, &observed.seen, plan, other, progress)?;
     }
+    if options.effort > Effort::Fast {
+        let placed = |l: &&LayerPlan| observed.placement.layers.iter().any(|p| p.name == l.name);
+        let widths: BTreeMap<String, Option<u32>> =
+            plan.layers.iter().filter(placed).map(|l| (l.name.clone(), l.bits)).collect();
+        let bits: BTreeMap<String, u32> = plan.activations.iter().map(|a| (a.value.clone(), a.bits)).collect();
+        let make = |rule, half| activations_of(graph, options, &observed, (&widths, &bits), (rule, half));
+        settle_ranges(graph, options, &observed, &mut plan, &make, progress)?;
+    }
     correct_biases(graph, options.target, &mut plan, &observed)?;
     if options.effort > Effort::Fast || may_be_better(graph, options, &observed, &plan)? {
         plan = settle_rounding(graph, options, &observed.seen, plan, progress)?;
@@ -103,10 +113,8 @@ pub fn plan_of(
     chosen: &Chosen,
 ) -> Result<Plan> {
     let target = options.target;
-    let (placement, values) = narrow_placement(graph, options, observed, &widths.weights);
-    let input = plan::InputFacts { range: options.input_range, samples: &options.calibration.samples };
-    let bits = |value: &str| widths.activations.get(value).copied().unwrap_or(observed.activation_bits);
-    let activations = plan_activations(graph, target, &placement.sites, &values, &bits, &input);
+    let chosen_widths = (&widths.weights, &widths.activations);
+    let activations = activations_of(graph, options, observed, chosen_widths, (RangeRule::LeastError, None));
     let layers = layer_plans(graph, &widths.weights, options)?;
     let widest = activations.iter().map(|a| a.bits).max().unwrap_or(8);
     let (opset, ir) = versions(graph, target, &layers, widest)?;
@@ -131,6 +139,23 @@ pub fn plan_of(
         explain_uniform(&mut plan);
     }
     Ok(plan)
+}
+
+/// The activations that these widths make, from the samples of one half or of both.
+fn activations_of(
+    graph: &Graph,
+    options: &Options,
+    observed: &Observed,
+    (weights, bits): (&BTreeMap<String, Option<u32>>, &BTreeMap<String, u32>),
+    (rule, half): (RangeRule, Option<usize>),
+) -> Vec<ActivationPlan> {
+    let (placement, values) = narrow_placement(graph, options, observed, weights);
+    let input = plan::InputFacts { range: options.input_range, samples: &options.calibration.samples };
+    let bits = |value: &str| bits.get(value).copied().unwrap_or(observed.activation_bits);
+    let halves: Vec<ValueObservation> =
+        half.map_or(vec![], |half| values.iter().map(|value| value.of_half(half)).collect());
+    let values = if half.is_some() { halves.iter().collect() } else { values };
+    plan_activations(graph, options.target, &placement.sites, &values, &bits, rule, &input)
 }
 
 /// Says of each layer that one width for all was taken.

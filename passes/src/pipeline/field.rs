@@ -16,7 +16,7 @@ use tapq::array::Array;
 use tapq::engine::{Options as EngineOptions, TapView};
 use tapq::graph::Graph;
 use tapq::plan::{InputFacts, Operators, plan_activations};
-use tapq::quant::{Affine, FakeQuantize};
+use tapq::quant::{Affine, FakeQuantize, RangeRule};
 use tapq::report::Compare;
 use tapq::samples::Sample;
 
@@ -60,7 +60,8 @@ impl Field {
         bits.sort_unstable();
         let seen: Vec<_> = observed.seen.values.iter().take(sites.len()).collect();
         let input = InputFacts { range: options.input_range, samples: &options.calibration.samples };
-        let at = |b: &u32| plan_activations(graph, options.target, sites, &seen, &|_| *b, &input);
+        let at =
+            |b: &u32| plan_activations(graph, options.target, sites, &seen, &|_| *b, RangeRule::LeastError, &input);
         let planned: Vec<_> = bits.iter().map(at).collect();
         let group = |g: usize| {
             let members: Vec<usize> = (0..sites.len()).filter(|i| group_of[*i] == g).collect();

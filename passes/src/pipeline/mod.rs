@@ -18,6 +18,7 @@ mod judges;
 mod observed;
 mod pareto;
 mod probe;
+mod ranges;
 mod rewrite;
 mod scene;
 mod search;

@@ -112,7 +112,7 @@ pub fn round_sequentially(
 }
 
 /// The graph with quantized activations; layers that are not rounded here have their quantized weights, too.
-fn quantize_activations(graph: &Graph, plan: &Plan, target: &Target) -> Result<Graph> {
+pub fn quantize_activations(graph: &Graph, plan: &Plan, target: &Target) -> Result<Graph> {
     let mut active = graph.clone();
     let mut driver = Driver::new(None);
     prepare(&mut active, plan, &mut driver)?;
