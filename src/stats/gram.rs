@@ -8,11 +8,12 @@
 //! at zero; shares are added up one by one to the sum of the image, and images to the sum of all and, for the kept
 //! columns, to the sum of the sample. Column sums are taken alike, in f32 within a share and in f64 beyond.
 
+use super::cross::Cross;
+use super::moments::{SampleMoments, Samples, kept_columns, pairs};
 use super::patches::{Extent, Patches, Tile, misfit};
-use crate::product::{Block, Lines, NARROW, Panels, add_product};
+use crate::product::{Block, Lines, NARROW, Panels};
 use crate::{Code, Error, Result};
 use ndarray::{ArrayView1, ArrayView2, ArrayViewMut2};
-use rayon::prelude::*;
 
 /// A Gram matrix to accumulate.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,69 +45,6 @@ pub struct Gram {
     mirrored: bool,
 }
 
-/// Moments sample by sample; past [`MOST_SAMPLES`], further ones are pooled with the first, the second and so on, which
-/// says as much about their spread in bounded memory.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Samples {
-    kept: Vec<SampleMoments>,
-    count: usize,
-}
-
-/// Samples whose moments are kept apart.
-const MOST_SAMPLES: usize = 32;
-
-impl Samples {
-    /// Adds the next sample.
-    pub(super) fn note(&mut self, sample: SampleMoments) {
-        match self.kept.get_mut(self.count % MOST_SAMPLES) {
-            Some(pooled) => pooled.pool(&sample),
-            None => self.kept.push(sample),
-        }
-        self.count += 1;
-    }
-
-    fn note_all(&mut self, other: &Samples) {
-        if self.count == 0 {
-            return self.clone_from(other);
-        }
-        other.kept.iter().for_each(|sample| self.note(sample.clone()));
-    }
-
-    /// Samples that were added.
-    pub fn count(&self) -> usize {
-        self.count
-    }
-}
-
-/// Sums of products and sums of a few columns of one sample.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct SampleMoments {
-    /// Rows seen, of one group.
-    rows: u64,
-    /// By group: the pairs of kept columns, row by row of the triangle below the diagonal.
-    products: Vec<f32>,
-    /// By group: one a column.
-    sums: Vec<f64>,
-}
-
-impl SampleMoments {
-    fn pool(&mut self, other: &SampleMoments) {
-        self.rows += other.rows;
-        self.products.iter_mut().zip(&other.products).for_each(|(a, b)| *a += b);
-        self.sums.iter_mut().zip(&other.sums).for_each(|(a, b)| *a += b);
-    }
-
-    /// Moments that were measured elsewhere: by group, the square matrix of products of `kept` columns, row-major, and
-    /// their sums.
-    pub(super) fn measured(rows: u64, squares: &[f32], kept: usize, sums: Vec<f64>) -> SampleMoments {
-        let mut products = vec![];
-        for square in squares.chunks_exact((kept * kept).max(1)) {
-            (0..kept).for_each(|i| products.extend_from_slice(&square[i * kept..i * kept + i]));
-        }
-        SampleMoments { rows, products, sums }
-    }
-}
-
 /// Rows whose products are one chain.
 pub(super) const SHARE: usize = 64;
 
@@ -116,73 +54,6 @@ pub struct Scratch {
     panels: Panels,
     lines: Lines,
     image: Vec<f64>,
-}
-
-/// Columns of each group whose moments are kept sample by sample.
-const KEPT: usize = 128;
-
-/// How many columns of `size` have their moments kept sample by sample, and their distance.
-pub(super) fn kept_columns(size: usize) -> (usize, usize) {
-    let kept = size.min(KEPT);
-    (kept, size / kept.max(1))
-}
-
-/// Sum over samples of R'X and of the rows of R, where R has one row per output position and one column per output
-/// channel: what is left to explain of a layer's output, against what the layer sees.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Cross {
-    /// Channels x columns of X, row-major; a grouped convolution's channels see the columns of their group.
-    pub data: Vec<f32>,
-    /// One sum a channel.
-    pub sums: Vec<f64>,
-}
-
-impl Cross {
-    /// Adds another sum of the same layer.
-    pub fn merge(&mut self, other: &Cross) {
-        if self.data.is_empty() {
-            return self.clone_from(other);
-        }
-        self.data.iter_mut().zip(&other.data).for_each(|(a, b)| *a += b);
-        self.sums.iter_mut().zip(&other.sums).for_each(|(a, b)| *a += b);
-    }
-
-    /// Takes away what a layer of these `rows` (channels x columns) and this `bias` makes of the inputs of `gram`, which
-    /// is complete: sums of what an output should be become sums of what it lacks, and no output is computed for it.
-    ///
-    /// # Errors
-    /// [`Code::Engine`] where weight and moments are not of one layer.
-    pub fn take_away(&mut self, rows: &[f32], bias: &[f32], gram: &Gram) -> Result<()> {
-        let (n, channels) = (gram.size, bias.len());
-        let each = channels / gram.groups.max(1);
-        let fits = self.data.len() == rows.len() && self.sums.len() == channels && each * gram.groups == channels;
-        if !fits || rows.len() != channels * n || n == 0 || each == 0 {
-            return Err(misfit());
-        }
-        let seen = gram.rows as f64;
-        for (channel, ((sum, row), bias)) in self.sums.iter_mut().zip(rows.chunks_exact(n)).zip(bias).enumerate() {
-            let columns = &gram.sums[channel / each * n..][..n];
-            let made: f64 = row.iter().zip(columns).map(|(w, x)| f64::from(*w) * x).sum();
-            *sum -= made + seen * f64::from(*bias);
-        }
-        let parts = self.data.par_chunks_exact_mut(each * n).zip(rows.par_chunks_exact(each * n)).enumerate();
-        parts.try_for_each(|(g, (data, rows))| {
-            let less: Vec<f32> = rows.iter().map(|w| -w).collect();
-            let less = ArrayView2::from_shape((each, n), &less).map_err(|_| misfit())?;
-            let matrix = ArrayView2::from_shape((n, n), gram.group(g)).map_err(|_| misfit())?;
-            let mut into = ArrayViewMut2::from_shape((each, n), data).map_err(|_| misfit())?;
-            match n > SMALL {
-                true => add_product(&less, &matrix, &mut into),
-                false => add_small_product(&less, &matrix, &mut into),
-            }
-            // The bias meets the sum of each column.
-            let columns = &gram.sums[g * n..(g + 1) * n];
-            for (mut line, bias) in into.rows_mut().into_iter().zip(&bias[g * each..]) {
-                line.iter_mut().zip(columns).for_each(|(v, x)| *v -= (f64::from(*bias) * x) as f32);
-            }
-            Ok(())
-        })
-    }
 }
 
 impl Gram {
@@ -258,7 +129,7 @@ impl Gram {
             let part = ArrayView2::from_shape((each, tile.columns.ncols()), &part).map_err(|_| misfit())?;
             let data = &mut cross.data[rows.start * extent.size..rows.end * extent.size];
             let mut into = ArrayViewMut2::from_shape((each, extent.size), data).map_err(|_| misfit())?;
-            match extent.size > SMALL {
+            match extent.size > NARROW {
                 true => panels.add_product(&part, &mut into),
                 false => add_small_product(&part, &tile.columns, &mut into),
             }
@@ -422,7 +293,7 @@ impl Gram {
             self.rows += tile.columns.ncols() as u64;
         }
         let whole = &mut self.data[g * n * n..(g + 1) * n * n];
-        match n > SMALL {
+        match n > NARROW {
             true => {
                 panels.cut(&tile.columns.t());
                 panels.add_square(&mut ArrayViewMut2::from_shape((n, n), whole).map_err(|_| misfit())?);
@@ -446,11 +317,6 @@ fn keep(block: &Block, (kept, step): (usize, usize), products: &mut [f32]) {
         let some = line.iter().skip(first - across).step_by(step);
         own[..i / step].iter_mut().skip(first / step).zip(some).for_each(|(sum, v)| *sum += v);
     }
-}
-
-/// Pairs of so many columns.
-fn pairs(columns: usize) -> usize {
-    columns * columns.saturating_sub(1) / 2
 }
 
 /// The residual of some channels at the positions of a tile: channels x positions.
@@ -477,9 +343,6 @@ fn gather(
     part
 }
 
-/// Columns up to which a matrix kernel costs more than it saves: depthwise filters of 3 x 3.
-const SMALL: usize = 16;
-
 /// The products of all pairs of columns, added to a lower triangle.
 fn add_dots(columns: &ArrayView2<f32>, whole: &mut [f32], n: usize) {
     for i in 0..n {
@@ -490,7 +353,7 @@ fn add_dots(columns: &ArrayView2<f32>, whole: &mut [f32], n: usize) {
 }
 
 /// `into += part columns'`.
-fn add_small_product(part: &ArrayView2<f32>, columns: &ArrayView2<f32>, into: &mut ArrayViewMut2<f32>) {
+pub(super) fn add_small_product(part: &ArrayView2<f32>, columns: &ArrayView2<f32>, into: &mut ArrayViewMut2<f32>) {
     for (part, mut into) in part.rows().into_iter().zip(into.rows_mut()) {
         into.iter_mut().zip(columns.rows()).for_each(|(sum, column)| *sum += dot_of(part, column));
     }

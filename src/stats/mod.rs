@@ -4,16 +4,19 @@
 //! Samples are dealt to sessions, and merged, in an order that does not depend on thread count.
 
 mod cpu;
+mod cross;
 pub mod cuda;
 mod gram;
 mod histogram;
+mod moments;
 mod observe;
 mod patches;
 #[cfg(test)]
 mod tests;
 
 pub use cpu::Cpu;
-pub use gram::{Cross, Gram, GramRequest, Scratch};
+pub use cross::Cross;
+pub use gram::{Gram, GramRequest, Scratch};
 pub use histogram::Histogram;
 pub use observe::{FOLDS, KEPT_APART, Observation, ValueObservation, observe};
 pub use patches::{Extent, Patches, Tile};

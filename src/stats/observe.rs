@@ -34,7 +34,8 @@ impl ValueObservation {
 
     /// The statistics with the number of samples that are pooled in them.
     pub fn weighted(&self) -> impl Iterator<Item = (&TensorStats, usize)> {
-        self.samples.iter().enumerate().map(|(i, s)| (s, self.count.saturating_sub(i).div_ceil(KEPT_APART).max(1)))
+        let apart = self.samples.len().max(1);
+        self.samples.iter().enumerate().map(move |(i, s)| (s, self.count.saturating_sub(i).div_ceil(apart)))
     }
 }
 

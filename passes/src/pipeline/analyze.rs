@@ -6,7 +6,7 @@ use super::choose::{self, Assignment, Chosen, Ground};
 use super::field::Field;
 use super::observed::{Observed, channel_axis, observe_network};
 use super::ranges::settle_ranges;
-use super::settle::{is_poor, settle, settle_rounding};
+use super::settle::{settle, settle_rounding};
 use super::versions::versions;
 use super::{Effort, Options, Progress, candidates, sequential};
 use crate::quantize_weights::Storage;
@@ -95,9 +95,7 @@ pub fn analyze(graph: &Graph, options: &Options, progress: &dyn Progress) -> Res
         settle_ranges(graph, options, &observed, &mut plan, &make, progress)?;
     }
     correct_biases(graph, options.target, &mut plan, &observed)?;
-    if options.effort > Effort::Fast || may_be_better(graph, options, &observed, &plan)? {
-        plan = settle_rounding(graph, options, &observed.seen, plan, progress)?;
-    }
+    plan = settle_rounding(graph, options, &observed.seen, plan, progress)?;
     let measured = observed.requests.iter().zip(&observed.seen.values).filter(|(r, _)| !r.only_tap);
     let extremes = measured.map(|(r, v)| (r.value.clone(), extremes(v))).collect();
     let Observed { macs, taps, .. } = observed;
@@ -312,13 +310,6 @@ fn ask_for_second_order(graph: &Graph, plan: &mut Plan) {
     if plan.layers.iter().any(|l| l.bits.is_some_and(|b| b < 8)) {
         round_all_by_second_order(graph, plan);
     }
-}
-
-/// Whether `fast` takes the time to compare ways of rounding: where all weights are rounded to the nearest and the file
-/// is poor, which costs two runs to see.
-fn may_be_better(graph: &Graph, options: &Options, observed: &Observed, plan: &Plan) -> Result<bool> {
-    let nearest = plan.layers.iter().all(|l| l.rounding == RoundingMethod::Nearest);
-    Ok(nearest && is_poor(graph, options, &observed.seen, plan)?)
 }
 
 /// Asks for second-order rounding of every layer that can have it.

@@ -37,10 +37,12 @@ pub fn settle_ranges(
     progress: &dyn Progress,
 ) -> Result<()> {
     let samples = options.calibration.samples.len();
+    if samples < 2 * FOLDS || !observed.seen.outputs.first().is_some_and(|outputs| has_channels(outputs)) {
+        return Ok(());
+    }
     let wide = make(RangeRule::Extremes, None);
-    let same = wide.iter().zip(&plan.activations).all(|(a, b)| (a.scale, a.zero_point) == (b.scale, b.zero_point));
-    let asked = observed.seen.outputs.first().is_some_and(|outputs| has_channels(outputs));
-    if samples < 2 * FOLDS || same || !asked {
+    let grid = |a: &ActivationPlan| (a.scale, a.zero_point);
+    if wide.iter().map(grid).eq(plan.activations.iter().map(grid)) {
         return Ok(());
     }
     progress.stage("compare ranges", FOLDS * samples);

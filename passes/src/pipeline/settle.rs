@@ -5,7 +5,7 @@
 //! loud sample must not decide for all; so the SQNR of the two is compared sample by sample, and the mean counts.
 
 use super::analyze::{explain_uniform, round_all_by_second_order};
-use super::{Options, Progress, rewrite, sequential};
+use super::{Effort, Options, Progress, rewrite, sequential};
 use crate::driver::Driver;
 use rayon::prelude::*;
 use tapq::Result;
@@ -53,7 +53,8 @@ pub fn settle(
     Ok(uniform)
 }
 
-/// Where all weights have 8 bits: rounds them with regard to their input if the file is measurably better for it.
+/// Where all weights have 8 bits: rounds them with regard to their input if the file is measurably better for it. `Fast`
+/// takes the time to find out only where the file is poor, which costs two runs to see.
 pub fn settle_rounding(
     graph: &Graph,
     options: &Options,
@@ -68,6 +69,9 @@ pub fn settle_rounding(
     if narrow || samples < 2 * FOLDS || second == nearest {
         return Ok(nearest);
     }
+    if options.effort == Effort::Fast && !is_poor(graph, options, seen, &nearest)? {
+        return Ok(nearest);
+    }
     let duel = Trial { graph, options, seen }.run([&second, &nearest], OF_ROUNDING, progress)?;
     let both = duel.records([("second-order rounding, as a file", &second), ("nearest, as a file", &nearest)]);
     let mut plan = if duel.gain() >= OF_ROUNDING { second } else { nearest };
@@ -78,12 +82,11 @@ pub fn settle_rounding(
 /// Below so many dB a file is worth better rounding even where there is little time.
 const POOR_DB: f64 = 15.0;
 /// Samples that are run to find out.
-const SAMPLES_TO_SEE: usize = 2;
+const SAMPLES_TO_SEE: [usize; 2] = [0, 1];
 
 /// Whether the file of a plan whose weights are rounded to the nearest is far from the float network.
-pub fn is_poor(graph: &Graph, options: &Options, seen: &Observation, nearest: &Plan) -> Result<bool> {
-    let some: Vec<usize> = (0..options.calibration.samples.len().min(SAMPLES_TO_SEE)).collect();
-    let error = error_as_file(graph, nearest, &Rounding::default(), options, seen, &some)?;
+fn is_poor(graph: &Graph, options: &Options, seen: &Observation, nearest: &Plan) -> Result<bool> {
+    let error = error_as_file(graph, nearest, &Rounding::default(), options, seen, &SAMPLES_TO_SEE)?;
     Ok(error > 10f64.powf(-POOR_DB / 10.0))
 }
 

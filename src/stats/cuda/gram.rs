@@ -4,7 +4,8 @@ use super::kernels::Kernel;
 use super::lane::Lane;
 use super::machine::{Argument, Machine, Reading, long};
 use crate::Result;
-use crate::stats::gram::{SHARE, SampleMoments, Samples, Scratch, kept_columns};
+use crate::stats::gram::{SHARE, Scratch};
+use crate::stats::moments::{SampleMoments, Samples, kept_columns};
 use crate::stats::{Extent, Gram, GramRequest, Patches};
 
 /// A sum over samples that stays on the device until it is fetched.
