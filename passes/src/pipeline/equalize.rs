@@ -4,10 +4,13 @@
 //! homogeneous operators stands between two layers, the factor of a channel can move from one to the other. What the
 //! activation gains, the weights behind it may lose: a weight has one scale for all its input channels.
 
-use super::analyze::{correct_biases, plan_of, units};
+use super::biases::correct_biases;
+use super::choice::{uniform, units};
 use super::observed::observe_network;
-use super::settle::error_as_file;
-use super::{Equalize, Options, Progress, choose};
+use super::options::{Equalize, Options};
+use super::plans::plan_of;
+use super::progress::{Progress, Silent};
+use super::trial::error_as_file;
 use crate::driver::Driver;
 use crate::equalize::{Pair, equalize, pairs};
 use std::sync::Arc;
@@ -177,9 +180,9 @@ impl Noise {
 
 /// Relative squared error of the outputs with every layer at the asked width, rounded to the nearest.
 fn error(graph: &Graph, options: &Options) -> Result<f64> {
-    let observed = observe_network(graph, options, false, &super::Silent)?;
+    let observed = observe_network(graph, options, false, &Silent)?;
     let units = units(&observed.placement, options.target, &|_| observed.activation_bits, &observed.macs);
-    let chosen = choose::uniform(&units, options)?;
+    let chosen = uniform(&units, options)?;
     let mut plan = plan_of(graph, options, &observed, &chosen.widths, &chosen)?;
     correct_biases(graph, options.target, &mut plan, &observed)?;
     let all: Vec<usize> = (0..options.calibration.samples.len()).collect();

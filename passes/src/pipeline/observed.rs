@@ -1,8 +1,9 @@
 //! What one run of the samples through the float network says, before anything is decided.
 
-use super::choose::set_apart;
-use super::summarize::layer_results;
-use super::{Options, Progress};
+use super::depth::set_apart;
+use super::options::Options;
+use super::progress::Progress;
+use super::weights::MOST_GRAM_COLUMNS;
 use rayon::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -140,9 +141,6 @@ fn check_weights(graph: &Graph, placement: &Placement) -> Result<()> {
     Ok(())
 }
 
-/// Fan-in up to which a layer's Gram matrix is kept (64 MB); wider layers are scored by weight error.
-pub const MOST_GRAM_COLUMNS: usize = 4096;
-
 /// One request a site; Gram matrices of the layers that read it, if a choice needs them.
 fn requests(graph: &Graph, placement: &Placement, grams: bool) -> Vec<Request> {
     let small = |layer: &Layer| layer.params() / layer.dims[layer.axis].max(1) <= MOST_GRAM_COLUMNS;
@@ -188,4 +186,15 @@ fn macs(graph: &Graph, placement: &Placement, requests: &[Request], seen: &Obser
     let dims_of = |value: &str| requests.iter().position(|r| r.value == value).map(|i| &seen.values[i].dims);
     let layers = placement.layers.iter();
     layers.filter_map(|l| Some((l.name.clone(), l.macs(graph, dims_of(&l.input)?)))).collect()
+}
+
+/// The layer's output and what the next two operators make of it while each has one reader.
+pub fn layer_results(graph: &Graph, layer: &Layer) -> Vec<String> {
+    let mut found: Vec<String> = graph.nodes()[layer.node].output.first().cloned().into_iter().collect();
+    while let (Some(last), true) = (found.last(), found.len() < 3) {
+        let [reader] = graph.index().readers(last) else { break };
+        let Some(next) = graph.nodes()[*reader].output.first() else { break };
+        found.push(next.clone());
+    }
+    found
 }

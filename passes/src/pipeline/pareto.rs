@@ -1,13 +1,14 @@
 //! The whole size/fidelity front: what widths cost at every size, without writing a file.
 
-use super::analyze::{units, with_ground};
-use super::budget::{Unit, Widths, problem, stored_bytes};
-use super::choose::{Configuration, Depth};
-use super::chooser::{Beside, Chooser, quantized};
+use super::choice::{
+    Beside, Chooser, Configuration, Unit, problem, quantized, score, stored_bytes, units, with_ground,
+};
+use super::depth::Depth;
+use super::float_graph::simplify;
 use super::observed::observe_network;
-use super::{Options, Progress};
-use crate::driver::Driver;
-use crate::float_passes;
+use super::options::Options;
+use super::progress::Progress;
+use super::widths::Widths;
 use std::collections::BTreeMap;
 use tapq::Result;
 use tapq::allocate::front;
@@ -19,8 +20,7 @@ const MEASURED: usize = 16;
 
 /// Computes the front of a float model.
 pub fn pareto(mut graph: Graph, options: &Options, progress: &dyn Progress) -> Result<Front> {
-    super::refuse_quantized(&graph)?;
-    Driver::new(None).run(&mut graph, &float_passes())?;
+    simplify(&mut graph, None)?;
     let mut observed = observe_network(&graph, options, true, progress)?;
     let grams = std::mem::take(&mut observed.seen.grams);
     let mut units = units(&observed.placement, options.target, &|_| observed.activation_bits, &observed.macs);
@@ -30,7 +30,7 @@ pub fn pareto(mut graph: Graph, options: &Options, progress: &dyn Progress) -> R
         let chooser = Chooser::new(units, None, ground, options)?;
         let depth = Depth::of(options.effort);
         // Predicted errors stand beside measured ones.
-        chooser.score(units, &options.proxy, true, &depth, progress)?;
+        score(&chooser, units, ground, (&options.proxy, true), &depth, progress)?;
         let by_size = Widths { average: Some(f64::INFINITY), ..Default::default() };
         let problem = problem(units, &by_size, options.target);
         let corners = front(&problem.layers)?;

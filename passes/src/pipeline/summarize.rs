@@ -1,9 +1,10 @@
 //! From what happened to what a person looks at.
 
-use super::Options;
 use super::analyze::Analysis;
-use super::budget::stored_bytes;
+use super::choice::stored_bytes;
 use super::elsewhere::{Elsewhere, elsewhere};
+use super::observed::layer_results;
+use super::options::Options;
 use crate::driver::AppliedPatch;
 use std::collections::BTreeMap;
 use tapq::graph::Graph;
@@ -34,17 +35,6 @@ impl Facts {
         let facts = |layer: Layer| LayerFacts { results: layer_results(graph, &layer), layer };
         Facts { layers: layers.into_iter().map(facts).collect(), elsewhere }
     }
-}
-
-/// The layer's output and what the next two operators make of it while each has one reader.
-pub fn layer_results(graph: &Graph, layer: &Layer) -> Vec<String> {
-    let mut found: Vec<String> = graph.nodes()[layer.node].output.first().cloned().into_iter().collect();
-    while let (Some(last), true) = (found.last(), found.len() < 3) {
-        let [reader] = graph.index().readers(last) else { break };
-        let Some(next) = graph.nodes()[*reader].output.first() else { break };
-        found.push(next.clone());
-    }
-    found
 }
 
 /// Builds the report; file sizes are left for the caller.

@@ -4,13 +4,12 @@
 //! made with looks far better than it is, most of all where the layer is large. Candidates are therefore rounded on
 //! one half of the samples, and their noise is what they do on the other half; both ways round, where time allows.
 
-use super::analyze::weight_rows;
-use super::sequential::takes_second_order;
+use crate::pipeline::weights::{grid, nearest, takes_second_order, weight_rows};
 use rayon::prelude::*;
 use tapq::Result;
 use tapq::graph::Graph;
 use tapq::plan::Layer;
-use tapq::quant::{IntFormat, QuantizedWeight, quantize_weight};
+use tapq::quant::QuantizedWeight;
 use tapq::rounding::{Care, Grid, Layer as Prepared, mean_change, output_error};
 use tapq::stats::{FOLDS, Gram};
 use tapq::target::Target;
@@ -172,21 +171,4 @@ fn weight_errors(channels: usize, rows: &[f32], bits: &[u32], grid: &dyn Fn(u32)
 pub fn layer_weight_errors(graph: &Graph, layer: &Layer, bits: &[u32], target: &Target) -> Result<Vec<f64>> {
     let (channels, rows) = weight_rows(graph, layer)?;
     Ok(weight_errors(channels, &rows, bits, &|b| grid(target, layer, b, vec![])))
-}
-
-/// What the target wants of a layer's weight at a width; `floor` as in [`Grid::floor`].
-pub fn grid(target: &Target, layer: &Layer, bits: u32, floor: Vec<f32>) -> Grid {
-    Grid {
-        format: IntFormat { bits, signed: true, narrow: target.weights.narrow_range },
-        per_channel: target.per_channel(&layer.op),
-        power_of_two: target.weights.power_of_two,
-        floor,
-    }
-}
-
-/// Rows rounded to the nearest, as a weight without moments of its input is.
-pub fn nearest(rows: &[f32], channels: usize, grid: &Grid) -> QuantizedWeight {
-    let dims = [channels, rows.len() / channels.max(1)];
-    let rule = tapq::proxy::range_rule(grid.format.bits);
-    quantize_weight(rows, &dims, grid.per_channel.then_some(0), grid.format, rule, grid.power_of_two, &grid.floor)
 }

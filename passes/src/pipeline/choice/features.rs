@@ -2,9 +2,11 @@
 
 use super::budget::Unit;
 use super::candidates::{Candidates, layer_weight_errors};
-use super::choose::{Depth, Ground};
 use super::chooser::Chooser;
-use super::{Progress, analyze::weight_rows};
+use super::ground::Ground;
+use crate::pipeline::depth::Depth;
+use crate::pipeline::progress::Progress;
+use crate::pipeline::weights::weight_rows;
 use rayon::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 use tapq::Result;

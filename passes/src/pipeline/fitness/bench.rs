@@ -1,13 +1,11 @@
 //! Building the fitness bench of a network: features of every layer, and the measured damage of configurations.
 
-use super::analyze::{units, with_ground};
-use super::budget::Unit;
-use super::choose::{Configuration, Depth, Ground};
-use super::chooser::{Chooser, quantized};
-use super::observed::{Observed, observe_network};
-use super::{Options, Progress, features};
-use crate::driver::Driver;
-use crate::float_passes;
+use crate::pipeline::choice::{Chooser, Configuration, Ground, Unit, quantized, table, units, with_ground};
+use crate::pipeline::depth::Depth;
+use crate::pipeline::float_graph::simplify;
+use crate::pipeline::observed::{Observed, observe_network};
+use crate::pipeline::options::Options;
+use crate::pipeline::progress::Progress;
 use tapq::array::Array;
 use tapq::graph::Graph;
 use tapq::plan::{model_digest, text_digest};
@@ -38,8 +36,7 @@ pub fn with_workbench<T>(
     progress: &dyn Progress,
     then: impl FnOnce(&Workbench) -> Result<T>,
 ) -> Result<T> {
-    super::refuse_quantized(&graph)?;
-    Driver::new(None).run(&mut graph, &float_passes())?;
+    simplify(&mut graph, None)?;
     if options.calibration.samples.len() < 2 {
         let what = "a bench needs at least two samples: weights are rounded on some and judged on others";
         return Err(Error::new(Code::Samples, what));
@@ -90,7 +87,7 @@ impl Workbench<'_> {
     /// Every feature of every layer; those that need a run for each layer and width only as a `reference`.
     fn table(&self, reference: bool, progress: &dyn Progress) -> Result<Table> {
         let all: Vec<_> = FEATURES.iter().filter(|f| reference || !is_reference(f.name)).collect();
-        features::table(self.chooser, self.units, self.ground, &all, &Depth::of(self.options.effort), progress)
+        table(self.chooser, self.units, self.ground, &all, &Depth::of(self.options.effort), progress)
     }
 
     /// The first line of the bench.

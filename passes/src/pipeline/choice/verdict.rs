@@ -1,6 +1,6 @@
 //! Which of several measured choices is taken.
 
-use super::Effort;
+use crate::pipeline::options::Effort;
 use tapq::allocate::Allocation;
 use tapq::report::Compare;
 

@@ -2,11 +2,12 @@
 //!
 //! A knapsack over groups of values spends the bits, and its choice is compared as a whole with one width for all.
 
-use super::choose::Depth;
 use super::field::{Field, Group};
 use super::probe::Change;
 use super::verdict::Verdict;
-use super::{Options, Progress};
+use crate::pipeline::depth::Depth;
+use crate::pipeline::options::Options;
+use crate::pipeline::progress::Progress;
 use tapq::allocate::{self, Budget, Choice, Problem};
 use tapq::array::Array;
 use tapq::plan::{AllocationRecord, Compared};

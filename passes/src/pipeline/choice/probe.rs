@@ -4,8 +4,8 @@
 //! to the layer's output, or makes it from the changed weight where the input is another one, or rounds a value to its
 //! grid, and only what follows is run again.
 
-use super::analyze::{plain_bias, weight_rows};
-use super::tap;
+use crate::pipeline::taps::tap;
+use crate::pipeline::weights::{plain_bias, weight_rows};
 use rayon::prelude::*;
 use std::sync::Arc;
 use tapq::Result;

@@ -1,10 +1,11 @@
 //! What is asked for, and what the measurements say of each part of it.
 
-use super::budget::Unit;
-use super::choose::{Assignment, Configuration};
-use super::chooser::{Chooser, quantized};
+use super::budget::{Configuration, Unit, quantized};
+use super::chooser::Chooser;
+use super::chosen::Assignment;
 use super::field::Field;
-use super::{Options, Progress};
+use crate::pipeline::options::Options;
+use crate::pipeline::progress::Progress;
 use std::collections::BTreeMap;
 use tapq::Result;
 use tapq::plan::Compared;

@@ -1,7 +1,7 @@
 //! What a formula is worth on one network: how good a file its allocation makes, and how well it ranks the bench.
 
 use super::bench::Workbench;
-use super::choose::Configuration;
+use crate::pipeline::choice::Configuration;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use tapq::allocate::{Budget, Choice, Problem, solve};

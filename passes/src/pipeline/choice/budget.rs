@@ -1,46 +1,14 @@
-//! What widths are asked for, and those of weights as a knapsack.
+//! Layers that share a width, and their widths as a knapsack.
 
+use crate::pipeline::widths::Widths;
 use tapq::allocate::{Budget, Choice, Problem};
 use tapq::plan::Layer;
 use tapq::proxy::Sensitivity;
 use tapq::quant::IntFormat;
 use tapq::target::Target;
-use tapq::{Code, Error, Result};
 
-/// What widths are asked for. Several budgets hold together.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Widths {
-    /// Every layer at this width.
-    pub uniform: Option<u32>,
-    /// At most this many nominal bits on average over the weights.
-    pub average: Option<f64>,
-    /// At most this many bytes of stored weights and scales.
-    pub max_bytes: Option<u64>,
-    /// At most this many bit operations (multiply-accumulates x weight bits x activation bits) for one sample.
-    pub max_bops: Option<f64>,
-    /// At most this many nominal bits on average over the elements of activations.
-    pub average_activation: Option<f64>,
-}
-
-impl Widths {
-    /// Whether a choice between widths of weights is asked for.
-    pub fn is_choice(&self) -> bool {
-        self.average.is_some() || self.max_bytes.is_some() || self.max_bops.is_some()
-    }
-
-    /// Refuses requests that contradict each other or mean nothing.
-    pub fn check(&self) -> Result<()> {
-        if self.uniform.is_some() && self.is_choice() {
-            let what = "--weight-bits asks for one width, and a budget asks for a choice of widths";
-            return Err(Error::new(Code::Config, what).help("give one or the other"));
-        }
-        let meaningless = |v: f64| v <= 0.0 || v.is_nan();
-        match [self.average, self.max_bops, self.average_activation].into_iter().flatten().any(meaningless) {
-            true => Err(Error::new(Code::Config, "a budget must be a positive number")),
-            false => Ok(()),
-        }
-    }
-}
+/// One width a unit; `None` is float.
+pub type Configuration = Vec<Option<u32>>;
 
 /// Layers that share one stored weight: they get one width.
 #[derive(Clone)]
@@ -129,4 +97,34 @@ pub fn problem(units: &[Unit], widths: &Widths, target: &Target) -> Problem {
     widths.max_bops.inspect(|n| add("bit operations", *n, 1.0));
     let choices = |u: &Unit| u.options.iter().map(|b| u.choice(*b, target, widths)).collect();
     Problem { layers: units.iter().map(choices).collect(), budgets }
+}
+
+/// The widths of a solution.
+pub fn picked(units: &[Unit], picks: &[usize]) -> Configuration {
+    units.iter().zip(picks).map(|(u, p)| u.options[*p]).collect()
+}
+
+/// The widest width that every unit offers and that meets the budgets.
+pub fn uniform_within(units: &[Unit], widths: &Widths, target: &Target) -> Option<Configuration> {
+    let problem = problem(units, widths, target);
+    let mut common: Vec<u32> = units.first()?.options.iter().flatten().copied().collect();
+    common.retain(|b| units.iter().all(|u| u.options.contains(&Some(*b))));
+    common.sort_unstable();
+    let fits = |bits: &u32| {
+        problem.budgets.iter().enumerate().all(|(k, budget)| {
+            let used: f64 = units.iter().zip(&problem.layers).map(|(u, l)| l[u.position(Some(*bits))].weights[k]).sum();
+            used <= budget.limit * (1.0 + 1e-9)
+        })
+    };
+    common.into_iter().rev().find(fits).map(|bits| vec![Some(bits); units.len()])
+}
+
+/// The widths of the units that are not in float.
+pub fn quantized(configuration: &Configuration) -> Vec<(usize, u32)> {
+    configuration.iter().enumerate().filter_map(|(u, b)| Some((u, (*b)?))).collect()
+}
+
+/// The offered width nearest to `bits`.
+pub fn nearest(offered: &[u32], bits: u32) -> u32 {
+    offered.iter().copied().min_by_key(|b| (b.abs_diff(bits), *b)).unwrap_or(bits)
 }

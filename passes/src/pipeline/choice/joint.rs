@@ -6,8 +6,7 @@
 //! found by bisection; for every assignment of activations that this visits, and for one width for all of them, the
 //! widths of weights are then chosen exactly.
 
-use super::budget::problem;
-use super::choose::{picked, uniform_within};
+use super::budget::{picked, problem, uniform_within};
 use super::field::Field;
 use super::scene::{Scene, Setting};
 use std::collections::BTreeSet;

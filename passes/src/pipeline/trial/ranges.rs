@@ -8,9 +8,10 @@
 //! The few numbers that a classifier gives on as few samples do not tell the rules apart (ResNet-20 on CIFAR-10: 0.9 dB
 //! for the extremes on 16 samples, 0.5 dB against them on 2000), so that only outputs with channels are asked.
 
-use super::observed::Observed;
-use super::sequential::quantize_activations;
-use super::{Options, Progress};
+use crate::pipeline::observed::Observed;
+use crate::pipeline::options::Options;
+use crate::pipeline::progress::Progress;
+use crate::pipeline::sequential::quantize_activations;
 use rayon::prelude::*;
 use tapq::Result;
 use tapq::array::Array;

@@ -1,23 +1,20 @@
 //! Runs the network with candidates in place of its weights, and with quantized activations where those are chosen.
 
-use super::budget::Unit;
-use super::choose::{Configuration, Depth, Ground};
-use super::features;
+use super::budget::{Configuration, Unit, nearest, quantized};
 use super::field::Field;
+use super::ground::Ground;
 use super::probe::{Change, Changes, Probe, Step, Weight};
-use super::{Options, Progress};
+use crate::pipeline::depth::Depth;
+use crate::pipeline::options::Options;
+use crate::pipeline::progress::Progress;
 use std::sync::Arc;
 use tapq::Result;
 use tapq::array::Array;
 use tapq::engine::Options as EngineOptions;
 use tapq::plan::Layer;
-use tapq::proxy::{ProxyFile, Table, feature, scale_to, sensitivities};
 use tapq::report::{Compare, top1_agreement};
 use tapq::samples::Sample;
 use tapq::stats::FOLDS;
-
-/// The feature that is damage at the network's output.
-const DAMAGE: &str = "net_err";
 
 /// Configurations whose weights are in memory together.
 const AT_ONCE: usize = 4;
@@ -164,31 +161,6 @@ impl<'a> Chooser<'a> {
         Ok((0..configurations.len()).map(of).collect())
     }
 
-    /// Fills in the sensitivity of every unit: what the proxy says that each width costs.
-    ///
-    /// Where gains are known, or wanted with `comparable`, it is brought to the scale of the network's relative output
-    /// error: activations, whose damage is measured as that, may share a budget with it.
-    pub fn score(
-        &self,
-        units: &mut [Unit],
-        proxy: &ProxyFile,
-        comparable: bool,
-        depth: &Depth,
-        progress: &dyn Progress,
-    ) -> Result<()> {
-        let mut wanted = proxy.formula.features();
-        wanted.extend(comparable.then(|| feature(DAMAGE)).flatten());
-        let table = features::table(self, units, self.ground, &wanted, depth, progress)?;
-        let found = sensitivities(&proxy.formula, &table)?;
-        let scale = scale(&table, &found, depth);
-        for ((unit, candidates), row) in units.iter_mut().zip(self.ground.candidates).zip(found) {
-            let at = |b: &u32| table.widths().iter().position(|w| w == b).and_then(|i| row.get(i)).copied();
-            unit.sensitivity.bits.clone_from(&candidates.bits);
-            unit.sensitivity.error = candidates.bits.iter().map(|b| at(b).unwrap_or(0.0) * scale).collect();
-        }
-        Ok(())
-    }
-
     /// Relative output error of the network by noise of each unit: from few runs in which one unit is rounded.
     ///
     /// A unit that cannot be changed gets the median gain of the others for the same relative noise.
@@ -245,31 +217,6 @@ impl<'a> Chooser<'a> {
     }
 }
 
-/// The widths of the units that are not in float.
-pub fn quantized(configuration: &Configuration) -> Vec<(usize, u32)> {
-    configuration.iter().enumerate().filter_map(|(u, b)| Some((u, (*b)?))).collect()
-}
-
 fn scaled(values: &[f64], factor: f64) -> Vec<f64> {
     values.iter().map(|v| v * factor).collect()
-}
-
-/// The offered width nearest to `bits`.
-pub fn nearest(offered: &[u32], bits: u32) -> u32 {
-    offered.iter().copied().min_by_key(|b| (b.abs_diff(bits), *b)).unwrap_or(bits)
-}
-
-/// The factor that brings costs to the scale of the network's relative output error, by the widths that gains were
-/// measured at; 1 where that is not known.
-fn scale(table: &Table, costs: &[Vec<f64>], depth: &Depth) -> f64 {
-    let widths = table.widths();
-    if !table.has(DAMAGE) || widths.len() < 2 {
-        return 1.0;
-    }
-    let of = |l: usize| (0..widths.len()).map(|w| table.get(DAMAGE, l, w).unwrap_or(0.0)).collect();
-    let damage: Vec<Vec<f64>> = (0..table.layers().len()).map(of).collect();
-    let high = widths.len() - 1;
-    let measured_at = depth.gain_bits[depth.gain_bits.len() / 2];
-    let low = (0..high).min_by_key(|w| widths[*w].abs_diff(measured_at)).unwrap_or(0);
-    scale_to(&damage, costs, low, high)
 }

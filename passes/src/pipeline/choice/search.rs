@@ -1,9 +1,9 @@
 //! Exchanges of bits between layers, as long as the measured error falls.
 
-use super::Progress;
 use super::budget::{Unit, problem};
 use super::chooser::Chooser;
 use super::scene::{Scene, Setting};
+use crate::pipeline::progress::Progress;
 use std::collections::BTreeSet;
 use tapq::Result;
 use tapq::report::Compare;

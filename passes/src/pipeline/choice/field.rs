@@ -4,11 +4,12 @@
 //! is rounded to a coarse grid and only what follows is run again; the other widths follow from the noise that their
 //! grids add to the values themselves.
 
-use super::choose::Depth;
-use super::chooser::nearest;
-use super::observed::Observed;
+use super::budget::nearest;
 use super::probe::{Change, Changes, Probe, Step};
-use super::{Options, Progress};
+use crate::pipeline::depth::Depth;
+use crate::pipeline::observed::Observed;
+use crate::pipeline::options::Options;
+use crate::pipeline::progress::Progress;
 use rayon::prelude::*;
 use std::collections::BTreeMap;
 use tapq::Result;

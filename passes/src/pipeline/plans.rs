@@ -1,0 +1,159 @@
+//! Plans: what widths make of the observed network.
+
+use super::choice::{Assignment, Chosen};
+use super::observed::Observed;
+use super::options::Options;
+use super::versions::versions;
+use super::weights::takes_second_order;
+use std::collections::BTreeMap;
+use tapq::Result;
+use tapq::graph::Graph;
+use tapq::plan::{
+    self, ActivationPlan, Calibration, Layer, LayerPlan, PLAN_SCHEMA, Placement, Plan, RoundingMethod, layer_digest,
+    model_digest, place, plan_activations,
+};
+use tapq::proxy;
+use tapq::quant::RangeRule;
+use tapq::stats::ValueObservation;
+
+/// The plan that these widths make, with the records of the choice.
+pub fn plan_of(
+    graph: &Graph,
+    options: &Options,
+    observed: &Observed,
+    widths: &Assignment,
+    chosen: &Chosen,
+) -> Result<Plan> {
+    let target = options.target;
+    let chosen_widths = (&widths.weights, &widths.activations);
+    let activations = activations_of(graph, options, observed, chosen_widths, (RangeRule::LeastError, None));
+    let layers = layer_plans(graph, &widths.weights, options)?;
+    let widest = activations.iter().map(|a| a.bits).max().unwrap_or(8);
+    let (opset, ir) = versions(graph, target, &layers, widest)?;
+    let mut plan = Plan {
+        schema: PLAN_SCHEMA,
+        tapq: env!("CARGO_PKG_VERSION").to_owned(),
+        target: target.name.clone(),
+        target_digest: plan::text_digest(&tapq::yaml::print(target)?),
+        model: model_digest(graph)?,
+        proxy: options.proxy.label(),
+        calibration: calibration(options),
+        opset,
+        ir,
+        allocation: chosen.record.clone(),
+        activation_allocation: chosen.activation_record.clone(),
+        equalized: vec![],
+        layers,
+        activations,
+    };
+    ask_for_second_order(graph, &mut plan);
+    if options.widths.is_choice() && plan.allocation.method == "uniform" {
+        explain_uniform(&mut plan);
+    }
+    Ok(plan)
+}
+
+/// The activations that these widths make, from the samples of one half or of both.
+pub fn activations_of(
+    graph: &Graph,
+    options: &Options,
+    observed: &Observed,
+    (weights, bits): (&BTreeMap<String, Option<u32>>, &BTreeMap<String, u32>),
+    (rule, half): (RangeRule, Option<usize>),
+) -> Vec<ActivationPlan> {
+    let (placement, values) = narrow_placement(graph, options, observed, weights);
+    let input = plan::InputFacts { range: options.input_range, samples: &options.calibration.samples };
+    let bits = |value: &str| bits.get(value).copied().unwrap_or(observed.activation_bits);
+    let halves: Vec<ValueObservation> =
+        half.map_or(vec![], |half| values.iter().map(|value| value.of_half(half)).collect());
+    let values = if half.is_some() { halves.iter().collect() } else { values };
+    plan_activations(graph, options.target, &placement.sites, &values, &bits, rule, &input)
+}
+
+/// Says of each layer that one width for all was taken.
+pub fn explain_uniform(plan: &mut Plan) {
+    for layer in plan.layers.iter_mut().filter(|l| l.bits.is_some()) {
+        "one width for all: no choice measured better".clone_into(&mut layer.because);
+    }
+}
+
+/// Layers that the choice keeps in float leave the integer domain, and their activations with them.
+fn narrow_placement<'s>(
+    graph: &Graph,
+    options: &Options,
+    observed: &'s Observed,
+    widths: &BTreeMap<String, Option<u32>>,
+) -> (Placement, Vec<&'s ValueObservation>) {
+    let mut keep_float = options.keep_float.clone();
+    keep_float.extend(widths.iter().filter(|(_, bits)| bits.is_none()).map(|(name, _)| name.clone()));
+    let mut placement = match keep_float.len() == options.keep_float.len() {
+        true => observed.placement.clone(),
+        false => place(graph, options.target, &keep_float),
+    };
+    // A smaller integer domain reads no value that the larger one did not; a value that it newly had to
+    // quantize would be unobserved, and is left in float.
+    placement.retain_sites(|s| observed.value(&s.value).is_some());
+    let values = placement.sites.iter().filter_map(|s| observed.value(&s.value)).collect();
+    (placement, values)
+}
+
+fn layer_plans(graph: &Graph, widths: &BTreeMap<String, Option<u32>>, options: &Options) -> Result<Vec<LayerPlan>> {
+    let record = |layer: &Layer| {
+        let bits = widths.get(&layer.name).copied().flatten();
+        Ok(LayerPlan {
+            name: layer.name.clone(),
+            op: layer.op.clone(),
+            weight: layer.weight.clone(),
+            params: layer.params(),
+            digest: layer_digest(graph, layer)?,
+            bits,
+            range: bits.map(proxy::range_rule),
+            rounding: RoundingMethod::Nearest,
+            bias_shift: plan::Shift::default(),
+            because: because(layer, widths, options),
+        })
+    };
+    plan::weight_layers(graph).iter().map(record).collect()
+}
+
+fn because(layer: &Layer, widths: &BTreeMap<String, Option<u32>>, options: &Options) -> String {
+    match widths.get(&layer.name) {
+        None if options.keep_float.contains(&layer.name) => "kept in float on request".to_owned(),
+        None => match options.target.refusal(&layer.op, None, None) {
+            Some(refusal) => refusal.because.clone(),
+            None => format!("{} has no integer kernel for this {}", options.target.name, layer.op),
+        },
+        Some(None) => options.target.float_fallback.because.clone(),
+        Some(Some(_)) if options.widths.is_choice() => "least total sensitivity within the budget".to_owned(),
+        Some(Some(_)) if options.widths.uniform.is_some() => "uniform width on request".to_owned(),
+        Some(Some(_)) => "the target's default width".to_owned(),
+    }
+}
+
+/// Layers below 8 bits are rounded with regard to their input, and then those at 8 bits beside them, too. Where all
+/// have 8 bits, the noise of activations is the larger part, and measurement decides ([`settle_rounding`]).
+fn ask_for_second_order(graph: &Graph, plan: &mut Plan) {
+    if plan.layers.iter().any(|l| l.bits.is_some_and(|b| b < 8)) {
+        round_all_by_second_order(graph, plan);
+    }
+}
+
+/// Asks for second-order rounding of every layer that can have it.
+pub fn round_all_by_second_order(graph: &Graph, plan: &mut Plan) {
+    let layers = plan::weight_layers(graph);
+    for decision in &mut plan.layers {
+        let layer = layers.iter().find(|l| l.name == decision.name);
+        if decision.bits.is_some_and(|b| b <= 8) && layer.is_some_and(|l| takes_second_order(graph, l)) {
+            decision.rounding = RoundingMethod::SecondOrder;
+            decision.bias_shift = plan::Shift::default();
+        }
+    }
+}
+
+fn calibration(options: &Options) -> Calibration {
+    Calibration {
+        source: options.calibration.source.clone(),
+        samples: options.calibration.samples.len(),
+        digest: options.calibration.digest(),
+    }
+}
