@@ -38,6 +38,7 @@ mod spread_bias;
 mod tag;
 mod upgrade_opset;
 mod upgrade_rules;
+mod upgrade_scope;
 mod upgrade_table;
 
 pub use driver::{AppliedPatch, Driver, Pass};

@@ -1,13 +1,13 @@
 //! `upgrade_opset`: the same function, written for a newer operator set.
 
 use crate::Pass;
-use crate::facts::{Names, Recorded, input, is_standard, label, output, recorded};
-use crate::rank::ranks;
+use crate::facts::{Names, is_standard, label};
 use crate::upgrade_rules::convert;
+use crate::upgrade_scope::{Scope, ScopeFacts, refuse};
 use crate::upgrade_table::OPERATORS;
 use std::collections::HashMap;
-use tapq::graph::{Edit, Graph, Patch, attr_i, subgraphs};
-use tapq::onnx::{DataType, GraphProto, NodeProto as Node, Tensor};
+use tapq::graph::{Edit, Graph, Patch, subgraphs};
+use tapq::onnx::{GraphProto, NodeProto as Node, Tensor};
 use tapq::{Code, Error, Result};
 
 /// Oldest opset that can be upgraded: before it, broadcasting was an attribute.
@@ -109,18 +109,12 @@ struct Upgrade<'g> {
 impl Upgrade<'_> {
     fn scope(&mut self, proto: &GraphProto) -> Result<(Replacements, Vec<Tensor>)> {
         let (mut replacements, mut tensors) = (vec![], vec![]);
-        let facts = ScopeFacts {
-            main: self.graph,
-            proto,
-            recorded: recorded(proto),
-            ranks: ranks(proto),
-            producers: producers(proto),
-        };
+        let facts = ScopeFacts::new(self.graph, proto);
         for (at, node) in proto.node.iter().enumerate() {
             let with_bodies = self.bodies(node)?;
             let mut scope = Scope { facts: &facts, to: self.to, names: &mut self.names, tensors: &mut tensors };
             let written = match is_standard(node) {
-                true => scope.upgrade(with_bodies.as_ref().unwrap_or(node), self.from)?,
+                true => upgrade(&mut scope, with_bodies.as_ref().unwrap_or(node), self.from)?,
                 false => None,
             };
             replacements.extend(written.or(with_bodies.map(|n| vec![n])).map(|nodes| (at, nodes)));
@@ -152,98 +146,20 @@ impl Upgrade<'_> {
     }
 }
 
-/// What is known of the graph around a node.
-pub(crate) struct ScopeFacts<'a> {
-    main: &'a Graph,
-    proto: &'a GraphProto,
-    recorded: HashMap<&'a str, Recorded>,
-    ranks: HashMap<&'a str, usize>,
-    producers: HashMap<&'a str, &'a Node>,
-}
-
-fn producers(proto: &GraphProto) -> HashMap<&str, &Node> {
-    proto.node.iter().flat_map(|node| node.output.iter().map(move |name| (name.as_str(), node))).collect()
-}
-
-/// Where the rules find facts, and leave new constants.
-pub(crate) struct Scope<'a> {
-    pub(crate) facts: &'a ScopeFacts<'a>,
-    pub(crate) to: i64,
-    pub(crate) names: &'a mut Names,
-    pub(crate) tensors: &'a mut Vec<Tensor>,
-}
-
-impl Scope<'_> {
-    /// Goes through the opsets one by one, as their authors did; `None` if nothing changes.
-    fn upgrade(&mut self, node: &Node, from: i64) -> Result<Option<Vec<Node>>> {
-        let mut nodes = vec![node.clone()];
-        for version in from + 1..=self.to {
-            let Some(last) = nodes.last() else { break };
-            if let Some(written) = convert(self, last, version).map_err(|e| e.at(label(node)))? {
-                nodes.pop();
-                nodes.extend(written);
-            }
-        }
-        if nodes.iter().any(|n| OPERATORS.binary_search(&n.op_type.as_str()).is_err()) {
-            return Err(refuse(format!("no opset up to {} has this operator", self.to)).at(label(node)));
-        }
-        Ok((nodes.as_slice() != std::slice::from_ref(node)).then_some(nodes))
-    }
-
-    /// Rank of a value, where it follows from the graph.
-    pub(crate) fn rank(&self, name: &str) -> Option<usize> {
-        let recorded = || self.facts.recorded.get(name).and_then(|r| r.dims.as_ref()).map(Vec::len);
-        self.facts.ranks.get(name).copied().or_else(recorded)
-    }
-
-    /// Extent of one axis of a value, where it is recorded.
-    pub(crate) fn extent(&self, name: &str, axis: usize) -> Option<i64> {
-        *self.facts.recorded.get(name)?.dims.as_ref()?.get(axis)?
-    }
-
-    /// Whether anything reads the value.
-    pub(crate) fn is_read(&self, name: &str) -> bool {
-        let proto = self.facts.proto;
-        proto.output.iter().any(|v| v.name == name) || proto.node.iter().any(|n| tapq::graph::reads(n).contains(name))
-    }
-
-    /// A float32 constant of the scope or of the main graph.
-    pub(crate) fn floats(&self, name: &str) -> Result<Option<Vec<f32>>> {
-        let own = self.facts.proto.initializer.iter().find(|t| t.name == name);
-        match own.or_else(|| self.facts.main.constant(name)).filter(|t| t.data_type == DataType::FLOAT as i32) {
-            Some(tensor) => tapq::onnx::floats(tensor, self.facts.main.external()).map(Some),
-            None => Ok(None),
+/// Goes through the opsets one by one, as their authors did; `None` if nothing changes.
+fn upgrade(scope: &mut Scope, node: &Node, from: i64) -> Result<Option<Vec<Node>>> {
+    let mut nodes = vec![node.clone()];
+    for version in from + 1..=scope.to {
+        let Some(last) = nodes.last() else { break };
+        if let Some(written) = convert(scope, last, version).map_err(|e| e.at(label(node)))? {
+            nodes.pop();
+            nodes.extend(written);
         }
     }
-
-    /// Element type of a float value: what is recorded for it or for the values that it is made of, else float32.
-    pub(crate) fn float_type(&self, name: &str) -> i32 {
-        let mut name = name;
-        for _ in 0..self.facts.proto.node.len() + 1 {
-            if let Some(known) = self.facts.recorded.get(name).map(|r| r.data_type).filter(|t| *t != 0) {
-                return known;
-            }
-            let Some(maker) = self.facts.producers.get(name) else { break };
-            if let Some(to) = attr_i(maker, "to").filter(|_| maker.op_type == "Cast") {
-                return to as i32;
-            }
-            let Some(source) = input(maker, 0) else { break };
-            name = source;
-        }
-        DataType::FLOAT as i32
+    if nodes.iter().any(|n| OPERATORS.binary_search(&n.op_type.as_str()).is_err()) {
+        return Err(refuse(format!("no opset up to {} has this operator", scope.to)).at(label(node)));
     }
-
-    /// Adds a constant named after the node's first output, and gives its name.
-    pub(crate) fn constant(&mut self, node: &Node, what: &str, make: impl FnOnce(&str) -> Tensor) -> String {
-        let name = self.names.fresh(&format!("{}_{what}", output(node, 0).unwrap_or("")));
-        self.tensors.push(make(&name));
-        name
-    }
-}
-
-/// A conversion that is not possible.
-pub(crate) fn refuse(message: impl Into<String>) -> Error {
-    Error::new(Code::Opset, message).help("export the model again with a newer opset, or record its shapes first")
+    Ok((nodes.as_slice() != std::slice::from_ref(node)).then_some(nodes))
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 //! Everything else is in `upgrade_table`: valid, and of the same meaning, without a change.
 
 use crate::facts::{input, output};
-use crate::upgrade_opset::{Scope, refuse};
+use crate::upgrade_scope::{Scope, refuse};
 use half::f16;
 use tapq::Result;
 use tapq::graph::{attr_f, attr_i, attr_ints, attr_s, set_attr, with_attr};

@@ -1,7 +1,6 @@
-//! The reduced problem, its prices, and the order of the proofs.
+//! The reduced problem and its prices.
 
-use super::search::{Found, Ladder, beam, search};
-use super::{MAX_BUDGETS, Proof, Prover, minimal, mip};
+use super::{MAX_BUDGETS, Proof};
 
 /// What is consumed of each budget; unused places are 0.
 pub(super) type Use = [f64; MAX_BUDGETS];
@@ -89,34 +88,6 @@ impl Core {
         let used = self.used(picks);
         let slack = (0..self.budgets).map(|k| self.prices[k] * (self.limits[k] - used[k]));
         super::sum(reduced.iter().zip(picks).filter_map(|(r, &p)| r.get(p).copied()).chain(slack))
-    }
-
-    /// The optimum, from an allocation that meets the budgets, with the proof in scaled units.
-    pub fn prove(&self, picks: Picks) -> (Picks, Proof) {
-        let reduced = self.reduced_costs(&self.prices);
-        let excess = self.excess(&reduced, &picks);
-        if excess <= 0.0 {
-            return (picks, Proof::Optimal(Prover::Bound));
-        }
-        if self.budgets == 1
-            && let Some(better) = minimal::search(self, &reduced, &picks)
-        {
-            return (better, Proof::Optimal(Prover::Search));
-        }
-        let ladder = Ladder::new(self);
-        // A cutoff far below the excess is often enough, and then leaves little to look at.
-        let mut cutoff = excess / 65536.0;
-        let mut proven = 0.0;
-        loop {
-            match search(self, &ladder, cutoff.min(excess)) {
-                Found::Best(better) => return (better, Proof::Optimal(Prover::Search)),
-                Found::Nothing if cutoff >= excess => return (picks, Proof::Optimal(Prover::Search)),
-                Found::Nothing => (proven, cutoff) = (cutoff, cutoff * 2.0),
-                Found::TooMany => break,
-            }
-        }
-        let better = beam(self, &ladder, cutoff.min(excess)).unwrap_or(picks);
-        mip::solve(self, &reduced, better, proven)
     }
 
     /// Indices of the choices in the problem as given.

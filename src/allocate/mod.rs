@@ -12,12 +12,14 @@ mod front;
 mod minimal;
 mod mip;
 mod prices;
+mod prove;
 mod reduce;
 mod search;
 #[cfg(test)]
 mod tests;
 
 use self::core::{Core, Picks};
+use self::prove::prove;
 use crate::{Code, Error, Result};
 
 pub use front::{Point, front};
@@ -129,7 +131,7 @@ pub fn solve(problem: &Problem) -> Result<Allocation> {
             (_, None) => return Err(infeasible(problem)),
         },
     };
-    let (picks, proof) = core.prove(picks);
+    let (picks, proof) = prove(&core, picks);
     finish(problem, core.original(&picks), core.in_cost_units(proof))
 }
 

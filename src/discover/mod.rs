@@ -26,6 +26,7 @@ mod recorder;
 mod replay;
 mod reply;
 mod run;
+mod search;
 mod settings;
 mod text;
 mod transcript;

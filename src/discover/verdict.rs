@@ -5,7 +5,7 @@ use super::controller::Yield;
 use super::observer::Judged;
 use super::population::{Candidate, Origin};
 use super::reply;
-use super::run::Search;
+use super::search::Search;
 use super::transcript::{Event, Refusal, Step};
 use crate::random::SplitMix64;
 use crate::report::format::shorten;

@@ -1,15 +1,14 @@
-//! From the lowered graph to a plan of tract for one set of shapes, and its runs.
+//! From the lowered graph to a plan of tract for one set of shapes.
 
 #[cfg(feature = "cuda-engine")]
 use super::cuda;
-use super::lower::{Input, Lowered};
-use super::{Place, Seen, TapView, depthwise, failure, ops, values, walk};
-use crate::array::Array;
+use super::lower::Lowered;
+use super::plan::{Names, Plan, datum_type, last_readers, tap_nodes};
+use super::{Place, depthwise, failure, ops};
 use crate::onnx::{self, DataType, GraphProto, ModelProto, ValueInfoProto};
 use crate::{Code, Error, Result};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use tract_onnx::tract_core::plan::eval;
 use tract_onnx::tract_hir::internal::*;
 use tract_onnx::tract_hir::ops::konst::Const;
 
@@ -17,15 +16,6 @@ use tract_onnx::tract_hir::ops::konst::Const;
 pub(super) struct Template {
     model: InferenceModel,
     names: Arc<Names>,
-}
-
-/// What messages need after the graph itself is gone.
-pub(super) struct Names {
-    pub(super) places: Vec<String>,
-    pub(super) taps: Vec<String>,
-    pub(super) inputs: Vec<Input>,
-    /// How many of the outputs were asked for.
-    pub(super) outputs: usize,
 }
 
 impl Template {
@@ -73,7 +63,7 @@ impl Template {
         self.check_taps(&typed)?;
         typed.declutter().map_err(explain)?;
         let (plan, on_host) = self.placed(typed, place).map_err(explain)?;
-        let (last_readers, tap_nodes) = (walk::last_readers(&plan), walk::tap_nodes(&plan, self.names.taps.len()));
+        let (last_readers, tap_nodes) = (last_readers(&plan), tap_nodes(&plan, self.names.taps.len()));
         Ok(Plan { plan, on_host, names: self.names.clone(), last_readers, tap_nodes })
     }
 
@@ -130,100 +120,4 @@ fn declare(name: &str) -> ValueInfoProto {
     let mut value = ValueInfoProto { name: name.to_owned(), ..Default::default() };
     value.type_.mut_or_insert_default().mut_tensor_type().elem_type = DataType::FLOAT as i32;
     value
-}
-
-fn datum_type(input: &Input) -> Result<DatumType> {
-    Ok(match onnx::data_type(input.data_type) {
-        Some(DataType::FLOAT) => DatumType::F32,
-        Some(DataType::DOUBLE) => DatumType::F64,
-        Some(DataType::INT64) => DatumType::I64,
-        Some(DataType::INT32) => DatumType::I32,
-        Some(DataType::UINT8) => DatumType::U8,
-        Some(DataType::INT8) => DatumType::I8,
-        Some(DataType::BOOL) => DatumType::Bool,
-        _ => {
-            let message = format!("input '{}' takes {}, which samples cannot hold", input.name, type_words(input));
-            return Err(Error::new(Code::Engine, message).help("export the model with an input of float32"));
-        }
-    })
-}
-
-/// The type that an input takes, in the words of [`Values::type_name`](crate::array::Values::type_name).
-fn type_words(input: &Input) -> String {
-    match onnx::type_name(input.data_type) {
-        Some("float") => "float32".to_owned(),
-        Some("double") => "float64".to_owned(),
-        Some(name) => name.to_owned(),
-        None => format!("data type {}", input.data_type),
-    }
-}
-
-/// A graph compiled for one set of input shapes.
-pub(super) struct Plan {
-    pub(super) plan: Arc<TypedSimplePlan>,
-    /// Operators that run on the CPU although the network is on a GPU, with their number.
-    pub(super) on_host: BTreeMap<String, usize>,
-    pub(super) names: Arc<Names>,
-    /// For each step the nodes whose values nothing reads later.
-    pub(super) last_readers: Vec<Vec<usize>>,
-    /// The node of each tap.
-    pub(super) tap_nodes: Vec<Option<usize>>,
-}
-
-impl Plan {
-    /// Runs on one array for each input.
-    pub(super) fn run(&self, arrays: &[&Array], on_tap: &mut dyn FnMut(usize, &Seen)) -> Result<Vec<Array>> {
-        let mut inputs = tvec!();
-        for (array, input) in arrays.iter().zip(&self.names.inputs) {
-            inputs.push(self.input(array, input)?.into_tvalue());
-        }
-        let mut at = None;
-        let found = failure::guard(|| {
-            let explain = |e: TractError| failure::explain(&e, &self.names.places);
-            let mut state = self.plan.spawn().map_err(explain)?;
-            state
-                .run_plan_with_eval(inputs, |context, op_state, node, values| -> TractResult<TVec<TValue>> {
-                    at = Some(node.id);
-                    if let Some(tap) = node.op_as::<ops::Tap>() {
-                        return show(tap.index, &values, on_tap).map(|()| values);
-                    }
-                    #[cfg(feature = "cuda-engine")]
-                    if let Some(tap) = node.op_as::<cuda::DeviceTap>() {
-                        return cuda::show(tap.index, &values, on_tap).map(|()| values);
-                    }
-                    eval(context, op_state, node, values)
-                })
-                .map_err(explain)
-        });
-        let node = at.and_then(|id| self.plan.model().nodes.get(id)).map(|node| node.name.as_str());
-        let found = found.map_err(|e| failure::name(e, node, &self.names.places))?;
-        found.iter().take(self.names.outputs).map(|tensor| values::to_array(tensor)).collect()
-    }
-
-    /// Ranks of the outputs that were asked for; none where one is not known.
-    pub(super) fn output_ranks(&self) -> Vec<usize> {
-        let model = self.plan.model();
-        let ranks = model.outputs.iter().take(self.names.outputs).map(|at| Some(model.outlet_fact(*at).ok()?.rank()));
-        ranks.collect::<Option<_>>().unwrap_or_default()
-    }
-
-    pub(super) fn input(&self, array: &Array, input: &Input) -> Result<Tensor> {
-        let explain = |e: TractError| failure::explain(&e, &self.names.places);
-        let tensor = values::to_tensor(array).map_err(explain)?;
-        let expected = datum_type(input)?;
-        if tensor.datum_type() != expected {
-            let (takes, found) = (type_words(input), array.values.type_name());
-            let message = format!("input '{}' takes {takes}, the sample holds {found}", input.name);
-            return Err(Error::new(Code::Samples, message)
-                .help(format!("save the array as {takes}, or export the model with an input of {found}")));
-        }
-        Ok(tensor)
-    }
-}
-
-fn show(index: usize, values: &[TValue], on_tap: &mut dyn FnMut(usize, &Seen)) -> TractResult<()> {
-    let value = values.first().context("a tap without a value")?;
-    let view = value.try_as_plain_ram()?;
-    on_tap(index, &Seen::Host(TapView { dims: value.shape(), values: view.as_slice::<f32>()? }));
-    Ok(())
 }

@@ -1,6 +1,6 @@
 //! What ONNX allows and tract reads otherwise, put in the words that both understand.
 
-use super::lower::node_place;
+use super::failure::node_place;
 use crate::graph::{attr_i, attr_t};
 use crate::onnx::{AttributeProto, AttributeType, NodeProto as Node, from_floats};
 use crate::{Code, Error, Result};

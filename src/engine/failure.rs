@@ -1,5 +1,7 @@
 //! tract's chains of errors, and its panics, as one readable sentence.
 
+use super::ops;
+use crate::onnx::NodeProto as Node;
 use crate::{Code, Error, Result};
 use std::any::Any;
 use std::cell::Cell;
@@ -74,6 +76,17 @@ fn node_index(text: &str) -> Option<usize> {
         let digits = head.len() - head.trim_end_matches(|c: char| c.is_ascii_digit()).len();
         head[head.len() - digits..].parse().ok()
     })
+}
+
+/// How a node is called in messages: its name, or operator and first output.
+pub(super) fn node_place(node: &Node) -> String {
+    if node.op_type == ops::TAP {
+        return format!("value '{}'", node.output.first().map_or("", String::as_str));
+    }
+    match node.name.is_empty() {
+        false => format!("node '{}' ({})", node.name, node.op_type),
+        true => format!("{} that makes '{}'", node.op_type, node.output.first().map_or("", String::as_str)),
+    }
 }
 
 #[cfg(test)]

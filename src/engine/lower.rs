@@ -3,6 +3,7 @@
 //! Stale `value_info` and declared output shapes are left behind; input shapes come from the samples.
 
 use super::constants::{Constant, Constants};
+use super::failure::node_place;
 use super::{Options, Place, depthwise, dialect, ops, quantized};
 use crate::array::Array;
 use crate::graph::{Graph, set_attr};
@@ -119,17 +120,6 @@ pub(super) fn lower(graph: &Graph, outputs: &[String], taps: &[String], options:
         imports: proto.opset_import.clone(),
         ir_version: proto.ir_version,
     })
-}
-
-/// How a node is called in messages: its name, or operator and first output.
-pub(super) fn node_place(node: &Node) -> String {
-    if node.op_type == ops::TAP {
-        return format!("value '{}'", node.output.first().map_or("", String::as_str));
-    }
-    match node.name.is_empty() {
-        false => format!("node '{}' ({})", node.name, node.op_type),
-        true => format!("{} that makes '{}'", node.op_type, node.output.first().map_or("", String::as_str)),
-    }
 }
 
 fn refuse_sparse(graph: &Graph) -> Result<()> {

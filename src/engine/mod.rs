@@ -17,6 +17,7 @@ mod dialect;
 mod failure;
 mod lower;
 mod ops;
+mod plan;
 mod quantized;
 mod seen;
 #[cfg(test)]
@@ -31,8 +32,9 @@ use crate::array::Array;
 use crate::graph::Graph;
 use crate::samples::Sample;
 use crate::{Code, Error, Result};
-use compile::{Plan, Template};
+use compile::Template;
 use lower::Input;
+use plan::Plan;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 

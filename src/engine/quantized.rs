@@ -2,7 +2,7 @@
 
 use super::constants::{Constants, shape_of};
 use super::dequantize::Granularity;
-use super::lower::node_place;
+use super::failure::node_place;
 use super::ops::FAKE_QUANTIZE;
 use crate::graph::{attr_i, set_attr};
 use crate::onnx::{DataType, INT2, NodeProto as Node, UINT2, data_type};

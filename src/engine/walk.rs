@@ -6,8 +6,8 @@
 //! A [`Trace`] remembers the values of one sample: [`Trace::rerun`] changes some taps and computes what depends on
 //! them, which is how one layer's perturbation is measured without running what precedes it.
 
-use super::compile::Plan;
-use super::{TapView, failure, ops, values as arrays};
+use super::plan::Plan;
+use super::{TapView, failure, ops};
 use crate::array::Array;
 use crate::{Code, Error, Result};
 use std::sync::Arc;
@@ -304,53 +304,4 @@ fn view<'a>(value: Option<&'a TValue>, plan: &Plan, tap: usize) -> Result<TapVie
 fn unknown(plan: &Plan, tap: usize) -> Error {
     let name = plan.names.taps.get(tap).map_or("?", String::as_str);
     Error::new(Code::Engine, format!("the value '{name}' is not there when it is asked for"))
-}
-
-impl Plan {
-    pub(super) fn spawn(&self) -> Result<TypedSimpleState> {
-        self.plan.spawn().map_err(|e| failure::explain(&e, &self.names.places))
-    }
-
-    fn inputs(&self, arrays: &[&Array]) -> Result<TVec<TValue>> {
-        arrays.iter().zip(&self.names.inputs).map(|(a, i)| Ok(self.input(a, i)?.into_tvalue())).collect()
-    }
-
-    fn outputs<'v>(&self, value: impl Fn(usize) -> Option<&'v TVec<TValue>>) -> Result<Vec<Array>> {
-        let outlets = self.plan.model().output_outlets().map_err(|e| failure::explain(&e, &self.names.places))?;
-        let array = |o: &OutletId| match value(o.node).and_then(|v| v.get(o.slot)) {
-            Some(tensor) => arrays::to_array(tensor),
-            None => Err(Error::new(Code::Engine, "an output was not computed")),
-        };
-        outlets.iter().take(self.names.outputs).map(array).collect()
-    }
-}
-
-/// For each step of the plan the nodes whose values nothing reads later.
-pub(super) fn last_readers(plan: &TypedSimplePlan) -> Vec<Vec<usize>> {
-    let order = plan.order_without_consts();
-    let mut last = vec![None; plan.model().nodes().len()];
-    for (step, id) in order.iter().enumerate() {
-        plan.model().node(*id).inputs.iter().for_each(|i| last[i.node] = Some(step));
-    }
-    for output in plan.model().output_outlets().unwrap_or(&[]) {
-        last[output.node] = None;
-    }
-    let mut gone = vec![vec![]; order.len()];
-    for id in order.iter().chain(plan.model().input_outlets().unwrap_or(&[]).iter().map(|o| &o.node)) {
-        if let Some(step) = last[*id].filter(|s: &usize| !gone[*s].contains(id)) {
-            gone[step].push(*id);
-        }
-    }
-    gone
-}
-
-/// The node of each tap.
-pub(super) fn tap_nodes(plan: &TypedSimplePlan, taps: usize) -> Vec<Option<usize>> {
-    let mut found = vec![None; taps];
-    for id in plan.order_without_consts() {
-        if let Some(tap) = plan.model().node(*id).op_as::<ops::Tap>().filter(|t| t.index < taps) {
-            found[tap.index] = Some(*id);
-        }
-    }
-    found
 }

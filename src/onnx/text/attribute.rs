@@ -1,8 +1,9 @@
 //! Parsing attributes of nodes.
 
 use super::super::{AttributeProto, AttributeType};
+use super::cursor::deeper;
 use super::cursor::{Cursor, Literal, is_float_word};
-use super::parse::{deeper, graph};
+use super::parse::graph;
 use super::value::{constant, is_type_word, type_};
 use crate::Result;
 

@@ -190,3 +190,11 @@ fn number_length(text: &str) -> usize {
     }
     length
 }
+
+/// Deepest nesting of subgraphs, types and attributes.
+const MAX_DEPTH: usize = 64;
+
+/// Counts one level of nesting.
+pub(super) fn deeper(c: &Cursor, depth: usize) -> Result<usize> {
+    if depth < MAX_DEPTH { Ok(depth + 1) } else { Err(c.error(format!("nested more than {MAX_DEPTH} deep"))) }
+}

@@ -2,12 +2,9 @@
 
 use super::super::{FunctionProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, Tensor, ValueInfoProto};
 use super::attribute::attribute;
-use super::cursor::Cursor;
+use super::cursor::{Cursor, deeper};
 use super::value::{constant, entries, is_type_word, type_};
 use crate::Result;
-
-/// Deepest nesting of subgraphs, types and attributes.
-const MAX_DEPTH: usize = 64;
 
 /// Parses a model written in the textual syntax.
 ///
@@ -24,11 +21,6 @@ pub fn parse_text(text: &str) -> Result<ModelProto> {
         model.functions.push(function(c)?);
     }
     Ok(model)
-}
-
-/// Counts one level of nesting.
-pub(super) fn deeper(c: &Cursor, depth: usize) -> Result<usize> {
-    if depth < MAX_DEPTH { Ok(depth + 1) } else { Err(c.error(format!("nested more than {MAX_DEPTH} deep"))) }
 }
 
 fn model_key(c: &mut Cursor, model: &mut ModelProto) -> Result<()> {

@@ -5,8 +5,8 @@ use super::super::{
     DataLocation, DataType, Dimension, StringStringEntryProto, Tensor, TensorShapeProto, TypeProto, data_type,
     dimension, element_count, from_ints, type_proto,
 };
+use super::cursor::deeper;
 use super::cursor::{Cursor, Literal};
-use super::parse::deeper;
 use crate::Result;
 use half::{bf16, f16};
 
