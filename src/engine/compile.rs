@@ -4,7 +4,7 @@
 use super::cuda;
 use super::lower::Lowered;
 use super::plan::{Names, Plan, datum_type, last_readers, tap_nodes};
-use super::{Place, depthwise, failure, ops};
+use super::{Place, cast, depthwise, failure, ops};
 use crate::onnx::{self, DataType, GraphProto, ModelProto, ValueInfoProto};
 use crate::{Code, Error, Result};
 use std::collections::BTreeMap;
@@ -99,6 +99,7 @@ type Placed = (Arc<TypedSimplePlan>, BTreeMap<String, usize>);
 fn framework() -> tract_onnx::Onnx {
     let mut onnx = tract_onnx::onnx().with_ignore_value_info(true);
     onnx.op_register.insert(ops::TAP, ops::build_tap);
+    onnx.op_register.insert(cast::CAST_TO_INT64, cast::build);
     onnx.op_register.insert(depthwise::DEPTHWISE, depthwise::build);
     onnx.op_register.insert(ops::FAKE_QUANTIZE, ops::build_fake_quantize);
     onnx

@@ -1,8 +1,9 @@
 //! What ONNX allows and tract reads otherwise, put in the words that both understand.
 
+use super::cast::CAST_TO_INT64;
 use super::failure::node_place;
 use crate::graph::{attr_i, attr_t};
-use crate::onnx::{AttributeProto, AttributeType, NodeProto as Node, from_floats};
+use crate::onnx::{AttributeProto, AttributeType, DataType, NodeProto as Node, from_floats};
 use crate::{Code, Error, Result};
 use std::collections::BTreeSet;
 
@@ -23,6 +24,7 @@ pub(super) fn translate(node: &mut Node, read: &BTreeSet<String>) {
                 node.output.truncate(1);
             }
         }
+        "Cast" if attr_i(node, "to") == Some(DataType::INT64 as i64) => CAST_TO_INT64.clone_into(&mut node.op_type),
         // The default is a float32 zero; tract's is a float64 one.
         "ConstantOfShape" if attr_t(node, "value").is_none() => node.attribute.push(AttributeProto {
             name: "value".to_owned(),

@@ -7,6 +7,7 @@
 //! With the feature `cuda-engine` a network can be placed on a GPU; only plain runs go there, walks and traces do not.
 //! Deliberately absent: integer kernels, batching of samples.
 
+mod cast;
 mod compile;
 mod constants;
 #[cfg(feature = "cuda-engine")]

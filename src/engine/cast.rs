@@ -1,0 +1,87 @@
+//! Casts to int64 without loss: tract makes dimensions of them by way of 32 bits.
+//!
+//! Exporters write the open end of a slice as the greatest int64 behind such a cast, which came out as -1 otherwise.
+
+use tract_onnx::model::ParsingContext;
+use tract_onnx::pb::NodeProto;
+use tract_onnx::tract_hir::internal::*;
+use tract_onnx::tract_hir::tract_core::ops::cast::cast;
+
+/// Operator type of a cast to int64 in the lowered graph.
+pub(super) const CAST_TO_INT64: &str = "TapqCastToInt64";
+
+/// Builds what tract should make of [`CAST_TO_INT64`].
+pub(super) fn build(_: &ParsingContext, _: &NodeProto) -> TractResult<(Box<dyn InferenceOp>, Vec<String>)> {
+    Ok((expand(CastToInt64), vec![]))
+}
+
+/// Makes dimensions, as tract's own cast to int64 does, so that arithmetic on shapes fits together.
+#[derive(Clone, Debug)]
+struct CastToInt64;
+
+impl Expansion for CastToInt64 {
+    fn name(&self) -> StaticName {
+        CAST_TO_INT64.into()
+    }
+    fn wire(&self, prefix: &str, model: &mut TypedModel, inputs: &[OutletId]) -> TractResult<TVec<OutletId>> {
+        let from = model.outlet_fact(inputs[0])?.datum_type;
+        if from == TDim::datum_type() || from == String::datum_type() {
+            return model.wire_node(prefix, cast(TDim::datum_type()), inputs);
+        }
+        let whole = match from == i64::datum_type() {
+            true => tvec!(inputs[0]),
+            false => model.wire_node(format!("{prefix}.whole"), cast(i64::datum_type()), inputs)?,
+        };
+        model.wire_node(prefix, Dimensions, &whole)
+    }
+    fn rules<'r, 'p: 'r, 's: 'r>(
+        &'s self,
+        solver: &mut Solver<'r>,
+        inputs: &'p [TensorProxy],
+        outputs: &'p [TensorProxy],
+    ) -> InferenceResult {
+        check_input_arity(inputs, 1)?;
+        check_output_arity(outputs, 1)?;
+        solver.equals(&outputs[0].datum_type, TDim::datum_type())?;
+        solver.equals(&outputs[0].shape, &inputs[0].shape)
+    }
+}
+
+/// Dimensions of int64 numbers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Dimensions;
+
+impl Op for Dimensions {
+    fn name(&self) -> StaticName {
+        "TapqDimensions".into()
+    }
+    op_as_typed_op!();
+}
+
+impl EvalOp for Dimensions {
+    op_out_of_plan!();
+    fn eval(&self, _: &EvalContext, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
+        let numbers = inputs[0].try_as_plain_ram()?.as_slice::<i64>()?;
+        let made: Vec<TDim> = numbers.iter().map(|n| TDim::from(*n)).collect();
+        Ok(tvec!(tensor1(&made).into_shape(inputs[0].shape())?.into_tvalue()))
+    }
+}
+
+impl TypedOp for Dimensions {
+    as_op!();
+    fn output_facts(&self, inputs: &[&TypedFact]) -> TractResult<TVec<TypedFact>> {
+        Ok(tvec!(TDim::datum_type().fact(inputs[0].shape.clone())))
+    }
+    fn axes_mapping(&self, inputs: &[&TypedFact], outputs: &[&TypedFact]) -> TractResult<AxesMapping> {
+        AxesMapping::natural(inputs, outputs)
+    }
+    fn change_axes(
+        &self,
+        model: &TypedModel,
+        node: &TypedNode,
+        _: InOut,
+        change: &AxisOp,
+    ) -> TractResult<Option<AxisChangeConsequence>> {
+        Ok(Some(AxisChangeConsequence::new(model, node, None, change)))
+    }
+}
