@@ -95,6 +95,10 @@ fn result(graph: &Graph, node: &Node, first: &Fact, inputs: &[Fact]) -> Option<(
     Some(match node.op_type.as_str() {
         "Abs" | "Ceil" | "Erf" | "Exp" | "Floor" | "Identity" | "Log" | "Neg" | "Reciprocal" | "Relu" | "Round"
         | "Sigmoid" | "Sign" | "Sqrt" | "Tanh" | "Sin" | "Cos" | "Clip" => (same, first.elements),
+        // Exporters of weight standardization leave it on weights.
+        "BatchNormalization" if node.output.len() == 1 && attr_i(node, "training_mode").unwrap_or(0) == 0 => {
+            (same, first.elements)
+        }
         "Flatten" | "Reshape" | "Slice" | "Split" | "Squeeze" | "Transpose" | "Unsqueeze" => (same, first.elements),
         op if op.starts_with("Reduce") => (same, first.elements),
         "Not" => (BOOL, first.elements),

@@ -4,7 +4,8 @@
 //! Quantizes the value where it is made and lets the planned readers take the dequantized one. Widths
 //! below the storage type are expressed by a Clip between the two (QCDQ) where the target reads it so.
 //! An operator whose activations must have one width gets the narrower ones through a second pair, whose
-//! grid holds every value of the first exactly.
+//! grid holds every value of the first exactly. A planned constant is stored as integers behind a
+//! DequantizeLinear.
 //!
 //! ## Why
 //! Runtimes find integer kernels by the pattern DequantizeLinear, operator, QuantizeLinear.
@@ -15,11 +16,11 @@
 use crate::nodes::{dequantize_node, fresh_name, quantize_node};
 use std::collections::BTreeMap;
 use tapq::graph::{Edit, Graph, Patch, set_attr};
-use tapq::onnx::{self, DataType, NodeProto as Node};
+use tapq::onnx::{self, DataType, NodeProto as Node, Tensor};
 use tapq::plan::{ActivationPlan, Operators, Plan};
 use tapq::quant::IntFormat;
 use tapq::target::Target;
-use tapq::{Code, Error, Result};
+use tapq::{Code, Context, Error, Result};
 
 /// Puts a Q/DQ pair after each planned activation.
 pub fn insert_qdq(graph: &Graph, plan: &Plan, target: &Target) -> Result<Option<Patch>> {
@@ -72,11 +73,13 @@ impl Place<'_> {
     fn add_pairs(&self, patch: &mut Patch) -> Result<()> {
         let activation = &self.plan.activations[self.at];
         let (graph, value, planned) = (self.graph, &activation.value, self.plan.activation_bits());
-        let missing = |what: String| Error::new(Code::PlanMismatch, what).at(format!("activation '{value}'"));
+        if let Some(tensor) = graph.constant(value) {
+            return self.store_constant(tensor, patch);
+        }
         let at = match graph.index().producer(value) {
             Some(producer) => producer + 1,
             None if graph.index().is_input(value) => 0,
-            None => return Err(missing("is not in the model".to_owned())),
+            None => return Err(self.misfit("is not in the model".to_owned())),
         };
         let raw = raw_name(graph, value);
         let output = if raw == *value { fresh_name(graph, value, "dequantized") } else { value.clone() };
@@ -89,23 +92,60 @@ impl Place<'_> {
             source = name;
         }
         nodes.extend(self.pair(activation, value, [&source, &output], patch));
+        self.rewire((at, nodes), &output, patch)?;
+        patch.because(format!("activation '{value}' at {} bits", activation.bits));
+        Ok(())
+    }
+
+    /// A constant is stored as the integers that its pair would make of it.
+    fn store_constant(&self, tensor: &Tensor, patch: &mut Patch) -> Result<()> {
+        let activation = &self.plan.activations[self.at];
+        let (graph, value, affine) = (self.graph, &activation.value, activation.affine());
+        let values = onnx::floats(tensor, graph.external()).at(|| format!("tensor '{value}'"))?;
+        let integers: Vec<i32> = values.iter().map(|v| affine.quantize(*v)).collect();
+        let dims: Vec<usize> = tensor.dims.iter().map(|d| (*d).max(0) as usize).collect();
+        let data_type = stored_type(activation);
+        let [stored, scale, output] = ["quantized", "scale", "dequantized"].map(|what| fresh_name(graph, value, what));
+        patch.push(Edit::SetInitializer(onnx::from_ints(&stored, data_type, &dims, &integers)));
+        patch.push(Edit::SetInitializer(onnx::from_floats(&scale, &[], &[affine.scale])));
+        let zero = zero_point(affine.zero_point, data_type, patch);
+        let read = dequantize_node(value, [&stored, &scale], Some(&zero), &output, None, &self.tags(activation));
+        self.rewire((0, vec![read]), &output, patch)?;
+        patch.because(format!("constant '{value}' at {} bits", activation.bits));
+        Ok(())
+    }
+
+    fn misfit(&self, what: String) -> Error {
+        let value = &self.plan.activations[self.at].value;
+        Error::new(Code::PlanMismatch, what).at(format!("activation '{value}'"))
+    }
+
+    fn tags(&self, activation: &ActivationPlan) -> [(&'static str, String); 2] {
+        [("tapq.activation_bits", activation.bits.to_string()), ("tapq.target", self.target.name.clone())]
+    }
+
+    /// Lets the planned readers take `output`, or a conversion of it where they run wider, and puts `nodes` and the
+    /// conversions at a place.
+    fn rewire(&self, (at, mut nodes): (usize, Vec<Node>), output: &str, patch: &mut Patch) -> Result<()> {
+        let activation = &self.plan.activations[self.at];
+        let (graph, value, planned) = (self.graph, &activation.value, self.plan.activation_bits());
         let mut converted: BTreeMap<u32, String> = BTreeMap::new();
         for (reader, slot) in &activation.readers {
             let position = self.positions.get(reader.as_str()).copied();
             let fits = position.filter(|p| graph.nodes()[*p].input.get(*slot) == Some(value));
-            let position = fits.ok_or_else(|| missing(format!("node '{reader}' does not read it at input {slot}")))?;
+            let position =
+                fits.ok_or_else(|| self.misfit(format!("node '{reader}' does not read it at input {slot}")))?;
             let bits = self.operators.read_at(position, self.at, &planned);
-            let mut read = output.clone();
+            let mut read = output.to_owned();
             if bits > activation.bits {
                 read = converted.entry(bits).or_insert_with(|| fresh_name(graph, value, &format!("as_{bits}"))).clone();
             }
             patch.push(Edit::SetInput(position, *slot, read));
         }
         for (bits, name) in &converted {
-            nodes.extend(self.pair(&refined(activation, *bits), name, [&output, name], patch));
+            nodes.extend(self.pair(&refined(activation, *bits), name, [output, name], patch));
         }
         nodes.into_iter().for_each(|node| patch.push(Edit::Insert(at, node)));
-        patch.because(format!("activation '{value}' at {} bits", activation.bits));
         Ok(())
     }
 
@@ -143,7 +183,7 @@ impl Place<'_> {
         patch.push(Edit::SetInitializer(onnx::from_floats(&scale, &[], &[affine.scale])));
         let implied = self.implies_zero(activation);
         let zero = (!implied).then(|| zero_point(affine.zero_point, data_type, patch));
-        let tags = [("tapq.activation_bits", activation.bits.to_string()), ("tapq.target", self.target.name.clone())];
+        let tags = self.tags(activation);
         let stored = fresh_name(graph, stem, "quantized");
         let mut quantize = quantize_node(stem, [source, &scale], zero.as_deref(), &stored, &tags);
         if implied {

@@ -1,8 +1,8 @@
 //! Ranks of values, as far as they follow from operators whose rank rule is one line.
 
-use crate::facts::{input, is_standard};
+use crate::facts::{input, is_standard, output};
 use std::collections::HashMap;
-use tapq::graph::{attr_i, attr_ints, attr_t};
+use tapq::graph::{attr_i, attr_ints, attr_s, attr_t};
 use tapq::onnx::{GraphProto, NodeProto as Node};
 
 /// Ranks of the values of one graph.
@@ -14,36 +14,72 @@ pub(crate) fn ranks(graph: &GraphProto) -> HashMap<&str, usize> {
     let shaped = inputs.filter_map(|v| Some((v.name.as_str(), v.type_.tensor_type().shape.as_ref()?.dim.len())));
     let mut known: HashMap<&str, usize> = shaped.collect();
     known.extend(graph.initializer.iter().map(|t| (t.name.as_str(), t.dims.len())));
-    let lengths: HashMap<&str, usize> = (graph.initializer.iter())
+    let mut lengths: HashMap<&str, usize> = (graph.initializer.iter())
         .filter(|t| t.dims.len() == 1)
         .map(|t| (t.name.as_str(), t.dims[0].max(0) as usize))
         .collect();
     for node in graph.node.iter().filter(|n| is_standard(n)) {
-        if let Some(rank) = rank(node, &known, &lengths) {
-            known.extend(node.output.iter().filter(|n| !n.is_empty()).map(|n| (n.as_str(), rank)));
+        for slot in 0..node.output.len() {
+            let (Some(name), Some(rank)) = (output(node, slot), rank(node, slot, &known, &lengths)) else { continue };
+            known.insert(name, rank);
+        }
+        if let Some((name, length)) = output(node, 0).zip(length(node, &known, &lengths)) {
+            lengths.insert(name, length);
         }
     }
     known
 }
 
-fn rank(node: &Node, known: &HashMap<&str, usize>, lengths: &HashMap<&str, usize>) -> Option<usize> {
+fn rank(node: &Node, slot: usize, known: &HashMap<&str, usize>, lengths: &HashMap<&str, usize>) -> Option<usize> {
     let of = |slot| known.get(input(node, slot)?).copied();
     let most =
         || node.input.iter().map(|n| known.get(n.as_str()).copied()).collect::<Option<Vec<_>>>()?.into_iter().max();
     match node.op_type.as_str() {
         "Constant" => attr_t(node, "value").map(|t| t.dims.len()),
-        "Gemm" | "Flatten" => Some(2),
-        "Shape" => Some(1),
+        "Gemm" | "Flatten" | "NonZero" => Some(2),
+        "Shape" | "Range" => Some(1),
+        "Size" => Some(0),
         "Gather" => (of(0)? + of(1)?).checked_sub(1),
-        "Add" | "Sub" | "Mul" | "Div" | "Pow" | "Max" | "Min" | "Sum" | "Where" => most(),
+        "OneHot" => Some(of(0)? + 1),
+        "LSTM" | "GRU" | "RNN" => Some(if slot == 0 { 4 } else { 3 }),
+        "Einsum" => einsum(node),
+        "Add" | "Sub" | "Mul" | "Div" | "Mod" | "Pow" | "Max" | "Min" | "Sum" | "Mean" | "Where" | "And" | "Or"
+        | "Xor" | "Equal" | "Greater" | "GreaterOrEqual" | "Less" | "LessOrEqual" => most(),
         "MatMul" => most().filter(|_| of(0) >= Some(2) && of(1) >= Some(2)),
-        "Reshape" => lengths.get(input(node, 1)?).copied(),
+        "Reshape" | "ConstantOfShape" => lengths.get(input(node, node.input.len().checked_sub(1)?)?).copied(),
+        "Expand" => Some(of(0)?.max(*lengths.get(input(node, 1)?)?)),
         "Squeeze" => of(0)?.checked_sub(axes(node, lengths)?),
         "Unsqueeze" => Some(of(0)? + axes(node, lengths)?),
-        "ReduceMean" | "ReduceSum" | "ReduceMax" if attr_i(node, "keepdims").unwrap_or(1) == 1 => of(0),
-        op if KEEPS.contains(&op) => of(0),
+        "ArgMax" | "ArgMin" if attr_i(node, "keepdims") == Some(0) => of(0)?.checked_sub(1),
+        op if op.starts_with("Reduce") && attr_i(node, "keepdims") == Some(0) => {
+            of(0)?.checked_sub(axes(node, lengths)?)
+        }
+        op if op.starts_with("Reduce") || KEEPS.contains(&op) => of(0),
         _ => None,
     }
+}
+
+/// Length of a computed vector of extents, as exporters put shapes together.
+fn length(node: &Node, known: &HashMap<&str, usize>, lengths: &HashMap<&str, usize>) -> Option<usize> {
+    let of = |name: &String| lengths.get(name.as_str()).copied();
+    match node.op_type.as_str() {
+        "Constant" => attr_t(node, "value").filter(|t| t.dims.len() == 1).map(|t| t.dims[0].max(0) as usize),
+        "Shape" if attr_i(node, "start").is_none() && attr_i(node, "end").is_none() => {
+            known.get(input(node, 0)?).copied()
+        }
+        "Concat" => node.input.iter().map(of).sum(),
+        "Unsqueeze" if known.get(input(node, 0)?) == Some(&0) => Some(1),
+        "Reshape" if known.get(output(node, 0)?) == Some(&1) && known.get(input(node, 0)?) == Some(&0) => Some(1),
+        "Gather" if known.get(input(node, 0)?) == Some(&1) => node.input.get(1).and_then(of),
+        "Cast" | "Identity" => node.input.first().and_then(of),
+        _ => None,
+    }
+}
+
+/// Letters of the result in `ij,jk->ik`; none where the result is implied or an ellipsis stands for some axes.
+fn einsum(node: &Node) -> Option<usize> {
+    let (_, result) = attr_s(node, "equation")?.split_once("->")?;
+    (!result.contains('.')).then(|| result.chars().filter(char::is_ascii_alphabetic).count())
 }
 
 /// How many axes the attribute or the second input lists.
@@ -54,10 +90,12 @@ fn axes(node: &Node, lengths: &HashMap<&str, usize>) -> Option<usize> {
 /// Operators whose result has the rank of their first input.
 #[rustfmt::skip]
 const KEEPS: &[&str] = &[
-    "Abs", "AveragePool", "BatchNormalization", "Cast", "Clip", "Concat", "Conv", "ConvTranspose", "CumSum",
-    "DequantizeLinear", "Dropout", "Elu", "Erf", "Exp", "Gelu", "GlobalAveragePool", "GlobalMaxPool",
+    "Abs", "ArgMax", "ArgMin", "Attention", "AveragePool", "BatchNormalization", "Cast", "CastLike", "Ceil", "Clip",
+    "Concat", "Conv", "ConvTranspose", "Cos", "CumSum", "DepthToSpace", "DequantizeLinear", "Dropout", "Elu", "Erf",
+    "Exp", "Floor", "GatherElements", "Gelu", "GlobalAveragePool", "GlobalMaxPool", "GridSample",
     "GroupNormalization", "HardSigmoid", "HardSwish", "Identity", "InstanceNormalization", "LRN", "LayerNormalization",
     "LeakyRelu", "Log", "LogSoftmax", "MaxPool", "Mish", "Neg", "PRelu", "Pad", "QuantizeLinear", "RMSNormalization",
-    "Reciprocal", "Relu", "Resize", "Selu", "Sigmoid", "Slice", "Softmax", "Softplus", "Softsign", "Split", "Sqrt",
-    "Tanh", "Tile", "Transpose", "Trilu", "Upsample",
+    "Reciprocal", "Relu", "Resize", "Round", "ScatterElements", "ScatterND", "Selu", "Sigmoid", "Sign", "Sin", "Slice",
+    "Softmax", "Softplus", "Softsign", "SpaceToDepth", "Split", "Sqrt", "Swish",
+    "Tanh", "ThresholdedRelu", "Tile", "TopK", "Transpose", "Trilu", "Upsample",
 ];

@@ -117,7 +117,7 @@ fn ranges_follow_the_rule_that_measured_better() {
 fn a_replayed_plan_gives_the_same_bytes() {
     for file in cases() {
         for (target, widths) in
-            [("cpu", Widths::default()), ("fpga", Widths { average: Some(4.5), ..Default::default() })]
+            [("cpu", Widths::default()), ("hexagon", Widths::default()), ("fpga", Widths { average: Some(4.5), ..Default::default() })]
         {
             let target = Target::named(target).unwrap();
             let first = run(&graph(&file), &target, widths, None).unwrap();

@@ -28,6 +28,8 @@ pub enum Edit {
     RemoveInitializer(String),
     /// Removes recorded type and shape of a value that no longer exists or has changed.
     RemoveValueInfo(String),
+    /// Drops a graph input: an initializer of that name is a constant from then on.
+    RemoveInput(String),
     /// Declares the rank of a graph output anew, all its extents open.
     SetOutputRank(String, usize),
     /// Sets the version of the default operator set.
@@ -104,6 +106,7 @@ impl Patch {
                     staged.tensor(name, None);
                 }
                 Edit::RemoveValueInfo(name) => drop(staged.forgotten.insert(name)),
+                Edit::RemoveInput(name) => graph.input.retain(|v| v.name != name),
                 Edit::SetOutputRank(name, rank) => set_output_rank(graph, &name, rank),
                 Edit::SetOpset(version) => set_opset(model, version),
                 Edit::SetIr(version) => set_ir(model, version),

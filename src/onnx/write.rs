@@ -26,7 +26,7 @@ pub fn to_bytes(model: &ModelProto) -> Result<Vec<u8>> {
 /// `<path>.data` beside it, copied straight from the mapped input; smaller ones go into the model.
 /// An error where an output would overwrite a file that `external` was read from, or cannot be written; then
 /// neither output exists in part.
-pub fn write(model: &ModelProto, external: &ExternalData, path: &Path) -> Result<()> {
+pub fn write(model: &ModelProto, external: &ExternalData, path: &Path) -> Result<Option<PathBuf>> {
     write_within(model, external, path, MAX_MESSAGE)
 }
 
@@ -36,21 +36,27 @@ pub fn same_file(a: &Path, b: &Path) -> bool {
 }
 
 /// [`write`] with the largest size of the model file as a parameter, for tests.
-pub(super) fn write_within(model: &ModelProto, external: &ExternalData, path: &Path, limit: u64) -> Result<()> {
+pub(super) fn write_within(
+    model: &ModelProto,
+    external: &ExternalData,
+    path: &Path,
+    limit: u64,
+) -> Result<Option<PathBuf>> {
     refuse_source(external, path)?;
     if !has_external(model)? && model.compute_size() <= limit {
-        return write_message(model, path)?.commit(path);
+        return write_message(model, path)?.commit(path).map(|()| None);
     }
     let data_path = beside(path, ".data")?;
     refuse_source(external, &data_path)?;
     let layout = Layout::of(model, external, &file_name(&data_path)?)?;
     if layout.tensors.is_empty() {
-        return write_message(&layout.model, path)?.commit(path);
+        return write_message(&layout.model, path)?.commit(path).map(|()| None);
     }
     let data = write_tensors(&layout.tensors, external, &data_path)?;
     let message = write_message(&layout.model, path)?;
     data.commit(&data_path)?;
-    message.commit(path)
+    message.commit(path)?;
+    Ok(Some(data_path))
 }
 
 fn has_external(model: &ModelProto) -> Result<bool> {

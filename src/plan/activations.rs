@@ -41,7 +41,7 @@ pub fn plan_activations(
     sites.iter().filter_map(plan).collect()
 }
 
-fn activation(graph: &Graph, site: &Site, affine: Affine, because: String) -> ActivationPlan {
+pub(super) fn activation(graph: &Graph, site: &Site, affine: Affine, because: String) -> ActivationPlan {
     ActivationPlan {
         value: site.value.clone(),
         bits: affine.format.bits,
@@ -69,6 +69,9 @@ fn plan_group(
     let bounds = members.iter().map(|m| known_bound(graph, &sites[*m].value, input.range));
     let bound = bounds.reduce(Bound::hull).unwrap_or_default();
     let format = IntFormat { bits, signed: signed(target, bound), narrow: false };
+    if let Some(affine) = members.iter().find_map(|m| fixed_grid(graph, target, &sites[*m].value, format)) {
+        return (affine, format!("{} has this grid in its kernel", target.name));
+    }
     // Unsigned integers with zero point 0 are as symmetric as a value that is never negative can have them.
     let symmetric = target.activations.symmetric && format.signed == target.activations.signed;
     let to_affine = |lo: f32, hi: f32| affine_for_range(lo, hi, format, symmetric, target.activations.power_of_two);
@@ -81,6 +84,13 @@ fn plan_group(
     };
     let shared = if members.len() > 1 { format!("; shared by {} values", members.len()) } else { String::new() };
     (to_affine(range.lo, range.hi), format!("{}{shared}", range.because))
+}
+
+/// The grid that the kernel which makes `value` has whatever the values are.
+fn fixed_grid(graph: &Graph, target: &Target, value: &str, format: IntFormat) -> Option<Affine> {
+    let maker = &graph.nodes()[graph.index().producer(value)?];
+    let fixed = target.rule(&maker.op_type)?.fixed_output.iter().find(|fixed| fixed.bits == format.bits)?;
+    Some(Affine { scale: fixed.scale, zero_point: fixed.zero_point, format })
 }
 
 /// Whether the target's integers are signed for a value within `bound`.

@@ -4,6 +4,7 @@
 
 mod activations;
 mod bounds;
+mod constants;
 mod digest;
 mod equalize;
 mod layers;
@@ -16,6 +17,7 @@ mod shift;
 
 pub use activations::{InputFacts, plan_activations};
 pub use bounds::known_bound;
+pub use constants::plan_constants;
 pub use digest::{layer_digest, model_digest, text_digest};
 pub use equalize::Equalized;
 pub use layers::{Layer, weight_layers};
@@ -29,7 +31,7 @@ pub use shift::{Shift, rounding_shift};
 use crate::quant::{Affine, IntFormat, WeightRange};
 use crate::{Result, yaml};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Version of the plan's schema.
 pub const PLAN_SCHEMA: u32 = 1;
@@ -181,7 +183,10 @@ impl ActivationPlan {
 impl Plan {
     /// Average nominal bits over the weights of layers that are quantized.
     pub fn average_weight_bits(&self) -> f64 {
-        let quantized = || self.layers.iter().filter_map(|l| l.bits.map(|b| (f64::from(b), l.params as f64)));
+        // Layers that share a stored weight have one width and store it once.
+        let mut seen = BTreeSet::new();
+        let stored: Vec<&LayerPlan> = self.layers.iter().filter(|l| seen.insert(&l.weight)).collect();
+        let quantized = || stored.iter().filter_map(|l| l.bits.map(|b| (f64::from(b), l.params as f64)));
         let params: f64 = quantized().map(|(_, n)| n).sum();
         quantized().map(|(b, n)| b * n).sum::<f64>() / params.max(1.0)
     }

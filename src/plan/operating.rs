@@ -4,7 +4,7 @@
 //! activations in one integer type. It then runs at the widest of them, and the narrower ones are converted on the
 //! way in or out: to a grid that holds each of their values exactly, so that nothing is lost.
 
-use super::{Plan, Site};
+use super::{ActivationPlan, Plan, Site};
 use crate::graph::Graph;
 use crate::target::{Role, Target};
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,9 +22,14 @@ pub struct Operators {
 impl Operators {
     /// Of a plan's activations.
     pub fn of_plan(graph: &Graph, plan: &Plan, target: &Target) -> Self {
+        Self::of_activations(graph, &plan.activations, target)
+    }
+
+    /// Of activations that are to be a plan's.
+    pub fn of_activations(graph: &Graph, activations: &[ActivationPlan], target: &Target) -> Self {
         let positions: BTreeMap<&str, usize> =
             graph.nodes().iter().enumerate().map(|(i, node)| (node.name.as_str(), i)).collect();
-        let values = plan.activations.iter().map(|a| {
+        let values = activations.iter().map(|a| {
             let readers = a.readers.iter().filter_map(|(name, _)| positions.get(name.as_str()).copied());
             (a.value.as_str(), readers.collect())
         });

@@ -54,6 +54,12 @@ impl Target {
         if self.operators.iter().take(at).any(|earlier| earlier.op == rule.op) {
             return Err(wrong(place, "names an operator a second time"));
         }
+        for fixed in &rule.fixed_output {
+            if !(fixed.scale > 0.0 && fixed.scale.is_finite()) || !self.activations.bits.contains(&fixed.bits) {
+                let what = "fixed_output needs bits that activations have, and a positive scale";
+                return Err(wrong(&format!("{place}.fixed_output"), what));
+            }
+        }
         if rule.role != Role::Compute {
             let plain = rule.weight_bits.is_empty() && rule.weight_bits_at.is_empty() && !rule.two_activations;
             let problem = "weight_bits, weight_bits_at and two_activations are for `role: compute` only";

@@ -126,6 +126,9 @@ impl ActivationFormat {
         if self.clip_to_width {
             words.push("width stated by a Clip between Q and DQ".to_string());
         }
+        if self.constant_operands {
+            words.push("constant operands of arithmetic likewise".to_string());
+        }
         if self.one_width_per_operator {
             words.push(
                 "one width for all activations of an operator, others converted by a second Q/DQ pair".to_string(),

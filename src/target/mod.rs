@@ -83,6 +83,9 @@ pub struct ActivationFormat {
     /// Widths below the storage type are expressed by a Clip between Q and DQ (QCDQ).
     #[serde(default)]
     pub clip_to_width: bool,
+    /// Whether constant operands of arithmetic are stored as integers, where the operator would else leave the device.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub constant_operands: bool,
     /// Whether all activations of one operator must have one width; where they differ, a second Q/DQ pair converts.
     #[serde(default)]
     pub one_width_per_operator: bool,
@@ -175,8 +178,23 @@ pub struct OperatorRule {
     /// Overrides `weights.per_channel`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub per_channel: Option<bool>,
+    /// Grids that the kernel has for its output whatever the values are, by width (arithmetic only).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub fixed_output: Vec<FixedOutput>,
     /// Library, manual or section that says so.
     pub source: String,
+}
+
+/// The grid that a kernel has for its output at one width.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
+#[serde(deny_unknown_fields)]
+pub struct FixedOutput {
+    /// Bits of the output.
+    pub bits: u32,
+    /// Its scale.
+    pub scale: f32,
+    /// Its zero point.
+    pub zero_point: i32,
 }
 
 /// Weight widths of one operator beside one activation width.

@@ -29,12 +29,9 @@ pub fn name(path: &Path) -> String {
     path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default()
 }
 
-/// Size in bytes, external data included; 0 if it cannot be told.
-pub fn size(path: &Path) -> u64 {
-    let of = |p: &Path| std::fs::metadata(p).map_or(0, |m| m.len());
-    let mut data = path.as_os_str().to_owned();
-    data.push(".data");
-    of(path) + of(Path::new(&data))
+/// Bytes of all these files; one whose size cannot be told counts nothing.
+pub fn size<'a>(paths: impl IntoIterator<Item = &'a Path>) -> u64 {
+    paths.into_iter().map(|path| std::fs::metadata(path).map_or(0, |m| m.len())).sum()
 }
 
 /// File name without folder and extension.

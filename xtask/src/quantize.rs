@@ -216,13 +216,14 @@ impl Job<'_> {
     /// Quantizes; the report lacks only the size of the file that is not written yet.
     pub fn run(self) -> Result<Outcome> {
         let graph = read_graph(self.model)?;
+        let float_file = files::size(graph.external().sources());
         let bars = Bars::new(self.quiet);
         let (model, place) = (self.model, self.model.display().to_string());
         let outcome = self.with_options(graph, |graph, options| pipeline::quantize(graph, options, &bars));
         bars.finish();
         let mut outcome = outcome.map_err(|e| e.at(place))?;
         outcome.report.model = files::name(model);
-        outcome.report.size.float_file = files::size(model);
+        outcome.report.size.float_file = float_file;
         Ok(outcome)
     }
 
@@ -275,14 +276,15 @@ pub fn run(args: &Args) -> Result<Verdict> {
         fuel: args.fuel,
     };
     let mut outcome = job.run()?;
-    write_model(&outcome, &output)?;
-    outcome.report.size.quantized_file = files::size(&output);
+    let data = onnx::write(outcome.graph.model(), outcome.graph.external(), &output)?;
+    let written: Vec<&Path> = [Some(output.as_path()), data.as_deref()].into_iter().flatten().collect();
+    outcome.report.size.quantized_file = files::size(written.iter().copied());
     let plan_path = files::beside(&output, "plan.yaml");
     files::write_text(&plan_path, &outcome.plan.to_yaml()?)?;
     if let Some(folder) = &args.report {
         write_report(folder, &outcome.report)?;
     }
-    print(args, &outcome.report, &output, &plan_path)?;
+    print(args, &outcome.report, &written, &plan_path)?;
     Ok(verdict(args, &outcome.report))
 }
 
@@ -316,17 +318,13 @@ fn check_output(args: &Args, output: &Path) -> Result<()> {
     }
 }
 
-fn write_model(outcome: &Outcome, output: &Path) -> Result<()> {
-    onnx::write(outcome.graph.model(), outcome.graph.external(), output)
-}
-
 fn write_report(folder: &Path, report: &Report) -> Result<()> {
     std::fs::create_dir_all(folder).map_err(|e| Error::io(folder, "create the report folder", &e))?;
     files::write_text(&folder.join("report.html"), &report::html(report)?)?;
     files::write_text(&folder.join("report.json"), &files::json(report)?)
 }
 
-fn print(args: &Args, report: &Report, output: &Path, plan: &Path) -> Result<()> {
+fn print(args: &Args, report: &Report, written: &[&Path], plan: &Path) -> Result<()> {
     if args.json {
         print!("{}", files::json(report)?);
         return Ok(());
@@ -335,7 +333,8 @@ fn print(args: &Args, report: &Report, output: &Path, plan: &Path) -> Result<()>
     let width = if terminal.is_term() { usize::from(terminal.size().1) } else { 100 };
     let color = terminal.is_term() && console::colors_enabled();
     print!("{}", report::text(report, width, color, args.all_layers));
-    println!("\nwrote {} and {}", output.display(), plan.display());
+    let written: Vec<String> = written.iter().map(|path| path.display().to_string()).collect();
+    println!("\nwrote {} and {}", written.join(", "), plan.display());
     if let Some(folder) = &args.report {
         println!("wrote {} and report.json", folder.join("report.html").display());
     }

@@ -7,6 +7,7 @@ use super::options::{Effort, Options};
 use super::plans::{activations_of, plan_of};
 use super::progress::Progress;
 use super::trial::{settle, settle_ranges, settle_rounding};
+use super::versions::versions;
 use std::collections::BTreeMap;
 use tapq::Result;
 use tapq::graph::Graph;
@@ -30,8 +31,9 @@ pub struct Analysis {
 
 impl Analysis {
     /// A replayed plan: nothing is measured.
-    pub fn of_plan(plan: Plan) -> Self {
-        let compared = plan.activations.iter().map(|a| a.value.clone()).collect();
+    pub fn of_plan(plan: Plan, graph: &Graph) -> Self {
+        let computed = plan.activations.iter().filter(|a| graph.constant(&a.value).is_none());
+        let compared = computed.map(|a| a.value.clone()).collect();
         let (sensitivities, macs, seen) = Default::default();
         Analysis { plan, sensitivities, macs, seen, compared }
     }
@@ -39,6 +41,8 @@ impl Analysis {
 
 /// Observes, measures, scores, allocates.
 pub fn analyze(graph: &Graph, options: &Options, progress: &dyn Progress) -> Result<Analysis> {
+    // What no width could mend is said before anything is measured.
+    versions(graph, options.target, &[], 8)?;
     let mut observed = observe_network(graph, options, options.widths.is_choice(), progress)?;
     let grams = std::mem::take(&mut observed.seen.grams);
     let field = match is_choice(options)? {

@@ -13,6 +13,9 @@ const LEAST_ELEMENTS: u64 = 1024;
 /// Operators whose constants are offsets, masks and tables of positions rather than weights.
 const ELEMENTWISE: [&str; 8] = ["Add", "Concat", "Div", "Expand", "Mul", "Pow", "Sub", "Where"];
 
+/// Operators with weight layers.
+const WEIGHING: [&str; 4] = ["Conv", "ConvTranspose", "Gemm", "MatMul"];
+
 /// Weights outside of weight layers.
 #[derive(Clone, Debug, Default)]
 pub struct Elsewhere {
@@ -37,7 +40,11 @@ pub fn elsewhere(graph: &Graph, layers: &[Layer]) -> Elsewhere {
         let what = || format!("{} '{}'", node.op_type, node.name);
         if own > 0 {
             found.bytes += 4 * own;
-            let because = "only filters and matrices of Conv, ConvTranspose, Gemm and MatMul are quantized".to_owned();
+            let because = match WEIGHING.contains(&node.op_type.as_str()) {
+                true => "it works on a constant, and not on anything that samples show",
+                false => "only filters and matrices of Conv, ConvTranspose, Gemm and MatMul are quantized",
+            };
+            let because = because.to_owned();
             found.refused.push(Refused { what: what(), because });
         }
         if computes_weight(graph, node) {

@@ -10,7 +10,7 @@ use tapq::Result;
 use tapq::graph::Graph;
 use tapq::plan::{
     self, ActivationPlan, Calibration, Layer, LayerPlan, PLAN_SCHEMA, Placement, Plan, RoundingMethod, layer_digest,
-    model_digest, place, plan_activations,
+    model_digest, place, plan_activations, plan_constants,
 };
 use tapq::proxy;
 use tapq::quant::RangeRule;
@@ -26,7 +26,7 @@ pub fn plan_of(
 ) -> Result<Plan> {
     let target = options.target;
     let chosen_widths = (&widths.weights, &widths.activations);
-    let activations = activations_of(graph, options, observed, chosen_widths, (RangeRule::LeastError, None));
+    let activations = activations_of(graph, options, observed, chosen_widths, (RangeRule::LeastError, None))?;
     let layers = layer_plans(graph, &widths.weights, options)?;
     let widest = activations.iter().map(|a| a.bits).max().unwrap_or(8);
     let (opset, ir) = versions(graph, target, &layers, widest)?;
@@ -60,14 +60,17 @@ pub fn activations_of(
     observed: &Observed,
     (weights, bits): (&BTreeMap<String, Option<u32>>, &BTreeMap<String, u32>),
     (rule, half): (RangeRule, Option<usize>),
-) -> Vec<ActivationPlan> {
+) -> Result<Vec<ActivationPlan>> {
     let (placement, values) = narrow_placement(graph, options, observed, weights);
     let input = plan::InputFacts { range: options.input_range, samples: &options.calibration.samples };
     let bits = |value: &str| bits.get(value).copied().unwrap_or(observed.activation_bits);
     let halves: Vec<ValueObservation> =
         half.map_or(vec![], |half| values.iter().map(|value| value.of_half(half)).collect());
     let values = if half.is_some() { halves.iter().collect() } else { values };
-    plan_activations(graph, options.target, &placement.sites, &values, &bits, rule, &input)
+    let target = options.target;
+    let mut planned = plan_activations(graph, target, &placement.sites, &values, &bits, rule, &input);
+    planned.extend(plan_constants(graph, target, &placement.constants, &planned)?);
+    Ok(planned)
 }
 
 /// Says of each layer that one width for all was taken.

@@ -38,7 +38,7 @@ pub fn quantize(mut graph: Graph, options: &Options, progress: &dyn Progress) ->
             check_matches(plan, &graph)?;
             check_target(plan, &graph, options.target)?;
             check_versions(plan, &graph, options.target)?;
-            Analysis::of_plan(plan.clone())
+            Analysis::of_plan(plan.clone(), &graph)
         }
         None => {
             let equalized = equalize::equalize_channels(&mut graph, options, &mut driver, progress)?;

@@ -4,9 +4,9 @@ use super::analyze::Analysis;
 use super::choice::stored_bytes;
 use super::elsewhere::{Elsewhere, elsewhere};
 use super::observed::layer_results;
-use super::options::Options;
+use super::options::{Effort, Options};
 use crate::driver::AppliedPatch;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use tapq::graph::Graph;
 use tapq::plan::{ActivationPlan, Layer, LayerPlan, Rounding, weight_layers};
 use tapq::quant::IntFormat;
@@ -79,15 +79,28 @@ fn warnings(options: &Options, fidelity: Option<&Fidelity>) -> Vec<String> {
         warnings.push(what.to_owned());
     }
     if fidelity.is_some_and(|f| !f.held_out) {
-        warnings.push("fidelity was measured on the calibration samples: it flatters".to_owned());
+        warnings.push(held_out_help(options));
     }
     if fidelity.is_some_and(|f| f.sqnr_db < 10.0 && f.says_nothing.is_none()) {
-        warnings.push("the quantized network is far from the float one (SQNR below 10 dB)".to_owned());
+        let more = if options.effort == Effort::Fast { "; --effort balanced may do better" } else { "" };
+        warnings.push(format!("the quantized network is far from the float one (SQNR below 10 dB){more}"));
     }
     warnings
 }
 
+/// Says that nothing was held out, and how to hold something out.
+fn held_out_help(options: &Options) -> String {
+    let used = options.calibration.samples.len();
+    format!(
+        "fidelity was measured on the calibration samples: it flatters, most of all below 8 bits; give more than \
+         {used} samples, and those beyond the first {used} judge the file"
+    )
+}
+
 fn size(pairs: &[(&LayerPlan, &LayerFacts)], analysis: &Analysis, options: &Options) -> Size {
+    // Layers that share a stored weight store it once.
+    let mut seen = BTreeSet::new();
+    let pairs: Vec<&(&LayerPlan, &LayerFacts)> = pairs.iter().filter(|(p, _)| seen.insert(&p.weight)).collect();
     let nominal = |p: &LayerPlan| p.params as u64 * u64::from(p.bits.unwrap_or(32));
     Size {
         float_weights: pairs.iter().map(|(p, _)| p.params as u64 * 4).sum(),

@@ -26,7 +26,7 @@ use tapq::stats::FOLDS;
 const MARGIN_DB: f64 = 0.5;
 
 /// Makes the activations of a plan by a rule, from the samples of one half or of both.
-pub type Make<'a> = &'a dyn Fn(RangeRule, Option<usize>) -> Vec<ActivationPlan>;
+pub type Make<'a> = &'a dyn Fn(RangeRule, Option<usize>) -> Result<Vec<ActivationPlan>>;
 
 /// Takes the ranges of everything seen where the output is better for it.
 pub fn settle_ranges(
@@ -41,7 +41,7 @@ pub fn settle_ranges(
     if samples < 2 * FOLDS || !observed.seen.outputs.first().is_some_and(|outputs| has_channels(outputs)) {
         return Ok(());
     }
-    let wide = make(RangeRule::Extremes, None);
+    let wide = make(RangeRule::Extremes, None)?;
     let grid = |a: &ActivationPlan| (a.scale, a.zero_point);
     if wide.iter().map(grid).eq(plan.activations.iter().map(grid)) {
         return Ok(());
@@ -50,7 +50,7 @@ pub fn settle_ranges(
     let of = |rule: RangeRule| -> Result<f64> {
         let mut found = vec![vec![]; samples];
         for fold in 0..FOLDS {
-            let made = Plan { activations: make(rule, Some(FOLDS - 1 - fold)), ..plan.clone() };
+            let made = Plan { activations: make(rule, Some(FOLDS - 1 - fold))?, ..plan.clone() };
             let run: Vec<usize> = (0..samples).filter(|i| i % FOLDS == fold).collect();
             let outputs = run_with_float_weights(graph, options, made, &run, progress)?;
             run.iter().zip(outputs).for_each(|(i, outputs)| found[*i] = outputs);

@@ -1,6 +1,6 @@
 //! The last word between a choice and the uniform width: both as the files that they would be.
 
-use super::as_file::error_as_file;
+use super::as_file::compare_as_file;
 use super::duel::Trial;
 use crate::pipeline::options::{Effort, Options};
 use crate::pipeline::plans::{explain_uniform, round_all_by_second_order};
@@ -68,13 +68,13 @@ pub fn settle_rounding(
 }
 
 /// Below so many dB a file is worth better rounding even where there is little time.
-const POOR_DB: f64 = 15.0;
+const POOR_DB: f64 = 18.0;
 
 /// Samples that are run to find out.
 const SAMPLES_TO_SEE: [usize; 2] = [0, 1];
 
-/// Whether the file of a plan whose weights are rounded to the nearest is far from the float network.
+/// Whether the file of a plan whose weights are rounded to the nearest is far from the float network on any of them.
 fn is_poor(graph: &Graph, options: &Options, seen: &Observation, nearest: &Plan) -> Result<bool> {
-    let error = error_as_file(graph, nearest, &Rounding::default(), options, seen, &SAMPLES_TO_SEE)?;
-    Ok(error > 10f64.powf(-POOR_DB / 10.0))
+    let each = compare_as_file(graph, nearest, &Rounding::default(), options, seen, &SAMPLES_TO_SEE)?;
+    Ok(each.iter().any(|sample| sample.sqnr_db() < POOR_DB))
 }

@@ -1,0 +1,39 @@
+//! Scale and zero point of the constants that arithmetic takes beside activations.
+
+use super::activations::{activation, signed};
+use super::{ActivationPlan, Operators, Site};
+use crate::graph::Graph;
+use crate::onnx;
+use crate::quant::{Bound, IntFormat, affine_for_range};
+use crate::target::Target;
+use crate::{Context, Result};
+
+/// Plans `constants` beside `activations`: their extremes are known, their width is that of the operators that read
+/// them.
+///
+/// # Errors
+/// If a constant's data cannot be read.
+pub fn plan_constants(
+    graph: &Graph,
+    target: &Target,
+    constants: &[Site],
+    activations: &[ActivationPlan],
+) -> Result<Vec<ActivationPlan>> {
+    let operators = Operators::of_activations(graph, activations, target);
+    let bits_of = |at: usize| activations[at].bits;
+    let mut planned = vec![];
+    for site in constants {
+        let Some(tensor) = graph.constant(&site.value) else { continue };
+        let values = onnx::floats(tensor, graph.external()).at(|| format!("tensor '{}'", site.value))?;
+        // A wider reader takes it through a second pair; a wider constant would make every narrower reader wide.
+        let widths = site.readers.iter().filter_map(|(node, _)| operators.width(*node, &bits_of));
+        let bits = widths.min().unwrap_or(target.default_activation_bits());
+        let (lo, hi) = values.iter().fold((0f32, 0f32), |(lo, hi), v| (lo.min(*v), hi.max(*v)));
+        let bound = Bound { lo: Some(lo), hi: Some(hi), ..Bound::default() };
+        let format = IntFormat { bits, signed: signed(target, bound), narrow: false };
+        let symmetric = target.activations.symmetric && format.signed == target.activations.signed;
+        let affine = affine_for_range(lo, hi, format, symmetric, target.activations.power_of_two);
+        planned.push(activation(graph, site, affine, "a constant: its extremes".to_owned()));
+    }
+    Ok(planned)
+}
