@@ -1,5 +1,6 @@
 //! X'X of layer inputs, summed over samples on the device.
 
+use super::groups;
 use super::kernels::Kernel;
 use super::lane::Lane;
 use super::machine::{Argument, Machine, Reading, long};
@@ -88,9 +89,9 @@ pub(super) struct Task {
     pub(super) extent: Extent,
     /// Rows of X, of one group.
     pub(super) rows: usize,
-    /// Bytes of partial tiles at most, but for one image; further images are added in a further pass.
+    /// Bytes of partial sums at most, but for one image; further images are added in a further pass.
     pub(super) partial: usize,
-    /// Blocks from which on images are not cut into parts.
+    /// Blocks of tiles from which on images are not cut into parts.
     pub(super) blocks: usize,
 }
 
@@ -126,7 +127,7 @@ impl Task {
                         ..counts()?
                     })
                 };
-                (Kernel::GramConvolution, reading())
+                (groups::kernel(extent).unwrap_or(Kernel::GramConvolution), reading())
             }
         };
         let rows = extent.batch * taken.count;
@@ -224,6 +225,9 @@ pub(super) struct Target {
 /// Queues the kernels for one tensor.
 pub(super) fn launch<M: Machine>(lane: &mut Lane<M>, address: u64, task: Task, target: Target) -> Result<()> {
     use Argument::{Address, Word};
+    if matches!(task.kernel, Kernel::GramGroups9 | Kernel::GramGroups27) {
+        return groups::launch(lane, address, task, target);
+    }
     let Extent { size, groups, .. } = task.extent;
     let ((parts, at_once), tiles, images) = (task.cut(), task.tiles(), task.extent.batch);
     let partial = lane.partial.reserve(&mut lane.machine, 4 * TILE * TILE * tiles * groups * parts * at_once)?;

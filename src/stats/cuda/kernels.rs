@@ -32,12 +32,17 @@ pub const SOURCES: &[Source] = sources![
     "fake_quantize",
     "gram_linear",
     "gram_convolution",
-    "gram_finish"
+    "gram_finish",
+    "gram_groups",
+    "gram_groups_finish"
 ];
 
 /// Files that sources include: name and text.
-pub const HEADERS: &[(&str, &str)] =
-    &[("moments.cuh", include_str!("kernels/moments.cuh")), ("gram.cuh", include_str!("kernels/gram.cuh"))];
+pub const HEADERS: &[(&str, &str)] = &[
+    ("moments.cuh", include_str!("kernels/moments.cuh")),
+    ("gram.cuh", include_str!("kernels/gram.cuh")),
+    ("convolution.cuh", include_str!("kernels/convolution.cuh")),
+];
 
 /// The least device the PTX runs on: compute capability 7.0.
 pub const ARCHITECTURE: &str = "compute_70";
@@ -70,11 +75,14 @@ pub(super) enum Kernel {
     GramConvolution,
     GramFinish,
     GramSumsFinish,
+    GramGroups9,
+    GramGroups27,
+    GramGroupsFinish,
 }
 
 impl Kernel {
     /// All, in the order of their numbers.
-    pub(super) const ALL: [Kernel; 10] = [
+    pub(super) const ALL: [Kernel; 13] = [
         Kernel::MomentsPlanes,
         Kernel::MomentsFeatures,
         Kernel::Histogram,
@@ -85,6 +93,9 @@ impl Kernel {
         Kernel::GramConvolution,
         Kernel::GramFinish,
         Kernel::GramSumsFinish,
+        Kernel::GramGroups9,
+        Kernel::GramGroups27,
+        Kernel::GramGroupsFinish,
     ];
 
     /// Source file, name, and threads of a block.
@@ -100,6 +111,9 @@ impl Kernel {
             Kernel::GramConvolution => ("gram_convolution", "gram_convolution", 128),
             Kernel::GramFinish => ("gram_finish", "gram_finish", 256),
             Kernel::GramSumsFinish => ("gram_finish", "gram_sums_finish", 256),
+            Kernel::GramGroups9 => ("gram_groups", "gram_groups_9", 32),
+            Kernel::GramGroups27 => ("gram_groups", "gram_groups_27", 192),
+            Kernel::GramGroupsFinish => ("gram_groups_finish", "gram_groups_finish", 128),
         }
     }
 

@@ -15,6 +15,7 @@ mod bench;
 mod driver;
 mod fake;
 mod gram;
+mod groups;
 pub mod kernels;
 mod lane;
 mod machine;

@@ -146,6 +146,9 @@ fn grams(watch: &mut Stopwatch, cublas: Option<&Cublas>) -> Result<Vec<BenchRow>
         (vec![32, 512, 14, 14], square(3, 1)),
         (vec![64, 512, 28, 28], square(1, 1)),
         (vec![64, 512, 14, 14], square(3, 512)),
+        // As calibration sees it: one sample at a time.
+        (vec![1, 512, 14, 14], square(3, 512)),
+        (vec![64, 240, 28, 28], square(5, 240)),
     ];
     let mut rows = vec![];
     for (dims, patches) in shapes {

@@ -1,6 +1,6 @@
 //! The same checks on a device, and what is said where there is none.
 
-use super::{fakes, grams, passes, ranges, statistics, transfers};
+use super::{fakes, grams, networks, passes, ranges, statistics, transfers};
 use crate::Code;
 use crate::stats::cuda::{Cuda, probe};
 
@@ -29,6 +29,12 @@ fn every_kernel_on_a_device() {
         })
         .unwrap();
     passes::check(&cuda.lanes);
+}
+
+#[test]
+fn statistics_of_networks_on_a_device() {
+    let Some(cuda) = device() else { return };
+    networks::check(&cuda.lanes);
 }
 
 /// What is too much for the emulation.

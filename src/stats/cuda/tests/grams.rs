@@ -4,6 +4,7 @@ use super::data::{Kind, elements};
 use crate::product::fuses;
 use crate::random::SplitMix64;
 use crate::stats::cuda::gram::{self, Resident, Task, add_at, fetch};
+use crate::stats::cuda::kernels::Kernel;
 use crate::stats::cuda::lane::Lane;
 use crate::stats::cuda::machine::Machine;
 use crate::stats::{Gram, GramRequest, Patches, Scratch};
@@ -33,10 +34,41 @@ fn cases() -> Vec<(Vec<usize>, Patches)> {
     ]
 }
 
+/// Groups of few columns: as many groups as fill blocks or not, several shares, windows that see nothing but padding.
+fn grouped() -> Vec<(Vec<usize>, Patches, Kernel)> {
+    let square = |side: usize, groups: usize| conv([side; 2], [1; 2], [1; 2], [side / 2; 4], groups);
+    let (few, some) = (Kernel::GramGroups9, Kernel::GramGroups27);
+    vec![
+        (vec![2, 70, 9, 8], square(3, 70), few),
+        (vec![1, 6, 40, 33], square(3, 6), few),
+        (vec![3, 5, 7, 6], conv([3, 2], [2, 1], [1, 2], [2, 0, 1, 3], 5), few),
+        (vec![1, 4, 5, 5], conv([3, 3], [1, 2], [1, 1], [4, 3, 4, 5], 4), few),
+        (vec![2, 33, 160], conv([1, 5], [1, 2], [1, 3], [0, 4, 0, 1], 33), few),
+        (vec![1, 40, 12, 12], square(1, 40), few),
+        (vec![1, 8, 20, 19], conv([2, 2], [3, 3], [1, 1], [0; 4], 4), few),
+        (vec![2, 40, 6, 6], square(1, 4), some),
+        (vec![3, 66, 5, 6], square(3, 33), some),
+        (vec![2, 4, 11, 10], conv([5, 5], [2, 2], [1, 1], [2, 1, 2, 3], 4), some),
+        (vec![1, 12, 9, 9], square(3, 4), some),
+        (vec![1, 16, 4, 4], square(3, 4), Kernel::GramConvolution),
+        (vec![1, 3, 4, 4], square(3, 3), Kernel::GramConvolution),
+    ]
+}
+
+/// Columns of a group decide which kernel reads them.
+#[test]
+fn groups_of_few_columns_have_kernels_of_their_own() {
+    for (dims, patches, kernel) in grouped() {
+        let task = Task::of(&dims, dims.iter().product(), &patches).unwrap().unwrap();
+        assert_eq!(task.kernel, kernel, "{dims:?} {patches:?}");
+    }
+}
+
 /// Sums of two samples, on the device and one at a time.
 pub(super) fn check<M: Machine>(lane: &mut Lane<M>) {
     let mut random = SplitMix64(59);
-    for (dims, patches) in cases() {
+    let grouped = grouped().into_iter().map(|(dims, patches, _)| (dims, patches));
+    for (dims, patches) in cases().into_iter().chain(grouped) {
         lane.forget();
         for kind in [Kind::Plain, Kind::Relu, Kind::Constant] {
             let request = GramRequest { layer: 0, patches: patches.clone() };
@@ -66,6 +98,8 @@ pub(super) fn large<M: Machine>(lane: &mut Lane<M>) {
         (vec![9000, 70], Patches::Last),
         (vec![5, 10, 28, 28], conv([3, 3], [1, 1], [1, 1], [1; 4], 1)),
         (vec![9, 24, 20, 20], conv([3, 3], [2, 2], [1, 1], [0, 0, 1, 1], 24)),
+        (vec![64, 512, 14, 14], conv([3, 3], [1, 1], [1, 1], [1; 4], 512)),
+        (vec![8, 240, 28, 28], conv([5, 5], [2, 2], [1, 1], [2; 4], 240)),
     ];
     for (dims, patches) in cases {
         starts_anywhere(lane, &dims, &patches, &mut random);

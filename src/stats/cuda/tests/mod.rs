@@ -8,6 +8,7 @@ mod emulator;
 mod fakes;
 mod grams;
 mod lanes;
+mod networks;
 mod passes;
 mod ptx;
 mod ranges;
@@ -40,6 +41,15 @@ fn fake_quantization_in_emulation() {
 #[test]
 fn a_pass_in_emulation() {
     emulated().into_iter().for_each(|lane| passes::check(&Lanes::new(vec![lane])));
+}
+
+/// Both halves of the samples measure at once, each on a lane.
+#[test]
+fn networks_in_emulation() {
+    let lanes: Vec<_> = (0..2).filter_map(|_| emulated()).collect();
+    if !lanes.is_empty() {
+        networks::check(&Lanes::new(lanes));
+    }
 }
 
 #[test]
