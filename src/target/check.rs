@@ -55,7 +55,8 @@ impl Target {
             return Err(wrong(place, "names an operator a second time"));
         }
         for fixed in &rule.fixed_output {
-            if !(fixed.scale > 0.0 && fixed.scale.is_finite()) || !self.activations.bits.contains(&fixed.bits) {
+            let sound = fixed.scale > 0.0 && fixed.scale.is_finite();
+            if !sound || !self.activations.bits.contains(&fixed.bits) {
                 let what = "fixed_output needs bits that activations have, and a positive scale";
                 return Err(wrong(&format!("{place}.fixed_output"), what));
             }

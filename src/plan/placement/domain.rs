@@ -107,7 +107,7 @@ impl<'a> Domain<'a> {
         let computed = |slot: &usize| self.graph.constant(&node.input[*slot]).is_none();
         let inputs: Vec<bool> = activation_slots(node).filter(computed).map(|slot| fed(&node.input[slot])).collect();
         let is_read = |value: &&str| self.graph.index().readers(value).iter().any(|r| self.inside[*r]);
-        let read = || self.results(node).iter().any(|value| is_read(value));
+        let read = || self.results(node).iter().any(is_read);
         match self.role(node) {
             Some(Role::Compute) => true,
             // A residual join is worth quantizing its other branch for; elsewhere that costs more than it gains.

@@ -68,7 +68,9 @@ pub fn settle_rounding(
 }
 
 /// Below so many dB a file is worth better rounding even where there is little time.
-const POOR_DB: f64 = 18.0;
+const POOR_DB: f64 = 17.0;
+/// The same where scales are powers of two, which leave rounding more to gain.
+const POOR_BY_POWERS_DB: f64 = 22.0;
 
 /// Samples that are run to find out.
 const SAMPLES_TO_SEE: [usize; 2] = [0, 1];
@@ -76,5 +78,6 @@ const SAMPLES_TO_SEE: [usize; 2] = [0, 1];
 /// Whether the file of a plan whose weights are rounded to the nearest is far from the float network on any of them.
 fn is_poor(graph: &Graph, options: &Options, seen: &Observation, nearest: &Plan) -> Result<bool> {
     let each = compare_as_file(graph, nearest, &Rounding::default(), options, seen, &SAMPLES_TO_SEE)?;
-    Ok(each.iter().any(|sample| sample.sqnr_db() < POOR_DB))
+    let bar = if options.target.weights.power_of_two { POOR_BY_POWERS_DB } else { POOR_DB };
+    Ok(each.iter().any(|sample| sample.sqnr_db() < bar))
 }
