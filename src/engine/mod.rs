@@ -21,6 +21,7 @@ mod ops;
 mod plan;
 mod quantized;
 mod seen;
+mod strides;
 #[cfg(test)]
 pub(crate) mod tests;
 mod values;
