@@ -4,7 +4,7 @@
 use super::cuda;
 use super::lower::Lowered;
 use super::plan::{Names, Plan, datum_type, last_readers, tap_nodes};
-use super::{Place, cast, depthwise, failure, ops, strides};
+use super::{Place, attention, cast, depthwise, failure, ops, strides};
 use crate::onnx::{self, DataType, GraphProto, ModelProto, ValueInfoProto};
 use crate::{Code, Error, Result};
 use std::collections::BTreeMap;
@@ -102,6 +102,8 @@ fn framework() -> tract_onnx::Onnx {
     onnx.op_register.insert(ops::FAKE_QUANTIZE, ops::build_fake_quantize);
     onnx.op_register.insert(cast::CAST_TO_INT64, cast::build);
     onnx.op_register.insert(depthwise::DEPTHWISE, depthwise::build);
+    // In place of tract's own.
+    onnx.op_register.insert("Attention", attention::build);
     onnx
 }
 

@@ -7,6 +7,7 @@
 //! With the feature `cuda-engine` a network can be placed on a GPU; only plain runs go there, walks and traces do not.
 //! Deliberately absent: integer kernels, batching of samples.
 
+mod attention;
 mod cast;
 mod compile;
 mod constants;
@@ -21,6 +22,7 @@ mod ops;
 mod plan;
 mod quantized;
 mod seen;
+mod spelling;
 mod strides;
 #[cfg(test)]
 pub(crate) mod tests;

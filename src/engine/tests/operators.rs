@@ -2,6 +2,18 @@
 
 use super::*;
 
+fn bools(name: &str, dims: &[usize], values: &[i32]) -> Tensor {
+    Tensor { data_type: DataType::BOOL as i32, ..from_ints(name, U8, dims, values) }
+}
+
+#[track_caller]
+fn check_close(model: Model, dims: &[usize], x: &[f32], expected: &[f32]) {
+    let found = run(&model.graph(), dims, x).unwrap();
+    let found = found[0].as_f32().unwrap();
+    let close = found.len() == expected.len() && found.iter().zip(expected).all(|(a, b)| (a - b).abs() <= 1e-5 * 30.0);
+    assert!(close, "{found:?} {expected:?}");
+}
+
 /// Every n-th index of an axis that a reshape made, as LeViT thins its image; and a convolution that reads so.
 #[test]
 fn strides_stand_behind_what_made_their_axes() {
@@ -30,4 +42,105 @@ fn strides_stand_behind_what_made_their_axes() {
     set_attr(&mut conv, "strides", vec![2i64, 3]);
     let conv = grid(3, 4, vec![conv], [0, 0], [1, 1]);
     check(conv, &[1, 12], &count(12), &[0.0, 6.0, 16.0, 22.0]);
+}
+
+/// Two heads of queries, one of keys and values; `inputs` follow queries, keys and values.
+fn attention(inputs: &[&str], constants: Vec<Tensor>, attributes: &[(&str, f32)]) -> Model {
+    let mut attend = node("Attention", &[&["x", "k", "v"], inputs].concat(), &["y"]);
+    for (name, value) in attributes {
+        match *name {
+            "scale" | "softcap" => set_attr(&mut attend, name, *value),
+            _ => set_attr(&mut attend, name, *value as i64),
+        }
+    }
+    let mut model = Model::new(&["1", "2", "2", "2"], vec![attend], constants, &["y"]);
+    model.0.opset_import[0].version = 23;
+    model
+}
+
+const QUERIES: [f32; 8] = [1.0, 0.0, 0.5, -1.0, 2.0, 1.0, -1.0, 0.25];
+const KEYS: [f32; 6] = [1.0, 0.0, 0.0, 1.0, -1.0, 0.5];
+const VALUES: [f32; 6] = [1.0, 10.0, 2.0, 20.0, 3.0, 30.0];
+
+fn keys_and_values() -> Vec<Tensor> {
+    vec![from_floats("k", &[1, 1, 3, 2], &KEYS), from_floats("v", &[1, 1, 3, 2], &VALUES)]
+}
+
+/// What ONNX Runtime 1.32 computes on its processor.
+#[test]
+fn attention_is_what_onnx_runtime_makes_of_it() {
+    let wholly = bools("mask", &[2, 3], &[1, 1, 0, 0, 0, 0]);
+    let heads = bools("mask", &[2, 2, 3], &[1, 1, 1, 1, 1, 0, 0, 0, 1, 0, 0, 0]);
+    let floats = from_floats("mask", &[2, 3], &[0.0, -1.0, f32::NEG_INFINITY, 0.5, 0.0, 0.0]);
+    let narrow = vec![keys_and_values().remove(0), from_floats("v", &[1, 1, 3, 1], &[1.0, 2.0, 3.0]), heads];
+    let with = |mask| [keys_and_values(), vec![mask]].concat();
+    let past = |n: usize| {
+        let part = |name, from: &[f32]| from_floats(name, &[1, 1, from.len() / 2, 2], from);
+        let (n, k, v) = (2 * n, KEYS, VALUES);
+        vec![part("pk", &k[..n]), part("k", &k[n..]), part("pv", &v[..n]), part("v", &v[n..])]
+    };
+    for (model, expected) in [
+        (
+            attention(&[], keys_and_values(), &[]),
+            vec![1.56405, 15.6405, 1.61371, 16.1371, 1.41935, 14.1935, 2.44144, 24.4144],
+        ),
+        (attention(&["mask"], with(wholly), &[]), vec![1.33024, 13.3024, 0.0, 0.0, 1.33024, 13.3024, 0.0, 0.0]),
+        (
+            attention(&["mask"], with(floats), &[("softcap", 0.5), ("scale", 1.0)]),
+            vec![1.18512, 11.8512, 1.50786, 15.0786, 1.26549, 12.6549, 2.15671, 21.5671],
+        ),
+        (attention(&["mask"], narrow, &[]), vec![1.56405, 1.25718, 3.0, 0.0]),
+        (
+            attention(&[], keys_and_values(), &[("is_causal", 1.0)]),
+            vec![1.0, 10.0, 1.25718, 12.5718, 1.0, 10.0, 1.70763, 17.0763],
+        ),
+        (
+            attention(&["", "pk", "pv"], past(1), &[("is_causal", 1.0)]),
+            vec![1.33024, 13.3024, 1.61371, 16.1371, 1.33024, 13.3024, 2.44144, 24.4144],
+        ),
+    ] {
+        check_close(model, &[1, 2, 2, 2], &QUERIES, &expected);
+    }
+}
+
+/// The same with heads side by side, both masks at once.
+#[test]
+fn attention_splits_heads_that_lie_side_by_side() {
+    let constants = vec![
+        from_floats("k", &[1, 3, 2], &KEYS),
+        from_floats("v", &[1, 3, 2], &VALUES),
+        bools("mask", &[2, 3], &[1, 1, 0, 0, 0, 0]),
+    ];
+    let numbers = [("q_num_heads", 2.0), ("kv_num_heads", 1.0), ("is_causal", 1.0)];
+    let mut model = attention(&["mask"], constants, &numbers);
+    model.0.graph.as_mut().unwrap().input[0] = value("x", &["1", "2", "4"]);
+    check_close(model, &[1, 2, 4], &QUERIES, &[1.0, 10.0, 1.0, 10.0, 0.0, 0.0, 0.0, 0.0]);
+}
+
+/// A query that may look only past the first 32 keys, which tract takes together: the mean of what it may look at.
+#[test]
+fn attention_may_begin_late() {
+    let seen: Vec<i32> = (0..80).map(|i| i32::from(i >= 36)).collect();
+    let count: Vec<f32> = (0..40).map(|i| i as f32).collect();
+    let constants = vec![
+        from_floats("k", &[1, 1, 40, 2], &[0.5; 80]),
+        from_floats("v", &[1, 1, 40, 1], &count),
+        bools("mask", &[2, 40], &seen),
+    ];
+    check_close(attention(&["mask"], constants, &[]), &[1, 2, 2, 2], &QUERIES, &[37.5, 19.5, 37.5, 19.5]);
+}
+
+#[test]
+fn attention_that_is_not_computed_is_refused_in_words() {
+    let refuse = |model: Model, words: &[&str]| {
+        check_refused(run(&model.graph(), &[1, 2, 2, 2], &QUERIES), Code::Engine, words);
+    };
+    let with =
+        |name: &str, dims: &[usize], values: &[i32]| [keys_and_values(), vec![bools(name, dims, values)]].concat();
+    refuse(attention(&["mask"], with("mask", &[2, 2], &[1; 4]), &[]), &["the Attention", "covers 2 of 3 keys"]);
+    let mut scores = attention(&[], keys_and_values(), &[]);
+    scores.0.graph.as_mut().unwrap().node[0].output.extend(["", "", "scores"].map(str::to_owned));
+    refuse(scores, &["the Attention", "qk_matmul_output"]);
+    let padded = [keys_and_values(), vec![from_i64s("padded", &[1], &[2])]].concat();
+    refuse(attention(&["", "", "", "padded"], padded, &[]), &["the Attention", "nonpad_kv_seqlen"]);
 }
