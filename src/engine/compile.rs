@@ -4,7 +4,7 @@
 use super::cuda;
 use super::lower::Lowered;
 use super::plan::{Names, Plan, datum_type, last_readers, tap_nodes};
-use super::{Place, attention, cast, depthwise, failure, ops, strides};
+use super::{Place, attention, batch_norm, cast, depthwise, failure, ops, strides};
 use crate::onnx::{self, DataType, GraphProto, ModelProto, ValueInfoProto};
 use crate::{Code, Error, Result};
 use std::collections::BTreeMap;
@@ -100,6 +100,7 @@ fn framework() -> tract_onnx::Onnx {
     let mut onnx = tract_onnx::onnx().with_ignore_value_info(true);
     onnx.op_register.insert(ops::TAP, ops::build_tap);
     onnx.op_register.insert(ops::FAKE_QUANTIZE, ops::build_fake_quantize);
+    onnx.op_register.insert(batch_norm::BATCH_NORM, batch_norm::build);
     onnx.op_register.insert(cast::CAST_TO_INT64, cast::build);
     onnx.op_register.insert(depthwise::DEPTHWISE, depthwise::build);
     // In place of tract's own.

@@ -8,6 +8,7 @@
 //! Deliberately absent: integer kernels, batching of samples.
 
 mod attention;
+mod batch_norm;
 mod cast;
 mod compile;
 mod constants;

@@ -144,3 +144,29 @@ fn attention_that_is_not_computed_is_refused_in_words() {
     let padded = [keys_and_values(), vec![from_i64s("padded", &[1], &[2])]].concat();
     refuse(attention(&["", "", "", "padded"], padded, &[]), &["the Attention", "nonpad_kv_seqlen"]);
 }
+
+/// Means of 2 and 4, variances of 1 and 4.
+#[test]
+fn batches_are_normalized_by_what_the_network_computes() {
+    let mut normalize = node("BatchNormalization", &["x", "scale", "bias", "mean", "variance"], &["y"]);
+    set_attr(&mut normalize, "epsilon", 0.0f32);
+    let mut mean = node("ReduceMean", &["x", "axes"], &["mean"]);
+    set_attr(&mut mean, "keepdims", 0);
+    let mut square = node("ReduceMean", &["squared", "axes"], &["square"]);
+    set_attr(&mut square, "keepdims", 0);
+    let nodes = vec![
+        mean,
+        node("Mul", &["x", "x"], &["squared"]),
+        square,
+        node("Mul", &["mean", "mean"], &["of_mean"]),
+        node("Sub", &["square", "of_mean"], &["variance"]),
+        normalize,
+    ];
+    let constants = vec![
+        from_i64s("axes", &[2], &[0, 2]),
+        from_floats("scale", &[2], &[1.0, 2.0]),
+        from_floats("bias", &[2], &[0.0, 1.0]),
+    ];
+    let model = Model::new(&["1", "2", "2"], nodes, constants, &["y"]);
+    check(model, &[1, 2, 2], &[1.0, 3.0, 2.0, 6.0], &[-1.0, 1.0, -1.0, 3.0]);
+}
