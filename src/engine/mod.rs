@@ -22,6 +22,7 @@ mod lower;
 mod ops;
 mod plan;
 mod quantized;
+mod range;
 mod seen;
 mod spelling;
 mod strides;

@@ -170,3 +170,35 @@ fn batches_are_normalized_by_what_the_network_computes() {
     let model = Model::new(&["1", "2", "2"], nodes, constants, &["y"]);
     check(model, &[1, 2, 2], &[1.0, 3.0, 2.0, 6.0], &[-1.0, 1.0, -1.0, 3.0]);
 }
+
+/// The sums of a tenth are ONNX Runtime's.
+#[test]
+fn ranges_fall_and_take_fractions() {
+    let range = |made: &str| {
+        let [start, limit, step] = ["a", "b", "c"].map(|bound| format!("{made}{bound}"));
+        node("Range", &[&start, &limit, &step], &[made])
+    };
+    let floats = |name: &str, [a, b, c]: [f32; 3]| {
+        [("a", a), ("b", b), ("c", c)].map(|(n, v)| scalar(&(name.to_owned() + n), v))
+    };
+    let ints = |name: &str, [a, b, c]: [i64; 3]| {
+        [("a", a), ("b", b), ("c", c)].map(|(n, v)| from_i64s(&(name.to_owned() + n), &[], &[v]))
+    };
+    let constants = [
+        ints("down", [5, -2, -2]),
+        ints("none", [5, 2, 1]),
+        ints("zero", [0, 2, 0]),
+        floats("tenths", [0.0, 1.0, 0.1]),
+        floats("fall", [1.0, 0.0, -0.3]),
+    ]
+    .concat();
+    let names = ["down", "none", "tenths", "fall", "zero"];
+    let graph = Model::new(&["1"], names.map(range).to_vec(), constants, &["down"]).graph();
+    let found = evaluate_constants(&graph, &names.map(str::to_owned)[..4]).unwrap();
+    assert_eq!(found[0].values, Values::I64(vec![5, 3, 1, -1]));
+    assert_eq!(found[1].values, Values::I64(vec![]));
+    let tenths = found[2].as_f32().unwrap();
+    assert_eq!((tenths.len(), tenths[3], tenths[9]), (10, 0.3, 0.900_000_1));
+    assert_eq!(found[3].as_f32().unwrap().len(), 4);
+    check_refused(evaluate_constants(&graph, &["zero".to_owned()]), Code::Engine, &["the Range", "zero"]);
+}
