@@ -4,7 +4,7 @@
 use super::cuda;
 use super::lower::Lowered;
 use super::plan::{Names, Plan, datum_type, last_readers, tap_nodes};
-use super::{Place, attention, batch_norm, cast, depthwise, failure, ops, range, strides};
+use super::{Place, attention, batch_norm, cast, depthwise, failure, operands, ops, range, strides};
 use crate::onnx::{self, DataType, GraphProto, ModelProto, ValueInfoProto};
 use crate::{Code, Error, Result};
 use std::collections::BTreeMap;
@@ -105,6 +105,8 @@ fn framework() -> tract_onnx::Onnx {
     onnx.op_register.insert(depthwise::DEPTHWISE, depthwise::build);
     // In place of tract's own.
     onnx.op_register.insert("Attention", attention::build);
+    onnx.op_register.insert("Equal", operands::build_equal);
+    onnx.op_register.insert("MatMul", operands::build_mat_mul);
     onnx.op_register.insert("Range", range::build);
     onnx
 }

@@ -19,6 +19,7 @@ mod dequantize;
 mod dialect;
 mod failure;
 mod lower;
+mod operands;
 mod ops;
 mod plan;
 mod quantized;

@@ -202,3 +202,15 @@ fn ranges_fall_and_take_fractions() {
     assert_eq!(found[3].as_f32().unwrap().len(), 4);
     check_refused(evaluate_constants(&graph, &["zero".to_owned()]), Code::Engine, &["the Range", "zero"]);
 }
+
+#[test]
+fn operands_may_be_vectors_and_booleans() {
+    let product = vec![node("MatMul", &["x", "w"], &["y"])];
+    let model = Model::new(&["3"], product, vec![from_floats("w", &[3], &[1.0, 10.0, 100.0])], &["y"]);
+    let found = run(&model.graph(), &[3], &[1.0, 2.0, 3.0]).unwrap();
+    assert_eq!((found[0].dims.as_slice(), found[0].as_f32().unwrap()), (&[][..], &[321.0][..]));
+    let nodes = vec![node("Greater", &["x", "zero"], &["above"]), node("Equal", &["above", "truth"], &["y"])];
+    let constants = vec![scalar("zero", 0.0), bools("truth", &[1], &[1])];
+    let graph = Model::new(&["1", "2"], nodes, constants, &["y"]).graph();
+    assert_eq!(run(&graph, &[1, 2], &[-1.0, 1.0]).unwrap()[0].values, Values::Bool(vec![false, true]));
+}
