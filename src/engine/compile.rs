@@ -4,7 +4,7 @@
 use super::cuda;
 use super::lower::Lowered;
 use super::plan::{Names, Plan, datum_type, last_readers, tap_nodes};
-use super::{Place, cast, depthwise, failure, ops};
+use super::{Place, attention, batch_norm, cast, depthwise, failure, operands, ops, range, strides};
 use crate::onnx::{self, DataType, GraphProto, ModelProto, ValueInfoProto};
 use crate::{Code, Error, Result};
 use std::collections::BTreeMap;
@@ -61,7 +61,7 @@ impl Template {
         }
         let mut typed = model.into_typed().map_err(explain)?;
         self.check_taps(&typed)?;
-        typed.declutter().map_err(explain)?;
+        strides::rewrite(&mut typed, TypedModel::declutter).map_err(explain)?;
         let (plan, on_host) = self.placed(typed, place).map_err(explain)?;
         let (last_readers, tap_nodes) = (last_readers(&plan), tap_nodes(&plan, self.names.taps.len()));
         Ok(Plan { plan, on_host, names: self.names.clone(), last_readers, tap_nodes })
@@ -70,7 +70,7 @@ impl Template {
     fn placed(&self, mut typed: TypedModel, place: Place) -> TractResult<Placed> {
         match place {
             Place::Host => {
-                typed.optimize()?;
+                strides::rewrite(&mut typed, TypedModel::optimize)?;
                 Ok((TypedSimplePlan::new(typed)?, BTreeMap::new()))
             }
             #[cfg(feature = "cuda-engine")]
@@ -99,9 +99,15 @@ type Placed = (Arc<TypedSimplePlan>, BTreeMap<String, usize>);
 fn framework() -> tract_onnx::Onnx {
     let mut onnx = tract_onnx::onnx().with_ignore_value_info(true);
     onnx.op_register.insert(ops::TAP, ops::build_tap);
+    onnx.op_register.insert(ops::FAKE_QUANTIZE, ops::build_fake_quantize);
+    onnx.op_register.insert(batch_norm::BATCH_NORM, batch_norm::build);
     onnx.op_register.insert(cast::CAST_TO_INT64, cast::build);
     onnx.op_register.insert(depthwise::DEPTHWISE, depthwise::build);
-    onnx.op_register.insert(ops::FAKE_QUANTIZE, ops::build_fake_quantize);
+    // In place of tract's own.
+    onnx.op_register.insert("Attention", attention::build);
+    onnx.op_register.insert("Equal", operands::build_equal);
+    onnx.op_register.insert("MatMul", operands::build_mat_mul);
+    onnx.op_register.insert("Range", range::build);
     onnx
 }
 

@@ -44,7 +44,14 @@ pub(super) fn refuse_misread(node: &Node) -> Result<()> {
         let help = "use the model as it was exported, before ONNX Runtime's optimizer fused operators in it";
         return Err(refuse(what).help(help));
     }
+    let given = |names: &[String], at: usize| names.get(at).is_some_and(|n| !n.is_empty());
     match node.op_type.as_str() {
+        "Attention" if given(&node.output, 3) => {
+            Err(refuse("the engine does not give out scores of Attention".to_owned())
+                .help("drop its output qk_matmul_output"))
+        }
+        "Attention" if given(&node.input, 6) => Err(refuse("the engine does not compute padded Attention".to_owned())
+            .help("export it with a mask in place of nonpad_kv_seqlen")),
         // tract divides the norm by the number of elements.
         "GlobalLpPool" => Err(refuse("the engine does not compute GlobalLpPool as ONNX defines it".to_owned())
             .help("export it as ReduceL1 or ReduceL2 over the spatial axes")),

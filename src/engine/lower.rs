@@ -4,7 +4,7 @@
 
 use super::constants::{Constant, Constants};
 use super::failure::node_place;
-use super::{Options, Place, depthwise, dialect, ops, quantized};
+use super::{Options, Place, batch_norm, depthwise, dialect, ops, quantized};
 use crate::array::Array;
 use crate::graph::{Graph, set_attr};
 use crate::onnx::{Dimension, GraphProto, NodeProto as Node, OperatorSetIdProto, Tensor, ValueInfoProto, dimension};
@@ -103,6 +103,7 @@ pub(super) fn lower(graph: &Graph, outputs: &[String], taps: &[String], options:
         node.name = format!("{i}|{}", node.output.first().map_or("", String::as_str));
     }
     let (constants, foreign) = constants.decode(&read, dequantized)?;
+    nodes.iter_mut().for_each(|node| batch_norm::recognise(node, |name| constants.contains_key(name)));
     for node in nodes.iter_mut().filter(|_| options.place == Place::Host) {
         let weights = node.input.get(1).and_then(|n| constants.get(n));
         depthwise::recognise(node, weights.map_or(&[], |w| w.shape()));

@@ -7,6 +7,8 @@
 //! With the feature `cuda-engine` a network can be placed on a GPU; only plain runs go there, walks and traces do not.
 //! Deliberately absent: integer kernels, batching of samples.
 
+mod attention;
+mod batch_norm;
 mod cast;
 mod compile;
 mod constants;
@@ -17,10 +19,14 @@ mod dequantize;
 mod dialect;
 mod failure;
 mod lower;
+mod operands;
 mod ops;
 mod plan;
 mod quantized;
+mod range;
 mod seen;
+mod spelling;
+mod strides;
 #[cfg(test)]
 pub(crate) mod tests;
 mod values;

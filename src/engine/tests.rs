@@ -1,5 +1,7 @@
 //! Small graphs, built here, through the public interface.
 
+mod operators;
+
 use super::*;
 use crate::array::Values;
 use crate::graph::set_attr;
