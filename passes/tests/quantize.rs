@@ -116,9 +116,11 @@ fn ranges_follow_the_rule_that_measured_better() {
 #[test]
 fn a_replayed_plan_gives_the_same_bytes() {
     for file in cases() {
-        for (target, widths) in
-            [("cpu", Widths::default()), ("hexagon", Widths::default()), ("fpga", Widths { average: Some(4.5), ..Default::default() })]
-        {
+        for (target, widths) in [
+            ("cpu", Widths::default()),
+            ("hexagon", Widths::default()),
+            ("fpga", Widths { average: Some(4.5), ..Default::default() }),
+        ] {
             let target = Target::named(target).unwrap();
             let first = run(&graph(&file), &target, widths, None).unwrap();
             let yaml = first.plan.to_yaml().unwrap();

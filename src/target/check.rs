@@ -57,7 +57,7 @@ impl Target {
         for fixed in &rule.fixed_output {
             let sound = fixed.scale > 0.0 && fixed.scale.is_finite();
             if !sound || !self.activations.bits.contains(&fixed.bits) {
-                let what = "fixed_output needs bits that activations have, and a positive scale";
+                let what = "needs bits that activations have, and a positive scale";
                 return Err(wrong(&format!("{place}.fixed_output"), what));
             }
         }

@@ -153,7 +153,12 @@ fn broken_profiles_name_the_place() {
         "my.yaml: refuse[7]: refuses Conv as a whole, which `operators` allows",
     );
     check_broken(
-        "max_opset: 23",
+        "role: arithmetic",
+        "role: arithmetic\n    fixed_output: [{bits: 5, scale: 0.5, zero_point: 0}]",
+        "my.yaml: operators[3] (Add).fixed_output: needs bits that activations have, and a positive scale",
+    );
+    check_broken(
+        "max_opset: 26",
         "max_opset: 12",
         "my.yaml: onnx.max_opset: must be at least 13, where Q/DQ gained per-channel scales",
     );
