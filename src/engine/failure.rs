@@ -41,6 +41,9 @@ pub(super) fn guard<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
 
 const HELP: &str = "the model may be malformed, or use an operator in a way that the engine does not support";
 
+const BEYOND_THE_TABLE: &str = "an index in the sample may be beyond the table that it looks up: token ids must be \
+                                below the size of the vocabulary";
+
 fn panic_text(payload: &(dyn Any + Send)) -> &str {
     let owned = payload.downcast_ref::<String>().map(String::as_str);
     owned.or_else(|| payload.downcast_ref::<&str>().copied()).unwrap_or("no message")
@@ -64,6 +67,7 @@ pub(super) fn explain(error: &TractError, places: &[String]) -> Error {
 pub(super) fn name(error: Error, node: Option<&str>, places: &[String]) -> Error {
     let place = node.and_then(node_index).and_then(|i| places.get(i));
     match place.filter(|_| error.places().next().is_none()) {
+        Some(place) if place.ends_with("(Gather)") => error.at(place.clone()).help(BEYOND_THE_TABLE),
         Some(place) => error.at(place.clone()),
         None => error,
     }
