@@ -18,8 +18,8 @@ use std::collections::BTreeMap;
 use tapq::graph::{Edit, Graph, Patch, set_attr};
 use tapq::onnx::{self, DataType, NodeProto as Node, Tensor};
 use tapq::plan::{ActivationPlan, Operators, Plan};
-use tapq::quant::IntFormat;
-use tapq::target::Target;
+use tapq::quant::{IntFormat, quantize_bias};
+use tapq::target::{Role, Target};
 use tapq::{Code, Context, Error, Result};
 
 /// Puts a Q/DQ pair after each planned activation.
@@ -111,8 +111,45 @@ impl Place<'_> {
         let zero = zero_point(affine.zero_point, data_type, patch);
         let read = dequantize_node(value, [&stored, &scale], Some(&zero), &output, None, &self.tags(activation));
         self.rewire((0, vec![read]), &output, patch)?;
+        self.store_biases(affine.scale, patch)?;
         patch.because(format!("constant '{value}' at {} bits", activation.bits));
         Ok(())
+    }
+
+    /// The biases of normalizations that read a constant as their scale: int32, at input scale times scale.
+    fn store_biases(&self, scale: f32, patch: &mut Patch) -> Result<()> {
+        let (graph, planned) = (self.graph, self.plan.activation_bits());
+        let readers =
+            self.plan.activations[self.at].readers.iter().filter_map(|(name, _)| self.positions.get(name.as_str()));
+        for position in readers.copied().filter(|p| self.is_normalization(*p)) {
+            let node = &graph.nodes()[position];
+            let input = self.plan.activations.iter().position(|a| a.readers.contains(&(node.name.clone(), 0)));
+            let tensor = node.input.get(2).and_then(|name| graph.constant(name));
+            let (Some(input), Some(tensor)) = (input, tensor) else { continue };
+            let read = self.operators.read_at(position, input, &planned);
+            let of_input = self.plan.activations[input].affine().refined(read).scale;
+            let values = onnx::floats(tensor, graph.external()).at(|| format!("tensor '{}'", tensor.name))?;
+            let bias = quantize_bias(&values, of_input, &[scale], ACCUMULATOR_BITS);
+            let stem = format!("{}_{}", node.name, tensor.name);
+            let [stored, scale, output] =
+                ["quantized", "scale", "dequantized"].map(|what| fresh_name(graph, &stem, what));
+            patch.push(Edit::SetInitializer(onnx::from_ints(
+                &stored,
+                DataType::INT32 as i32,
+                &[values.len()],
+                &bias.values,
+            )));
+            patch.push(Edit::SetInitializer(onnx::from_floats(&scale, &[], &bias.scales)));
+            let tags = [("tapq.target", self.target.name.clone())];
+            patch.push(Edit::Insert(0, dequantize_node(&stem, [&stored, &scale], None, &output, None, &tags)));
+            patch.push(Edit::SetInput(position, 2, output));
+        }
+        Ok(())
+    }
+
+    fn is_normalization(&self, position: usize) -> bool {
+        let rule = self.target.rule(&self.graph.nodes()[position].op_type);
+        rule.is_some_and(|rule| rule.role == Role::Normalization)
     }
 
     fn misfit(&self, what: String) -> Error {
@@ -135,7 +172,9 @@ impl Place<'_> {
             let fits = position.filter(|p| graph.nodes()[*p].input.get(*slot) == Some(value));
             let position =
                 fits.ok_or_else(|| self.misfit(format!("node '{reader}' does not read it at input {slot}")))?;
-            let bits = self.operators.read_at(position, self.at, &planned);
+            // The scale of a normalization is a weight, which is read as it is stored.
+            let as_stored = *slot > 0 && self.is_normalization(position);
+            let bits = if as_stored { activation.bits } else { self.operators.read_at(position, self.at, &planned) };
             let mut read = output.to_owned();
             if bits > activation.bits {
                 read = converted.entry(bits).or_insert_with(|| fresh_name(graph, value, &format!("as_{bits}"))).clone();
@@ -205,6 +244,9 @@ fn refined(activation: &ActivationPlan, bits: u32) -> ActivationPlan {
     let affine = activation.affine().refined(bits);
     ActivationPlan { bits, scale: affine.scale, zero_point: affine.zero_point, ..activation.clone() }
 }
+
+/// Bits of a normalization's bias.
+const ACCUMULATOR_BITS: u32 = 32;
 
 /// Operators that ONNX Runtime copies a Q/DQ pair behind.
 const MOVERS: [&str; 5] = ["Flatten", "Reshape", "Squeeze", "Transpose", "Unsqueeze"];

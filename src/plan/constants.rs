@@ -5,8 +5,17 @@ use super::{ActivationPlan, Operators, Site};
 use crate::graph::Graph;
 use crate::onnx;
 use crate::quant::{Bound, IntFormat, affine_for_range};
-use crate::target::Target;
+use crate::target::{Role, Target};
 use crate::{Context, Result};
+
+/// Bits of the scale of a normalization, whatever its activations have: it is a weight.
+const SCALE_BITS: u32 = 8;
+
+fn scales_only(graph: &Graph, target: &Target, site: &Site) -> bool {
+    let normalizes =
+        |node: usize| target.rule(&graph.nodes()[node].op_type).is_some_and(|rule| rule.role == Role::Normalization);
+    site.readers.iter().all(|(node, _)| normalizes(*node))
+}
 
 /// Plans `constants` beside `activations`: their extremes are known, their width is that of the operators that read
 /// them.
@@ -27,7 +36,10 @@ pub fn plan_constants(
         let values = onnx::floats(tensor, graph.external()).at(|| format!("tensor '{}'", site.value))?;
         // A wider reader takes it through a second pair; a wider constant would make every narrower reader wide.
         let widths = site.readers.iter().filter_map(|(node, _)| operators.width(*node, &bits_of));
-        let bits = widths.min().unwrap_or(target.default_activation_bits());
+        let bits = match scales_only(graph, target, site) {
+            true => SCALE_BITS,
+            false => widths.min().unwrap_or(target.default_activation_bits()),
+        };
         let (lo, hi) = values.iter().fold((0f32, 0f32), |(lo, hi), v| (lo.min(*v), hi.max(*v)));
         let bound = Bound { lo: Some(lo), hi: Some(hi), ..Bound::default() };
         let format = IntFormat { bits, signed: signed(target, bound), narrow: false };

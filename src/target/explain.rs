@@ -51,9 +51,12 @@ impl Target {
         for rule in self.operators.iter().filter(|r| r.role == Role::Compute) {
             *page += &wrapped(&format!("{:KEY$}{}", rule.op, self.rule_words(rule)), 2, 2 + KEY);
         }
-        for (role, title) in
-            [(Role::Arithmetic, "arithmetic"), (Role::FusedActivation, "fused"), (Role::SameScale, "same scale")]
-        {
+        for (role, title) in [
+            (Role::Arithmetic, "arithmetic"),
+            (Role::Normalization, "normalizing"),
+            (Role::FusedActivation, "fused"),
+            (Role::SameScale, "same scale"),
+        ] {
             let names: Vec<&str> = self.operators.iter().filter(|r| r.role == role).map(|r| r.op.as_str()).collect();
             if !names.is_empty() {
                 *page += &wrapped(&format!("{title:KEY$}{}", names.join(", ")), 2, 2 + KEY);
@@ -143,6 +146,7 @@ impl Role {
         match self {
             Role::Compute => "has weights",
             Role::Arithmetic => "own output scale, quantized between integer operators",
+            Role::Normalization => "own output scale; its scale in 8 bits, its bias in int32",
             Role::SameScale => "moves data: input and output share a scale",
             Role::FusedActivation => "applied by the kernel before it: quantized after, never before",
         }

@@ -149,6 +149,8 @@ pub enum Role {
     Compute,
     /// Has an integer kernel with its own output scale: quantized between integer operators.
     Arithmetic,
+    /// Normalizes: own output scale; its scale is stored in 8 bits like a weight, its bias in int32.
+    Normalization,
     /// Moves data: input and output share one scale.
     SameScale,
     /// Applied inside the kernel that produces its input: Q follows it, never precedes it.

@@ -1,13 +1,17 @@
 //! Which nodes run with integers.
 
 use super::super::layers::Layer;
-use crate::graph::Graph;
+use crate::graph::{Graph, attr_i};
 use crate::onnx::{DataType, NodeProto as Node, type_proto};
 use crate::target::{ResidualAdd, Role, Target};
 use std::collections::BTreeSet;
 
 /// Constants that an Add takes from this magnitude on are masks: PyTorch and its libraries write -1e4 and less.
 const LEAST_MASK: f32 = 1e3;
+/// The same where a softmax follows: Swin writes -100.
+const LEAST_MASK_OF_SOFTMAX: f32 = 30.0;
+/// Divisors whose magnitudes differ by more keep too few steps at the small end.
+const MOST_SPREAD: f32 = 16.0;
 
 /// The set of nodes that run with integers.
 pub(super) struct Domain<'a> {
@@ -36,6 +40,7 @@ impl<'a> Domain<'a> {
                 let residual = node.op_type == "Add" && self.target.residual_add == ResidualAdd::Float;
                 !residual && self.operands_fit(node)
             }
+            Some(Role::Normalization) => self.is_normalization(node),
             Some(Role::SameScale) => (node.output.len() == 1 || node.op_type == "Split") && self.pads_with_zero(node),
             Some(Role::FusedActivation) | None => false,
         }
@@ -49,14 +54,56 @@ impl<'a> Domain<'a> {
         !computed.is_empty() && constants.iter().all(stored)
     }
 
-    /// Whether a constant operand is fit for few bits. What an Add puts out of the way of a softmax is not: the sum's
-    /// range would be that of the mask.
+    /// Whether a constant operand is fit for few bits: not a mask, which would give the result its range, and not a
+    /// divisor that could round to zero.
     fn is_storable(&self, node: &Node, slot: usize) -> bool {
         let tensor = self.graph.constant(&node.input[slot]).filter(|t| t.data_type == DataType::FLOAT as i32);
         let values = tensor.and_then(|t| crate::onnx::floats(t, self.graph.external()).ok()).unwrap_or_default();
-        let sums = matches!(node.op_type.as_str(), "Add" | "Sub" | "Concat");
-        let fits = |v: &f32| v.is_finite() && !(sums && v.abs() >= LEAST_MASK);
-        !values.is_empty() && values.iter().all(fits)
+        let bar = if self.reaches_softmax(node) { LEAST_MASK_OF_SOFTMAX } else { LEAST_MASK };
+        let magnitudes = || values.iter().map(|v| v.abs());
+        let (least, most) = (magnitudes().fold(f32::INFINITY, f32::min), magnitudes().fold(0.0, f32::max));
+        let divides = node.op_type == "Div" && slot == 1;
+        !values.is_empty() && values.iter().all(|v| v.abs() < bar) && (!divides || least >= most / MOST_SPREAD)
+    }
+
+    /// Whether a softmax takes what the node makes, at most moved: what is added there may be a mask.
+    fn reaches_softmax(&self, node: &Node) -> bool {
+        let mut at = node;
+        for _ in 0..self.graph.nodes().len() {
+            let Some([next]) = at.output.first().map(|value| self.graph.index().readers(value)) else { return false };
+            at = &self.graph.nodes()[*next];
+            if at.op_type == "Softmax" {
+                return true;
+            }
+            if self.role(at) != Some(Role::SameScale) {
+                return false;
+            }
+        }
+        false
+    }
+
+    /// Whether a compute operator stands somewhere before a value: masks are made from inputs without one.
+    fn is_computed(&self, value: &str) -> bool {
+        let (mut seen, mut open) = (BTreeSet::new(), vec![value]);
+        while let Some(value) = open.pop() {
+            let Some(producer) = self.graph.index().producer(value) else { continue };
+            let node = &self.graph.nodes()[producer];
+            if self.inside[producer] && self.role(node) == Some(Role::Compute) {
+                return true;
+            }
+            if seen.insert(producer) {
+                open.extend(node.input.iter().map(String::as_str));
+            }
+        }
+        false
+    }
+
+    /// Over the last axis, as kernels have it, with a scale and a bias that can be stored.
+    fn is_normalization(&self, node: &Node) -> bool {
+        let float = |name: &String| self.graph.constant(name).is_some_and(|t| t.data_type == DataType::FLOAT as i32);
+        let [_, scale, rest @ ..] = node.input.as_slice() else { return false };
+        let last = attr_i(node, "axis").unwrap_or(-1) == -1;
+        last && node.output.len() == 1 && float(scale) && rest.iter().all(|bias| bias.is_empty() || float(bias))
     }
 
     fn is_compute(&self, node: &Node) -> bool {
@@ -111,8 +158,12 @@ impl<'a> Domain<'a> {
         match self.role(node) {
             Some(Role::Compute) => true,
             // A residual join is worth quantizing its other branch for; elsewhere that costs more than it gains.
+            Some(Role::Arithmetic) if matches!(node.op_type.as_str(), "Add" | "Sub") && self.reaches_softmax(node) => {
+                let slots = || activation_slots(node).filter(computed);
+                !inputs.contains(&false) && read() && slots().all(|slot| self.is_computed(&node.input[slot]))
+            }
             Some(Role::Arithmetic) if node.op_type == "Add" => inputs.contains(&true) && read(),
-            Some(Role::Arithmetic | Role::SameScale) => !inputs.contains(&false) && read(),
+            Some(Role::Arithmetic | Role::Normalization | Role::SameScale) => !inputs.contains(&false) && read(),
             _ => false,
         }
     }

@@ -7,6 +7,9 @@ use crate::onnx::NodeProto as Node;
 use crate::target::{ResidualAdd, Role};
 use std::collections::{BTreeMap, BTreeSet};
 
+/// The slot of a normalization's scale.
+const SCALE: usize = 1;
+
 impl Domain<'_> {
     pub(super) fn sites(&self) -> Vec<Site> {
         let mut sites: BTreeMap<String, Site> = BTreeMap::new();
@@ -29,15 +32,17 @@ impl Domain<'_> {
         sites
     }
 
-    /// Constants that integer operators take beside activations.
+    /// Constants that integer operators take beside activations, scales of normalizations among them.
     pub(super) fn constants(&self) -> Vec<Site> {
         let mut sites: BTreeMap<String, Site> = BTreeMap::new();
         for (index, node) in self.graph.nodes().iter().enumerate() {
-            if self.inside[index] && self.role(node) == Some(Role::Arithmetic) {
-                let constant = |slot: &usize| self.graph.constant(&node.input[*slot]).is_some();
-                for slot in activation_slots(node).filter(constant) {
-                    site(&mut sites, &node.input[slot]).readers.insert((index, slot));
-                }
+            let slots: Vec<usize> = match self.role(node).filter(|_| self.inside[index]) {
+                Some(Role::Arithmetic) => activation_slots(node).collect(),
+                Some(Role::Normalization) => vec![SCALE],
+                _ => vec![],
+            };
+            for slot in slots.into_iter().filter(|slot| self.graph.constant(&node.input[*slot]).is_some()) {
+                site(&mut sites, &node.input[slot]).readers.insert((index, slot));
             }
         }
         sites.into_values().enumerate().map(|(group, site)| Site { group, ..site }).collect()
