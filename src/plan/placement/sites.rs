@@ -32,6 +32,26 @@ impl Domain<'_> {
         sites
     }
 
+    /// Whether a value is a part of what an earlier Concat made, at most moved: channels that are shuffled and passed on
+    /// would be put on another grid by every Concat on their way.
+    fn is_split_off(&self, value: &str) -> bool {
+        let (mut at, mut split) = (value, false);
+        // A chain cannot be longer than the graph; a cycle would be.
+        for _ in 0..self.graph.nodes().len() {
+            let Some(producer) = self.graph.index().producer(at).filter(|p| self.inside[*p]) else { return false };
+            let node = &self.graph.nodes()[producer];
+            if node.op_type == "Concat" {
+                return split;
+            }
+            let Some(source) = node.input.first().filter(|_| self.role(node) == Some(Role::SameScale)) else {
+                return false;
+            };
+            split |= node.op_type == "Split";
+            at = source;
+        }
+        false
+    }
+
     /// Constants that integer operators take beside activations, scales of normalizations among them.
     pub(super) fn constants(&self) -> Vec<Site> {
         let mut sites: BTreeMap<String, Site> = BTreeMap::new();
@@ -55,6 +75,10 @@ impl Domain<'_> {
         let results = self.results(node);
         if self.has_integer_output(index) {
             results.iter().for_each(|result| site(sites, result).all_readers |= self.kernels_store_integers());
+        }
+        if node.op_type == "Concat" {
+            let passed = activation_slots(node).filter(|slot| self.is_split_off(&node.input[*slot]));
+            passed.for_each(|slot| results.iter().for_each(|result| groups.join(&node.input[slot], result)));
         }
         let shared_add = node.op_type == "Add" && self.target.residual_add == ResidualAdd::SharedScale;
         if self.role(node) == Some(Role::SameScale) {
