@@ -1,7 +1,7 @@
 """Loads each quantized model in ONNX Runtime and compares its outputs with ours; see real_client.rs.
 
-Reads a JSON list of {model, input, shape, output} from standard input; `input` and `output` are files of raw
-float32. Prints one line a model: the greatest difference in units of the output's range over 255.
+Reads a JSON list of {model, inputs, output} from standard input; `inputs` are {name, file, shape} each, and files hold
+raw float32. Prints one line a model: the greatest difference in units of the output's range over 255.
 """
 import json, sys
 import numpy as np, onnx, onnxruntime as ort
@@ -14,8 +14,9 @@ for case in json.load(sys.stdin):
     session = ort.InferenceSession(case["model"], options, providers=["CPUExecutionProvider"])
     ort.InferenceSession(case["model"], providers=["CPUExecutionProvider"])  # and with every optimization
     ours = np.fromfile(case["output"], np.float32)
-    x = np.fromfile(case["input"], np.float32).reshape([-1] + case["shape"])
-    name = session.get_inputs()[0].name
-    theirs = np.concatenate([session.run(None, {name: row[None]})[0].ravel() for row in x])
+    names = [i["name"] for i in case["inputs"]]
+    arrays = [np.fromfile(i["file"], np.float32).reshape([-1] + i["shape"]) for i in case["inputs"]]
+    feeds = [{name: row[None] for name, row in zip(names, rows)} for rows in zip(*arrays)]
+    theirs = np.concatenate([session.run(None, feed)[0].ravel() for feed in feeds])
     step = (theirs.max() - theirs.min()) / 255
     print(case["model"], np.abs(ours - theirs).max() / step, flush=True)

@@ -51,14 +51,20 @@ fn case(
     let at = |suffix: &str| -> PathBuf { folder.join(format!("{stem}.{suffix}")) };
     onnx::write(outcome.graph.model(), outcome.graph.external(), &at("onnx")).unwrap();
     let engine = Engine::new(&outcome.graph, &[], &EngineOptions::default()).unwrap();
-    let (mut inputs, mut outputs) = (vec![], vec![]);
+    let mut outputs = vec![];
     for sample in &samples.samples {
-        inputs.extend_from_slice(sample.inputs[0].1.as_f32().unwrap());
         outputs.extend_from_slice(engine.run(sample, &mut |_, _| {}).unwrap()[0].as_f32().unwrap());
     }
-    write_floats(&at("input"), &inputs);
     write_floats(&at("output"), &outputs);
-    json!({ "model": at("onnx"), "input": at("input"), "output": at("output"), "shape": samples.samples[0].inputs[0].1.dims[1..] })
+    let input = |i: usize| {
+        let (name, array) = &samples.samples[0].inputs[i];
+        let values: Vec<f32> = samples.samples.iter().flat_map(|s| s.inputs[i].1.as_f32().unwrap()).copied().collect();
+        let file = at(&format!("input_{i}"));
+        write_floats(&file, &values);
+        json!({ "name": name, "file": file, "shape": array.dims[1..] })
+    };
+    let inputs: Vec<serde_json::Value> = (0..samples.samples[0].inputs.len()).map(input).collect();
+    json!({ "model": at("onnx"), "inputs": inputs, "output": at("output") })
 }
 
 /// Runs the files in ONNX Runtime; each must compute there what it computes here.
