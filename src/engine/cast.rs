@@ -6,6 +6,7 @@ use tract_onnx::model::ParsingContext;
 use tract_onnx::pb::NodeProto;
 use tract_onnx::tract_hir::internal::*;
 use tract_onnx::tract_hir::tract_core::ops::cast::cast;
+use tract_onnx::tract_hir::tract_core::ops::element_wise::{ElementWiseMiniOp, ElementWiseOp};
 
 /// Operator type of a cast to int64 in the lowered graph.
 pub(super) const CAST_TO_INT64: &str = "TapqCastToInt64";
@@ -32,7 +33,7 @@ impl Expansion for CastToInt64 {
             true => tvec!(inputs[0]),
             false => model.wire_node(format!("{prefix}.whole"), cast(i64::datum_type()), inputs)?,
         };
-        model.wire_node(prefix, Dimensions, &whole)
+        model.wire_node(prefix, ElementWiseOp(Box::new(Dimensions), None), &whole)
     }
     fn rules<'r, 'p: 'r, 's: 'r>(
         &'s self,
@@ -48,40 +49,18 @@ impl Expansion for CastToInt64 {
 }
 
 /// Dimensions of int64 numbers.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Dimensions;
 
-impl Op for Dimensions {
-    fn name(&self) -> StaticName {
-        "TapqDimensions".into()
+impl ElementWiseMiniOp for Dimensions {
+    fn name(&self) -> String {
+        "TapqDimensions".to_owned()
     }
-    op_as_typed_op!();
-}
-
-impl EvalOp for Dimensions {
-    op_out_of_plan!();
-    fn eval(&self, _: &EvalContext, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
-        let numbers = inputs[0].try_as_plain_ram()?.as_slice::<i64>()?;
-        let made: Vec<TDim> = numbers.iter().map(|n| TDim::from(*n)).collect();
-        Ok(tvec!(tensor1(&made).into_shape(inputs[0].shape())?.into_tvalue()))
+    fn output_type(&self, _: DatumType) -> Option<DatumType> {
+        Some(TDim::datum_type())
     }
-}
-
-impl TypedOp for Dimensions {
-    as_op!();
-    fn output_facts(&self, inputs: &[&TypedFact]) -> TractResult<TVec<TypedFact>> {
-        Ok(tvec!(TDim::datum_type().fact(inputs[0].shape.clone())))
-    }
-    fn axes_mapping(&self, inputs: &[&TypedFact], outputs: &[&TypedFact]) -> TractResult<AxesMapping> {
-        AxesMapping::natural(inputs, outputs)
-    }
-    fn change_axes(
-        &self,
-        model: &TypedModel,
-        node: &TypedNode,
-        _: InOut,
-        change: &AxisOp,
-    ) -> TractResult<Option<AxisChangeConsequence>> {
-        Ok(Some(AxisChangeConsequence::new(model, node, None, change)))
+    fn eval_out_of_place(&self, numbers: &Tensor, _: Option<DatumType>) -> TractResult<Tensor> {
+        let made: Vec<TDim> = numbers.try_as_plain_ram()?.as_slice::<i64>()?.iter().map(|n| TDim::from(*n)).collect();
+        tensor1(&made).into_shape(numbers.shape())
     }
 }

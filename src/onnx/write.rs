@@ -24,7 +24,7 @@ pub fn to_bytes(model: &ModelProto) -> Result<Vec<u8>> {
 ///
 /// Where the model has external tensors, or would reach 2 GB, all raw tensors of 1024 bytes or more go to
 /// `<path>.data` beside it, copied straight from the mapped input; smaller ones go into the model.
-/// An error where an output would overwrite a file that `external` was read from, or cannot be written; then
+/// Returns the path of the data file, if one was written. An error where an output would overwrite a file that `external` was read from, or cannot be written; then
 /// neither output exists in part.
 pub fn write(model: &ModelProto, external: &ExternalData, path: &Path) -> Result<Option<PathBuf>> {
     write_within(model, external, path, MAX_MESSAGE)

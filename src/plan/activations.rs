@@ -72,8 +72,7 @@ fn plan_group(
     if let Some(affine) = members.iter().find_map(|m| fixed_grid(graph, target, &sites[*m].value, format)) {
         return (affine, format!("{} has this grid in its kernel", target.name));
     }
-    // Unsigned integers with zero point 0 are as symmetric as a value that is never negative can have them.
-    let symmetric = target.activations.symmetric && format.signed == target.activations.signed;
+    let symmetric = is_symmetric(target, format);
     let to_affine = |lo: f32, hi: f32| affine_for_range(lo, hi, format, symmetric, target.activations.power_of_two);
     let inputs: Vec<&[f32]> = members.iter().flat_map(|m| input_values(input.samples, &sites[*m].value)).collect();
     let may_be_lattice = !bound.attained && !target.activations.power_of_two;
@@ -91,6 +90,12 @@ fn fixed_grid(graph: &Graph, target: &Target, value: &str, format: IntFormat) ->
     let maker = &graph.nodes()[graph.index().producer(value)?];
     let fixed = target.rule(&maker.op_type)?.fixed_output.iter().find(|fixed| fixed.bits == format.bits)?;
     Some(Affine { scale: fixed.scale, zero_point: fixed.zero_point, format })
+}
+
+/// Whether the target wants zero in the middle: unsigned integers with zero point 0 are as symmetric as a value that is
+/// never negative can have them.
+pub(super) fn is_symmetric(target: &Target, format: IntFormat) -> bool {
+    target.activations.symmetric && format.signed == target.activations.signed
 }
 
 /// Whether the target's integers are signed for a value within `bound`.

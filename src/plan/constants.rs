@@ -1,6 +1,6 @@
 //! Scale and zero point of the constants that arithmetic takes beside activations.
 
-use super::activations::{activation, signed};
+use super::activations::{activation, is_symmetric, signed};
 use super::{ActivationPlan, Operators, Site};
 use crate::graph::Graph;
 use crate::onnx;
@@ -43,8 +43,7 @@ pub fn plan_constants(
         let (lo, hi) = values.iter().fold((0f32, 0f32), |(lo, hi), v| (lo.min(*v), hi.max(*v)));
         let bound = Bound { lo: Some(lo), hi: Some(hi), ..Bound::default() };
         let format = IntFormat { bits, signed: signed(target, bound), narrow: false };
-        let symmetric = target.activations.symmetric && format.signed == target.activations.signed;
-        let affine = affine_for_range(lo, hi, format, symmetric, target.activations.power_of_two);
+        let affine = affine_for_range(lo, hi, format, is_symmetric(target, format), target.activations.power_of_two);
         planned.push(activation(graph, site, affine, "a constant: its extremes".to_owned()));
     }
     Ok(planned)

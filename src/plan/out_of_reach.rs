@@ -17,7 +17,8 @@ pub fn out_of_reach(graph: &Graph) -> Option<OutOfReach> {
     in_a_body(graph).or_else(|| of_another_type(graph))
 }
 
-fn weighs(node: &Node) -> bool {
+/// Whether an operator has weights that can be quantized.
+pub fn weighs(node: &Node) -> bool {
     matches!(node.op_type.as_str(), "Conv" | "ConvTranspose" | "Gemm" | "MatMul")
 }
 

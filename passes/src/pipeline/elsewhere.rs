@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use tapq::graph::Graph;
 use tapq::onnx::{DataType, NodeProto as Node, element_count};
-use tapq::plan::Layer;
+use tapq::plan::{Layer, weighs};
 use tapq::report::Refused;
 
 /// Constants of fewer elements are not worth a word.
@@ -12,9 +12,6 @@ const LEAST_ELEMENTS: u64 = 1024;
 
 /// Operators whose constants are offsets, masks and tables of positions rather than weights.
 const ELEMENTWISE: [&str; 8] = ["Add", "Concat", "Div", "Expand", "Mul", "Pow", "Sub", "Where"];
-
-/// Operators with weight layers.
-const WEIGHING: [&str; 4] = ["Conv", "ConvTranspose", "Gemm", "MatMul"];
 
 /// Weights outside of weight layers.
 #[derive(Clone, Debug, Default)]
@@ -31,8 +28,8 @@ pub fn elsewhere(graph: &Graph, layers: &[Layer]) -> Elsewhere {
     let mut known: BTreeSet<&str> = layers.iter().map(|l| l.weight.as_str()).collect();
     for node in graph.nodes() {
         let mut own = 0;
-        let weighs = !ELEMENTWISE.contains(&node.op_type.as_str());
-        for name in node.input.iter().filter(|n| weighs && !n.is_empty()) {
+        let holds_weights = !ELEMENTWISE.contains(&node.op_type.as_str());
+        for name in node.input.iter().filter(|n| holds_weights && !n.is_empty()) {
             if let Some(elements) = large_float(graph, name).filter(|_| known.insert(name)) {
                 own += elements;
             }
@@ -40,7 +37,7 @@ pub fn elsewhere(graph: &Graph, layers: &[Layer]) -> Elsewhere {
         let what = || format!("{} '{}'", node.op_type, node.name);
         if own > 0 {
             found.bytes += 4 * own;
-            let because = match WEIGHING.contains(&node.op_type.as_str()) {
+            let because = match weighs(node) {
                 true => "it works on a constant, and not on anything that samples show",
                 false => "only filters and matrices of Conv, ConvTranspose, Gemm and MatMul are quantized",
             };
@@ -64,8 +61,7 @@ fn large_float(graph: &Graph, name: &str) -> Option<u64> {
 
 /// Whether a node that has a stored weight elsewhere has a computed one here; MatMul often has two activations.
 fn computes_weight(graph: &Graph, node: &Node) -> bool {
-    let weighs = matches!(node.op_type.as_str(), "Conv" | "ConvTranspose" | "Gemm");
-    weighs && node.input.get(1).is_some_and(|weight| graph.constant(weight).is_none())
+    weighs(node) && node.op_type != "MatMul" && node.input.get(1).is_some_and(|weight| graph.constant(weight).is_none())
 }
 
 #[cfg(test)]

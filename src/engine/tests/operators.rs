@@ -214,3 +214,31 @@ fn operands_may_be_vectors_and_booleans() {
     let graph = Model::new(&["1", "2"], nodes, constants, &["y"]).graph();
     assert_eq!(run(&graph, &[1, 2], &[-1.0, 1.0]).unwrap()[0].values, Values::Bool(vec![false, true]));
 }
+
+/// An open slice is written so: its end is the greatest int64, cast to what it is.
+#[test]
+fn casts_to_int64_keep_every_bit() {
+    let cast = |from: &str, to: &str| {
+        let mut node = node("Cast", &[from], &[to]);
+        set_attr(&mut node, "to", DataType::INT64 as i64);
+        node
+    };
+    let given = [i64::MAX, 1 << 62, (1 << 53) + 1, -5, i64::from(i32::MAX) + 1];
+    let constants = vec![
+        from_i64s("given", &[5], &given),
+        from_floats("float", &[3], &[-2.75, 3e9, 7.0]),
+        from_i64s("start", &[1], &[1]),
+        from_i64s("most", &[1], &[i64::MAX]),
+    ];
+    let nodes = vec![
+        cast("given", "whole"),
+        cast("float", "cut"),
+        cast("most", "end"),
+        node("Slice", &["x", "start", "end"], &["y"]),
+    ];
+    let graph = Model::new(&["4"], nodes, constants, &["y"]).graph();
+    let found = evaluate_constants(&graph, &["whole", "cut"].map(str::to_owned)).unwrap();
+    assert_eq!(found[0].values, Values::I64(given.to_vec()));
+    assert_eq!(found[1].values, Values::I64(vec![-2, 3_000_000_000, 7]));
+    assert_eq!(run(&graph, &[4], &[1.0, 2.0, 3.0, 4.0]).unwrap()[0].as_f32().unwrap(), [2.0, 3.0, 4.0]);
+}

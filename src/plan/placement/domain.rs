@@ -157,11 +157,12 @@ impl<'a> Domain<'a> {
         let read = || self.results(node).iter().any(is_read);
         match self.role(node) {
             Some(Role::Compute) => true,
-            // A residual join is worth quantizing its other branch for; elsewhere that costs more than it gains.
+            // What is added in front of a softmax may be a mask, whose range would be that of the scores.
             Some(Role::Arithmetic) if matches!(node.op_type.as_str(), "Add" | "Sub") && self.reaches_softmax(node) => {
                 let slots = || activation_slots(node).filter(computed);
                 !inputs.contains(&false) && read() && slots().all(|slot| self.is_computed(&node.input[slot]))
             }
+            // A residual join is worth quantizing its other branch for; elsewhere that costs more than it gains.
             Some(Role::Arithmetic) if node.op_type == "Add" => inputs.contains(&true) && read(),
             Some(Role::Arithmetic | Role::Normalization | Role::SameScale) => !inputs.contains(&false) && read(),
             _ => false,
