@@ -58,6 +58,7 @@ fn linear_node(
     node
 }
 
-fn property(key: &str, value: &str) -> StringStringEntryProto {
+/// An entry of a node's metadata.
+pub fn property(key: &str, value: &str) -> StringStringEntryProto {
     StringStringEntryProto { key: key.to_owned(), value: value.to_owned(), ..Default::default() }
 }

@@ -1,7 +1,7 @@
 """Loads each quantized model in ONNX Runtime and compares its outputs with ours; see real_client.rs.
 
-Reads a JSON list of {model, inputs, output} from standard input; `inputs` are {name, file, shape} each, and files hold
-raw float32. Prints one line a model: the greatest difference in units of the output's range over 255.
+Reads a JSON list of {model, inputs, output} from standard input; `inputs` are {name, file, shape, type} each, and
+files hold raw numbers, outputs float32. Prints one line a model: the greatest difference in units of the output's range over 255.
 """
 import json, sys
 import numpy as np, onnx, onnxruntime as ort
@@ -15,7 +15,7 @@ for case in json.load(sys.stdin):
     ort.InferenceSession(case["model"], providers=["CPUExecutionProvider"])  # and with every optimization
     ours = np.fromfile(case["output"], np.float32)
     names = [i["name"] for i in case["inputs"]]
-    arrays = [np.fromfile(i["file"], np.float32).reshape([-1] + i["shape"]) for i in case["inputs"]]
+    arrays = [np.fromfile(i["file"], i["type"]).reshape([-1] + i["shape"]) for i in case["inputs"]]
     feeds = [{name: row[None] for name, row in zip(names, rows)} for rows in zip(*arrays)]
     theirs = np.concatenate([session.run(None, feed)[0].ravel() for feed in feeds])
     step = (theirs.max() - theirs.min()) / 255

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use tapq::array::Values;
 use tapq::engine::{Engine, Options as EngineOptions};
 use tapq::graph::Graph;
 use tapq::onnx;
@@ -13,7 +14,7 @@ use tapq::samples::{Preprocess, SampleSet, Selection, input_specs, load, read_si
 use tapq::target::{self, Target};
 use tapq_passes::pipeline::{Options, Silent, Widths, quantize};
 
-const NETWORKS: [&str; 3] = ["resnet_digits", "dwcnn_digits", "vit_digits"];
+const NETWORKS: [&str; 4] = ["resnet_digits", "dwcnn_digits", "vit_digits", "gru_numerals"];
 
 fn has_onnxruntime() -> bool {
     let found = Command::new("python3").args(["-c", "import onnx, onnxruntime, numpy"]).stderr(Stdio::null()).status();
@@ -25,7 +26,7 @@ fn read(network: &str) -> (Graph, SampleSet) {
     let (model, external) = onnx::read(&path).unwrap();
     let graph = Graph::new(model, external);
     let sidecar = read_sidecar(&path).unwrap().unwrap();
-    let preprocess: Preprocess = sidecar.preprocess.unwrap();
+    let preprocess: Preprocess = sidecar.preprocess.unwrap_or_default();
     let selection = Selection { skip: 0, count: 8, seed: None };
     let specs = input_specs(&graph, &BTreeMap::new());
     (graph, load(&sidecar.calib.unwrap(), &specs, &preprocess, &selection).unwrap())
@@ -33,6 +34,14 @@ fn read(network: &str) -> (Graph, SampleSet) {
 
 fn write_floats(path: &Path, values: &[f32]) {
     std::fs::write(path, values.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>()).unwrap();
+}
+
+fn raw(values: &Values) -> Vec<u8> {
+    match values {
+        Values::F32(v) => v.iter().flat_map(|v| v.to_le_bytes()).collect(),
+        Values::I64(v) => v.iter().flat_map(|v| v.to_le_bytes()).collect(),
+        other => panic!("{} is no input of a fixture", other.type_name()),
+    }
 }
 
 /// Quantizes, writes the model and what our engine computes with it, and says where.
@@ -58,10 +67,10 @@ fn case(
     write_floats(&at("output"), &outputs);
     let input = |i: usize| {
         let (name, array) = &samples.samples[0].inputs[i];
-        let values: Vec<f32> = samples.samples.iter().flat_map(|s| s.inputs[i].1.as_f32().unwrap()).copied().collect();
+        let bytes: Vec<u8> = samples.samples.iter().flat_map(|s| raw(&s.inputs[i].1.values)).collect();
         let file = at(&format!("input_{i}"));
-        write_floats(&file, &values);
-        json!({ "name": name, "file": file, "shape": array.dims[1..] })
+        std::fs::write(&file, bytes).unwrap();
+        json!({ "name": name, "file": file, "shape": array.dims[1..], "type": array.values.type_name() })
     };
     let inputs: Vec<serde_json::Value> = (0..samples.samples[0].inputs.len()).map(input).collect();
     json!({ "model": at("onnx"), "inputs": inputs, "output": at("output") })

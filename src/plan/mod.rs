@@ -14,6 +14,7 @@ mod placement;
 mod replay;
 mod rounding;
 mod shift;
+mod weight_only;
 
 pub use activations::{InputFacts, plan_activations};
 pub use bounds::known_bound;
@@ -27,6 +28,7 @@ pub use placement::{Placement, Site, place};
 pub use replay::{check_matches, check_target};
 pub use rounding::{Rounding, RoundingError, RoundingMethod};
 pub use shift::{Shift, rounding_shift};
+pub use weight_only::{WEIGHT_ONLY_BITS, WeightOnly, WeightOnlyPlan, WeightSlot, weight_only};
 
 use crate::quant::{Affine, IntFormat, WeightRange};
 use crate::{Result, yaml};
@@ -68,6 +70,9 @@ pub struct Plan {
     pub equalized: Vec<Equalized>,
     /// Weight layers, in file order.
     pub layers: Vec<LayerPlan>,
+    /// Nodes that compute in float with weights that are stored as integers, in file order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub weight_only: Vec<WeightOnlyPlan>,
     /// Values that carry Q/DQ, in order of definition.
     pub activations: Vec<ActivationPlan>,
 }
@@ -181,12 +186,16 @@ impl ActivationPlan {
 }
 
 impl Plan {
-    /// Average nominal bits over the weights of layers that are quantized.
+    /// Average nominal bits over the weights that are quantized.
     pub fn average_weight_bits(&self) -> f64 {
         // Layers that share a stored weight have one width and store it once.
         let mut seen = BTreeSet::new();
         let stored: Vec<&LayerPlan> = self.layers.iter().filter(|l| seen.insert(&l.weight)).collect();
-        let quantized = || stored.iter().filter_map(|l| l.bits.map(|b| (f64::from(b), l.params as f64)));
+        let mut seen = BTreeSet::new();
+        let alone: Vec<&WeightOnlyPlan> = self.weight_only.iter().filter(|w| seen.insert(&w.weights)).collect();
+        let layers = || stored.iter().filter_map(|l| Some((l.bits?, l.params)));
+        let every = || layers().chain(alone.iter().map(|w| (w.bits, w.params)));
+        let quantized = || every().map(|(bits, params)| (f64::from(bits), params as f64));
         let params: f64 = quantized().map(|(_, n)| n).sum();
         quantized().map(|(b, n)| b * n).sum::<f64>() / params.max(1.0)
     }
@@ -211,7 +220,9 @@ impl Plan {
     /// What the model's metadata carries: digest of the plan and the choice of each layer, compact.
     pub fn summary(&self) -> Result<String> {
         let digest = text_digest(&self.to_yaml()?);
-        let bits: BTreeMap<&str, Option<u32>> = self.layers.iter().map(|l| (l.name.as_str(), l.bits)).collect();
+        let layers = self.layers.iter().map(|l| (l.name.as_str(), l.bits));
+        let alone = self.weight_only.iter().map(|w| (w.name.as_str(), Some(w.bits)));
+        let bits: BTreeMap<&str, Option<u32>> = layers.chain(alone).collect();
         let summary =
             serde_json::json!({ "digest": digest, "weight_bits": bits, "average": self.average_weight_bits() });
         Ok(summary.to_string())

@@ -47,7 +47,7 @@ impl Target {
     }
 
     fn explain_operators(&self, page: &mut String) {
-        *page += "\nOperators that run with integers (every other one stays in float)\n";
+        *page += "\nOperators that take integers (every other one stays in float)\n";
         for rule in self.operators.iter().filter(|r| r.role == Role::Compute) {
             *page += &wrapped(&format!("{:KEY$}{}", rule.op, self.rule_words(rule)), 2, 2 + KEY);
         }
@@ -56,6 +56,7 @@ impl Target {
             (Role::Normalization, "normalizing"),
             (Role::FusedActivation, "fused"),
             (Role::SameScale, "same scale"),
+            (Role::WeightOnly, "weights only"),
         ] {
             let names: Vec<&str> = self.operators.iter().filter(|r| r.role == role).map(|r| r.op.as_str()).collect();
             if !names.is_empty() {
@@ -149,6 +150,7 @@ impl Role {
             Role::Normalization => "own output scale; its scale in 8 bits, its bias in int32",
             Role::SameScale => "moves data: input and output share a scale",
             Role::FusedActivation => "applied by the kernel before it: quantized after, never before",
+            Role::WeightOnly => "computes in float; its weights are stored in 8 bits",
         }
     }
 }

@@ -155,6 +155,8 @@ pub enum Role {
     SameScale,
     /// Applied inside the kernel that produces its input: Q follows it, never precedes it.
     FusedActivation,
+    /// Computes in float; its weights alone are stored as integers.
+    WeightOnly,
 }
 
 /// One operator that runs with integers.

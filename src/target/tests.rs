@@ -147,11 +147,7 @@ fn broken_profiles_name_the_place() {
         "weight_bits: [4, 8]",
         "my.yaml: refuse[0]: forbids Conv with 8-bit weights and 8-bit activations, which `operators` allows",
     );
-    check_broken(
-        "op: ConvTranspose",
-        "op: Conv",
-        "my.yaml: refuse[7]: refuses Conv as a whole, which `operators` allows",
-    );
+    check_broken("op: Pad", "op: Conv", "my.yaml: refuse[7]: refuses Conv as a whole, which `operators` allows");
     check_broken(
         "role: arithmetic",
         "role: arithmetic\n    fixed_output: [{bits: 5, scale: 0.5, zero_point: 0}]",

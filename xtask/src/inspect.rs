@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use tapq::engine::{Engine, Options};
 use tapq::graph::Graph;
-use tapq::plan::{Layer, Placement, out_of_reach, place, weight_layers};
+use tapq::plan::{Layer, Placement, WEIGHT_ONLY_BITS, WeightOnly, out_of_reach, place, weight_layers};
 use tapq::samples::Sample;
 use tapq::target::Target;
 use tapq::{Code, Error, Result};
@@ -65,11 +65,14 @@ pub fn run(args: &Args) -> Result<Verdict> {
     let (shapes, mut notes) = input_shapes(args, &graph)?;
     notes.extend(out_of_reach(&graph).map(|found| format!("not quantized: {}; {}", found.because, found.help)));
     let placement = target.as_ref().map(|t| place(&graph, t, &BTreeSet::new()));
-    let layers: Vec<LayerRow> = weight_layers(&graph)
+    let mut layers: Vec<LayerRow> = weight_layers(&graph)
         .iter()
         .map(|l| row(&graph, l, &shapes, target.as_ref().zip(placement.as_ref())))
         .collect();
     let macs = layers.iter().map(|l| l.macs).sum::<Option<u64>>().filter(|_| !layers.is_empty());
+    let alone = placement.iter().flat_map(|p| &p.weight_only).filter(|n| !layers.iter().any(|l| l.name == n.name));
+    let alone: Vec<LayerRow> = alone.map(weight_only_row).collect();
+    layers.extend(alone);
     let parameters = layers.iter().map(|l| l.parameters).sum();
     let model = files::name(&args.model);
     let found = Inspection { model, opset, ir, nodes, operators, parameters, macs, layers, notes };
@@ -112,6 +115,9 @@ fn observed_shapes(graph: &Graph, sample: &Sample, dims: &BTreeMap<String, usize
 
 fn row(graph: &Graph, layer: &Layer, shapes: &Shapes, target: Option<(&Target, &Placement)>) -> LayerRow {
     let quantizable = target.map(|(target, placement)| {
+        if placement.weight_only.iter().any(|n| n.node == layer.node) {
+            return format!("weights alone, {WEIGHT_ONLY_BITS} bits");
+        }
         let reason = placement.float_layers.iter().find(|(l, _)| l.node == layer.node).map(|(_, why)| why.clone());
         let widths = || target.weight_choices(&layer.op).iter().map(u32::to_string).collect::<Vec<_>>().join(", ");
         reason.map_or_else(|| format!("yes, {} bits", widths()), |why| format!("no: {why}"))
@@ -123,6 +129,17 @@ fn row(graph: &Graph, layer: &Layer, shapes: &Shapes, target: Option<(&Target, &
         parameters: layer.params(),
         macs: shapes.get(&layer.input).map(|dims| layer.macs(graph, dims)),
         quantizable,
+    }
+}
+
+fn weight_only_row(node: &WeightOnly) -> LayerRow {
+    LayerRow {
+        name: node.name.clone(),
+        op: node.op.clone(),
+        shape: node.weights.first().map(|w| w.dims.clone()).unwrap_or_default(),
+        parameters: node.params(),
+        macs: None,
+        quantizable: Some(format!("weights alone, {WEIGHT_ONLY_BITS} bits")),
     }
 }
 

@@ -32,6 +32,25 @@ fn every_fixture_on_every_target_keeps_its_answers() {
     }
 }
 
+/// Most weights of a network that reads text are in its table and its recurrent cells.
+#[test]
+fn a_text_network_keeps_its_answers_and_shrinks() {
+    let folder = TempDir::new().unwrap();
+    for target in TARGETS {
+        let output = folder.path().join(format!("{target}.onnx"));
+        let bars = ["--verify-samples", "32", "--min-sqnr", "25", "--min-agreement", "0.95"];
+        quantize("gru_numerals", target, &output).args(bars).assert().success();
+        let float = bytes(&fixtures().join("gru_numerals.onnx")).len();
+        let stored = target == "cpu";
+        assert_eq!(stored, bytes(&output).len() * 100 < float * 40, "{target}: {}", bytes(&output).len());
+        let says = quantize("gru_numerals", target, &output).args(["--verify-samples", "0"]).assert().success();
+        let what = if stored { "no integer kernel for GRU" } else { "takes integer weights of" };
+        says.stdout(contains(what));
+    }
+    let listed = xtask().arg("inspect").arg(fixtures().join("gru_numerals.onnx")).args(["--target", "cpu"]).assert();
+    listed.success().stdout(contains("weights alone, 8 bits").and(contains("/letters/Gather")));
+}
+
 #[test]
 fn the_same_bytes_for_any_thread_count() {
     let folder = TempDir::new().unwrap();

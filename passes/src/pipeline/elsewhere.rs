@@ -4,8 +4,9 @@
 use std::collections::BTreeSet;
 use tapq::graph::Graph;
 use tapq::onnx::{DataType, NodeProto as Node, element_count};
-use tapq::plan::{Layer, weighs};
+use tapq::plan::{Layer, WeightOnlyPlan, weighs};
 use tapq::report::Refused;
+use tapq::target::{OperatorRule, Role, Target};
 
 /// Constants of fewer elements are not worth a word.
 const LEAST_ELEMENTS: u64 = 1024;
@@ -22,13 +23,16 @@ pub struct Elsewhere {
     pub refused: Vec<Refused>,
 }
 
-/// Looks for weights that are not those of `layers`.
-pub fn elsewhere(graph: &Graph, layers: &[Layer]) -> Elsewhere {
+/// Looks for weights that are neither those of `layers` nor those that are `stored` without their operator.
+pub fn elsewhere(graph: &Graph, layers: &[Layer], stored: &[WeightOnlyPlan], target: &Target) -> Elsewhere {
     let mut found = Elsewhere::default();
     let mut known: BTreeSet<&str> = layers.iter().map(|l| l.weight.as_str()).collect();
+    known.extend(stored.iter().flat_map(|node| &node.weights).map(String::as_str));
     for node in graph.nodes() {
         let mut own = 0;
-        let holds_weights = !ELEMENTWISE.contains(&node.op_type.as_str());
+        // What a stored node holds beside its weights are biases.
+        let is_stored = stored.iter().any(|s| s.name == node.name);
+        let holds_weights = !ELEMENTWISE.contains(&node.op_type.as_str()) && !is_stored;
         for name in node.input.iter().filter(|n| holds_weights && !n.is_empty()) {
             if let Some(elements) = large_float(graph, name).filter(|_| known.insert(name)) {
                 own += elements;
@@ -38,10 +42,9 @@ pub fn elsewhere(graph: &Graph, layers: &[Layer]) -> Elsewhere {
         if own > 0 {
             found.bytes += 4 * own;
             let because = match weighs(node) {
-                true => "it works on a constant, and not on anything that samples show",
-                false => "only filters and matrices of Conv, ConvTranspose, Gemm and MatMul are quantized",
+                true => "it works on a constant, and not on anything that samples show".to_owned(),
+                false => taken_by(target),
             };
-            let because = because.to_owned();
             found.refused.push(Refused { what: what(), because });
         }
         if computes_weight(graph, node) {
@@ -50,6 +53,17 @@ pub fn elsewhere(graph: &Graph, layers: &[Layer]) -> Elsewhere {
         }
     }
     found
+}
+
+/// Which operators may have weights of integers.
+fn taken_by(target: &Target) -> String {
+    let takes = |rule: &&OperatorRule| matches!(rule.role, Role::Compute | Role::WeightOnly);
+    let mut names: Vec<&str> = target.operators.iter().filter(takes).map(|rule| rule.op.as_str()).collect();
+    let last = names.pop().unwrap_or_default();
+    match names.is_empty() {
+        true => format!("{} takes integer weights of {last} only", target.name),
+        false => format!("{} takes integer weights of {} and {last} only", target.name, names.join(", ")),
+    }
 }
 
 /// Elements of a large constant of float32; what runs along one axis only is a bias or a factor, not a weight.
@@ -90,10 +104,11 @@ net (int64[4] i, float[1,2,4,4] x, float[3,2,1,1] v) => (float[4,8] y, float[1,3
             model.graph.as_mut().unwrap().initializer.push(from_floats(name, dims, &values));
         }
         let graph = Graph::new(model, ExternalData::none());
-        let found = elsewhere(&graph, &weight_layers(&graph));
+        let found = elsewhere(&graph, &weight_layers(&graph), &[], &Target::named("fpga").unwrap());
         assert_eq!(found.bytes, 4 * 128 * 8);
         let what: Vec<&str> = found.refused.iter().map(|r| r.what.as_str()).collect();
         assert_eq!(what, ["Gather 'look'", "Conv 'conv'"]);
+        assert_eq!(found.refused[0].because, "fpga takes integer weights of Conv, Gemm and MatMul only");
         assert!(found.refused[1].because.contains("computed"));
     }
 }

@@ -61,7 +61,7 @@ pub fn observe_network(graph: &Graph, options: &Options, choice: bool, progress:
     target.check_activation_bits(activation_bits)?;
     check_names(graph, &options.keep_float)?;
     let placement = place(graph, target, &options.keep_float);
-    refuse_empty(graph, &placement, target)?;
+    refuse_empty(graph, &placement, target, choice)?;
     check_weights(graph, &placement)?;
     let requests = requests(graph, &placement, choice);
     let taps: Vec<String> = requests.iter().map(|r| r.value.clone()).collect();
@@ -109,9 +109,14 @@ fn check_names(graph: &Graph, keep_float: &BTreeSet<String>) -> Result<()> {
     }
 }
 
-fn refuse_empty(graph: &Graph, placement: &Placement, target: &Target) -> Result<()> {
+fn refuse_empty(graph: &Graph, placement: &Placement, target: &Target, choice: bool) -> Result<()> {
     if !placement.layers.is_empty() {
         return Ok(());
+    }
+    if !placement.weight_only.is_empty() {
+        let what = format!("no layer of this model runs with integers on {}: there is no width to choose", target.name);
+        let help = "ask for no budget: weights are stored in 8 bits, and the network computes in float";
+        return if choice { Err(Error::new(Code::NothingToQuantize, what).help(help)) } else { Ok(()) };
     }
     if graph.nodes().is_empty() {
         return Err(Error::new(Code::NothingToQuantize, "the graph is empty"));
@@ -126,16 +131,16 @@ fn refuse_empty(graph: &Graph, placement: &Placement, target: &Target) -> Result
 }
 
 fn check_weights(graph: &Graph, placement: &Placement) -> Result<()> {
-    for layer in &placement.layers {
-        for name in [Some(&layer.weight), layer.bias.as_ref()].into_iter().flatten() {
-            let Some(tensor) = graph.constant(name) else { continue };
-            let place = || format!("node '{}', tensor '{name}'", layer.name);
-            let values = onnx::floats(tensor, graph.external()).at(place)?;
-            if let Some(i) = values.iter().position(|v| !v.is_finite()) {
-                let what = format!("element {i} of {} is {}", values.len(), values[i]);
-                return Err(Error::new(Code::NonFinite, what).help("export the model again from sound weights"))
-                    .at(place);
-            }
+    let layers = placement.layers.iter().flat_map(|l| [(&l.name, Some(&l.weight)), (&l.name, l.bias.as_ref())]);
+    let layers = layers.filter_map(|(node, name)| Some((node, name?)));
+    let alone = placement.weight_only.iter().flat_map(|n| n.weights.iter().map(|w| (&n.name, &w.weight)));
+    for (node, name) in layers.chain(alone) {
+        let Some(tensor) = graph.constant(name) else { continue };
+        let place = || format!("node '{node}', tensor '{name}'");
+        let values = onnx::floats(tensor, graph.external()).at(place)?;
+        if let Some(i) = values.iter().position(|v| !v.is_finite()) {
+            let what = format!("element {i} of {} is {}", values.len(), values[i]);
+            return Err(Error::new(Code::NonFinite, what).help("export the model again from sound weights")).at(place);
         }
     }
     Ok(())
@@ -179,6 +184,10 @@ fn unseen_results(graph: &Graph, placement: &Placement) -> Vec<String> {
         let shown = results.iter().any(|r| is_site(r) || found.contains(r));
         found.extend(results.into_iter().next().filter(|_| !shown));
     }
+    for node in &placement.weight_only {
+        let shown = |result: &String| is_site(result) || found.contains(result);
+        found.extend(first_result(graph, node.node).filter(|r| !shown(r)));
+    }
     found
 }
 
@@ -186,6 +195,11 @@ fn macs(graph: &Graph, placement: &Placement, requests: &[Request], seen: &Obser
     let dims_of = |value: &str| requests.iter().position(|r| r.value == value).map(|i| &seen.values[i].dims);
     let layers = placement.layers.iter();
     layers.filter_map(|l| Some((l.name.clone(), l.macs(graph, dims_of(&l.input)?)))).collect()
+}
+
+/// The first output of a node that has a name: recurrent operators leave out what nobody takes.
+pub fn first_result(graph: &Graph, node: usize) -> Option<String> {
+    graph.nodes()[node].output.iter().find(|name| !name.is_empty()).cloned()
 }
 
 /// The layer's output and what the next two operators make of it while each has one reader.

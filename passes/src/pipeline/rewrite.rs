@@ -5,6 +5,7 @@ use crate::insert_qdq::insert_qdq;
 use crate::prune::Prune;
 use crate::quantize_weights::quantize_weights;
 use crate::spread_bias::spread_bias;
+use crate::store_weights::store_weights;
 use crate::tag::tag;
 use crate::upgrade_opset::upgrade_opset;
 use tapq::Result;
@@ -23,6 +24,9 @@ pub fn rewrite(
     prepare(&mut graph, plan, driver)?;
     if let Some(patch) = quantize_weights(&graph, plan, target, rounding)? {
         driver.apply(&mut graph, "quantize-weights", patch)?;
+    }
+    if let Some(patch) = store_weights(&graph, plan, target)? {
+        driver.apply(&mut graph, "store-weights", patch)?;
     }
     if let Some(patch) = insert_qdq(&graph, plan, target)? {
         driver.apply(&mut graph, "insert-qdq", patch)?;

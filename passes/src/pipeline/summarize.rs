@@ -3,16 +3,20 @@
 use super::analyze::Analysis;
 use super::choice::stored_bytes;
 use super::elsewhere::{Elsewhere, elsewhere};
-use super::observed::layer_results;
+use super::observed::{first_result, layer_results};
 use super::options::{Effort, Options};
 use crate::driver::AppliedPatch;
 use std::collections::{BTreeMap, BTreeSet};
+use tapq::Result;
 use tapq::graph::Graph;
-use tapq::plan::{ActivationPlan, Layer, LayerPlan, Rounding, weight_layers};
+use tapq::plan::{
+    ActivationPlan, Layer, LayerPlan, Plan, Rounding, WEIGHT_ONLY_BITS, WeightOnly, WeightSlot, weight_layers,
+};
 use tapq::quant::IntFormat;
 use tapq::report::{
     ActivationReport, Fidelity, LayerReport, PassReport, REPORT_SCHEMA, Refused, Report, Size, left_out,
 };
+use tapq::target::Target;
 
 /// What the report needs of a layer once the float graph is gone.
 struct LayerFacts {
@@ -21,19 +25,28 @@ struct LayerFacts {
     results: Vec<String>,
 }
 
+/// The same of a node whose weights alone are stored.
+struct WeightOnlyFacts {
+    node: WeightOnly,
+    result: Option<String>,
+}
+
 /// What the report needs of the float graph.
 pub struct Facts {
     layers: Vec<LayerFacts>,
+    weight_only: Vec<WeightOnlyFacts>,
     elsewhere: Elsewhere,
 }
 
 impl Facts {
     /// Of the float graph that is about to be quantized.
-    pub fn of(graph: &Graph) -> Self {
+    pub fn of(graph: &Graph, plan: &Plan, target: &Target) -> Result<Self> {
         let layers = weight_layers(graph);
-        let elsewhere = elsewhere(graph, &layers);
+        let elsewhere = elsewhere(graph, &layers, &plan.weight_only, target);
         let facts = |layer: Layer| LayerFacts { results: layer_results(graph, &layer), layer };
-        Facts { layers: layers.into_iter().map(facts).collect(), elsewhere }
+        let alone = |node: WeightOnly| WeightOnlyFacts { result: first_result(graph, node.node), node };
+        let weight_only = plan.weight_only_nodes(graph, target)?.into_iter().map(alone).collect();
+        Ok(Facts { layers: layers.into_iter().map(facts).collect(), weight_only, elsewhere })
     }
 }
 
@@ -50,8 +63,15 @@ pub fn report(
     let by_name: BTreeMap<&str, &LayerFacts> = facts.layers.iter().map(|l| (l.layer.name.as_str(), l)).collect();
     let sqnr: BTreeMap<&str, f64> =
         fidelity.iter().flat_map(|f| &f.values).map(|v| (v.value.as_str(), v.sqnr_db)).collect();
+    // A layer that runs in float with stored weights is shown as the plan stores it.
+    let alone: BTreeSet<&str> = facts.weight_only.iter().map(|w| w.node.name.as_str()).collect();
+    let known = plan.layers.iter().filter(|p| !alone.contains(p.name.as_str()));
     let pairs: Vec<(&LayerPlan, &LayerFacts)> =
-        plan.layers.iter().filter_map(|p| Some((p, *by_name.get(p.name.as_str())?))).collect();
+        known.filter_map(|p| Some((p, *by_name.get(p.name.as_str())?))).collect();
+    let layers = pairs.iter().map(|(p, l)| (l.layer.node, layer_report(p, l, analysis, rounding, &sqnr)));
+    let stored = facts.weight_only.iter().map(|w| (w.node.node, weight_only_report(w, options.target, &sqnr)));
+    let mut layers: Vec<(usize, LayerReport)> = layers.chain(stored).collect();
+    layers.sort_by_key(|(node, _)| *node);
     Report {
         schema: REPORT_SCHEMA,
         tapq: plan.tapq.clone(),
@@ -60,10 +80,10 @@ pub fn report(
         proxy: plan.proxy.clone(),
         calibration: plan.calibration.clone(),
         warnings: warnings(options, fidelity.as_ref()),
-        size: Size { elsewhere: facts.elsewhere.bytes, ..size(&pairs, analysis, options) },
+        size: Size { elsewhere: facts.elsewhere.bytes, ..size(&pairs, facts, analysis, options) },
         allocation: plan.allocation.clone(),
         activation_allocation: plan.activation_allocation.clone(),
-        layers: pairs.iter().map(|(p, l)| layer_report(p, l, analysis, rounding, &sqnr)).collect(),
+        layers: layers.into_iter().map(|(_, report)| report).collect(),
         activations: plan.activations.iter().map(|a| activation_report(a, analysis, &sqnr)).collect(),
         refused: refused(&pairs).chain(facts.elsewhere.refused.iter().cloned()).collect(),
         passes: applied.into_iter().map(|a| PassReport { pass: a.pass.to_owned(), reasons: a.reasons }).collect(),
@@ -97,15 +117,25 @@ fn held_out_help(options: &Options) -> String {
     )
 }
 
-fn size(pairs: &[(&LayerPlan, &LayerFacts)], analysis: &Analysis, options: &Options) -> Size {
-    // Layers that share a stored weight store it once.
+fn size(pairs: &[(&LayerPlan, &LayerFacts)], facts: &Facts, analysis: &Analysis, options: &Options) -> Size {
+    // What is shared is stored once.
     let mut seen = BTreeSet::new();
     let pairs: Vec<&(&LayerPlan, &LayerFacts)> = pairs.iter().filter(|(p, _)| seen.insert(&p.weight)).collect();
+    let mut seen = BTreeSet::new();
+    let slots = facts.weight_only.iter().flat_map(|w| w.node.weights.iter().map(|slot| (w.node.op.as_str(), slot)));
+    let slots: Vec<(&str, &WeightSlot)> = slots.filter(|(_, slot)| seen.insert(&slot.weight)).collect();
     let nominal = |p: &LayerPlan| p.params as u64 * u64::from(p.bits.unwrap_or(32));
+    let nominal = pairs.iter().map(|(p, _)| nominal(p)).sum::<u64>();
+    let alone = slots.iter().map(|(_, slot)| slot.params() as u64).sum::<u64>();
+    let stored = pairs.iter().map(|(p, l)| stored_bytes(&l.layer, p.bits, options.target));
+    let stored_alone = slots.iter().map(|(op, slot)| {
+        let scales = if options.target.per_channel(op) { slot.dims[slot.axis] as u64 } else { 1 };
+        (slot.params() as u64 * u64::from(WEIGHT_ONLY_BITS)).div_ceil(8) + 4 * scales
+    });
     Size {
-        float_weights: pairs.iter().map(|(p, _)| p.params as u64 * 4).sum(),
-        stored_weights: pairs.iter().map(|(p, l)| stored_bytes(&l.layer, p.bits, options.target)).sum(),
-        nominal_weights: pairs.iter().map(|(p, _)| nominal(p)).sum::<u64>().div_ceil(8),
+        float_weights: 4 * (pairs.iter().map(|(p, _)| p.params as u64).sum::<u64>() + alone),
+        stored_weights: stored.chain(stored_alone).sum(),
+        nominal_weights: (nominal + alone * u64::from(WEIGHT_ONLY_BITS)).div_ceil(8),
         average_bits: analysis.plan.average_weight_bits(),
         macs: analysis.macs.values().sum(),
         ..Default::default()
@@ -135,6 +165,21 @@ fn layer_report(
         sensitivity: analysis.sensitivities.get(&plan.name).cloned(),
         output_sqnr_db: facts.results.iter().find_map(|value| sqnr.get(value.as_str()).copied()),
         because: plan.because.clone(),
+    }
+}
+
+fn weight_only_report(facts: &WeightOnlyFacts, target: &Target, sqnr: &BTreeMap<&str, f64>) -> LayerReport {
+    let node = &facts.node;
+    LayerReport {
+        name: node.name.clone(),
+        op: node.op.clone(),
+        shape: node.weights.first().map(|w| w.dims.clone()).unwrap_or_default(),
+        params: node.params(),
+        bits: Some(WEIGHT_ONLY_BITS),
+        stored: format!("{:?}", IntFormat::signed(WEIGHT_ONLY_BITS).data_type()).to_lowercase(),
+        output_sqnr_db: facts.result.as_deref().and_then(|value| sqnr.get(value).copied()),
+        because: format!("weights alone: {} has no integer kernel for {}", target.name, node.op),
+        ..Default::default()
     }
 }
 

@@ -42,7 +42,7 @@ impl<'a> Domain<'a> {
             }
             Some(Role::Normalization) => self.is_normalization(node),
             Some(Role::SameScale) => (node.output.len() == 1 || node.op_type == "Split") && self.pads_with_zero(node),
-            Some(Role::FusedActivation) | None => false,
+            Some(Role::FusedActivation | Role::WeightOnly) | None => false,
         }
     }
 
@@ -243,6 +243,9 @@ impl<'a> Domain<'a> {
 
     pub(super) fn why_not(&self, layer: &Layer) -> String {
         let refusal = self.target.refusal(&layer.op, None, None).map(|r| r.because.clone());
+        if self.role(&self.graph.nodes()[layer.node]) == Some(Role::WeightOnly) {
+            return format!("{} runs {} in float, with weights of 8 bits", self.target.name, layer.op);
+        }
         refusal.unwrap_or_else(|| format!("{} has no integer kernel for {}", self.target.name, layer.op))
     }
 }

@@ -12,6 +12,7 @@ mod groups;
 mod sites;
 
 use super::layers::{Layer, weight_layers};
+use super::weight_only::{WeightOnly, weight_only};
 use crate::graph::Graph;
 use crate::target::Target;
 use domain::Domain;
@@ -41,6 +42,8 @@ pub struct Placement {
     pub constants: Vec<Site>,
     /// Weight layers that stay in float, and the reason.
     pub float_layers: Vec<(Layer, String)>,
+    /// Nodes that compute in float with weights that are stored as integers, in file order.
+    pub weight_only: Vec<WeightOnly>,
 }
 
 impl Placement {
@@ -68,5 +71,6 @@ pub fn place(graph: &Graph, target: &Target, keep_float: &BTreeSet<String>) -> P
         (layer, reason)
     };
     let float_layers = outside.into_iter().map(because).collect();
-    Placement { layers: inside, sites: domain.sites(), constants: domain.constants(), float_layers }
+    let weight_only = weight_only(graph, target, &inside, keep_float);
+    Placement { layers: inside, sites: domain.sites(), constants: domain.constants(), float_layers, weight_only }
 }

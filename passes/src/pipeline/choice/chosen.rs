@@ -63,9 +63,9 @@ fn default_width(options: &Options, op: &str, activation_bits: u32) -> u32 {
     choices.iter().copied().find(|b| *b == 8).or(choices.last().copied()).unwrap_or(8)
 }
 
-/// Says that a choice left nothing quantized.
+/// Says that a choice left nothing quantized; where there is no layer, weights alone are stored and nothing is chosen.
 pub fn refuse_all_float(widths: &BTreeMap<String, Option<u32>>) -> Result<()> {
-    if widths.values().any(Option::is_some) {
+    if widths.is_empty() || widths.values().any(Option::is_some) {
         return Ok(());
     }
     let what = "the budget is so generous that every layer would stay in float";
