@@ -1,8 +1,8 @@
 //! The list of float passes, in the order that works.
 
 use crate::{
-    FoldAlpha, FoldBatchnorm, FoldConstants, FoldPad, FoldScale, LiftConstants, NameNodes, Pass, Prune, RaiseIr,
-    RemoveIdentity, UpgradeOpset,
+    ColumnBias, FoldAlpha, FoldBatchnorm, FoldConstants, FoldPad, FoldScale, FormGemm, LiftConstants, NameNodes, Pass,
+    Prune, RaiseIr, RemoveIdentity, UpgradeOpset,
 };
 
 /// The opset of per-axis scales: no quantized file has an older one.
@@ -21,9 +21,11 @@ pub fn float_passes() -> Vec<&'static dyn Pass> {
         &FoldConstants,
         &RemoveIdentity,
         &FoldPad,
+        &FormGemm,
         &FoldBatchnorm,
         &FoldScale,
         &FoldAlpha,
+        &ColumnBias,
         &Prune,
         &NameNodes,
     ]

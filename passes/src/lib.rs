@@ -9,10 +9,12 @@
 //! be added at all; the opset is raised to the least one of quantized files before anything looks at operators;
 //! computed constants may be the weights and statistics that the layer folds look for;
 //! identities and pads stand between a layer and what folds into it, so they go first;
+//! a MatMul becomes a Gemm where constants behind it may then fold;
 //! BatchNormalization goes before scales, since exporters put scales behind it;
-//! factors of a Gemm go after both, which may leave one behind;
+//! factors of a Gemm go after both, which may leave one behind, and then its bias is written column by column;
 //! `prune` sweeps up what the others left behind, and names are given last, to the nodes that remain.
 
+mod column_bias;
 mod driver;
 mod equalize;
 mod facts;
@@ -23,6 +25,7 @@ mod fold_constants;
 mod fold_pad;
 mod fold_scale;
 mod foldable;
+mod form_gemm;
 mod insert_qdq;
 mod lift_constants;
 mod linear;
@@ -42,6 +45,7 @@ mod upgrade_rules;
 mod upgrade_scope;
 mod upgrade_table;
 
+pub use column_bias::ColumnBias;
 pub use driver::{AppliedPatch, Driver, Pass};
 pub use equalize::equalize;
 pub use float::{LEAST_OPSET, float_passes};
@@ -50,6 +54,7 @@ pub use fold_batchnorm::FoldBatchnorm;
 pub use fold_constants::FoldConstants;
 pub use fold_pad::FoldPad;
 pub use fold_scale::FoldScale;
+pub use form_gemm::FormGemm;
 pub use insert_qdq::insert_qdq;
 pub use lift_constants::LiftConstants;
 pub use name_nodes::NameNodes;

@@ -3,7 +3,7 @@
 use crate::facts::{input, is_standard, output};
 use std::collections::HashMap;
 use tapq::graph::{attr_i, attr_ints, attr_s, attr_t};
-use tapq::onnx::{GraphProto, NodeProto as Node};
+use tapq::onnx::{ExternalData, GraphProto, NodeProto as Node, ints};
 
 /// Ranks of the values of one graph.
 ///
@@ -14,16 +14,18 @@ pub(crate) fn ranks(graph: &GraphProto) -> HashMap<&str, usize> {
     let shaped = inputs.filter_map(|v| Some((v.name.as_str(), v.type_.tensor_type().shape.as_ref()?.dim.len())));
     let mut known: HashMap<&str, usize> = shaped.collect();
     known.extend(graph.initializer.iter().map(|t| (t.name.as_str(), t.dims.len())));
-    let mut lengths: HashMap<&str, usize> = (graph.initializer.iter())
-        .filter(|t| t.dims.len() == 1)
-        .map(|t| (t.name.as_str(), t.dims[0].max(0) as usize))
-        .collect();
+    let vectors = || graph.initializer.iter().filter(|t| t.dims.len() == 1);
+    let mut lengths: HashMap<&str, usize> = vectors().map(|t| (t.name.as_str(), t.dims[0].max(0) as usize)).collect();
+    let single = vectors().filter(|t| t.dims[0] == 1);
+    let inside = ExternalData::none();
+    let bounds: HashMap<&str, i64> =
+        single.filter_map(|t| Some((t.name.as_str(), *ints(t, &inside).ok()?.first()?))).collect();
     for node in graph.node.iter().filter(|n| is_standard(n)) {
         for slot in 0..node.output.len() {
             let (Some(name), Some(rank)) = (output(node, slot), rank(node, slot, &known, &lengths)) else { continue };
             known.insert(name, rank);
         }
-        if let Some((name, length)) = output(node, 0).zip(length(node, &known, &lengths)) {
+        if let Some((name, length)) = output(node, 0).zip(length(node, &known, &lengths, &bounds)) {
             lengths.insert(name, length);
         }
     }
@@ -60,7 +62,12 @@ fn rank(node: &Node, slot: usize, known: &HashMap<&str, usize>, lengths: &HashMa
 }
 
 /// Length of a computed vector of extents, as exporters put shapes together.
-fn length(node: &Node, known: &HashMap<&str, usize>, lengths: &HashMap<&str, usize>) -> Option<usize> {
+fn length(
+    node: &Node,
+    known: &HashMap<&str, usize>,
+    lengths: &HashMap<&str, usize>,
+    bounds: &HashMap<&str, i64>,
+) -> Option<usize> {
     let of = |name: &String| lengths.get(name.as_str()).copied();
     match node.op_type.as_str() {
         "Constant" => attr_t(node, "value").filter(|t| t.dims.len() == 1).map(|t| t.dims[0].max(0) as usize),
@@ -71,6 +78,16 @@ fn length(node: &Node, known: &HashMap<&str, usize>, lengths: &HashMap<&str, usi
         "Unsqueeze" if known.get(input(node, 0)?) == Some(&0) => Some(1),
         "Reshape" if known.get(output(node, 0)?) == Some(&1) && known.get(input(node, 0)?) == Some(&0) => Some(1),
         "Gather" if known.get(input(node, 0)?) == Some(&1) => node.input.get(1).and_then(of),
+        "Slice" if known.get(input(node, 0)?) == Some(&1) => {
+            // A step of one is what counts extents off; others are rare.
+            input(node, 4).is_none_or(|step| bounds.get(step) == Some(&1)).then_some(())?;
+            let length = node.input.first().and_then(of)? as i64;
+            let bound = |slot| {
+                let at = *bounds.get(input(node, slot)?)?;
+                Some(if at < 0 { at + length } else { at }.clamp(0, length))
+            };
+            usize::try_from(bound(2)? - bound(1)?).ok()
+        }
         "Cast" | "Identity" => node.input.first().and_then(of),
         _ => None,
     }
@@ -94,8 +111,38 @@ const KEEPS: &[&str] = &[
     "Concat", "Conv", "ConvTranspose", "Cos", "CumSum", "DepthToSpace", "DequantizeLinear", "Dropout", "Elu", "Erf",
     "Exp", "Floor", "GatherElements", "Gelu", "GlobalAveragePool", "GlobalMaxPool", "GridSample",
     "GroupNormalization", "HardSigmoid", "HardSwish", "Identity", "InstanceNormalization", "LRN", "LayerNormalization",
-    "LeakyRelu", "Log", "LogSoftmax", "MaxPool", "Mish", "Neg", "PRelu", "Pad", "QuantizeLinear", "RMSNormalization",
-    "Reciprocal", "Relu", "Resize", "Round", "ScatterElements", "ScatterND", "Selu", "Sigmoid", "Sign", "Sin", "Slice",
+    "IsInf", "IsNaN", "LeakyRelu", "Log", "LogSoftmax", "MaxPool", "Mish", "Neg", "Not", "PRelu", "Pad",
+    "QuantizeLinear", "RMSNormalization", "Reciprocal", "Relu", "Resize", "Round", "ScatterElements", "ScatterND", "Selu", "Sigmoid", "Sign", "Sin", "Slice",
     "Softmax", "Softplus", "Softsign", "SpaceToDepth", "Split", "Sqrt", "Swish",
     "Tanh", "ThresholdedRelu", "Tile", "TopK", "Transpose", "Trilu", "Upsample",
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tapq::onnx::parse_text;
+
+    #[test]
+    fn shapes_that_are_cut_and_joined_give_ranks() {
+        let text = r#"<ir_version: 8, opset_import: ["" : 17]>
+g (float[1,3,4,4] x) => (float[1,3,16] kept, float[1,48] flat, float[1,3,4,4] unknown)
+<int64[1] zero = {0}, int64[1] back = {-2}, int64[1] two = {2}, int64[1] rest = {-1}, int64[1] step = {1}>
+{
+  extents = Shape (x)
+  head = Slice (extents, zero, back)
+  three = Concat <axis = 0> (head, rest)
+  kept = Reshape (x, three)
+  narrow = Cast <to = 6> (extents)
+  batch = Slice (narrow, zero, step, zero, step)
+  wide = Cast <to = 7> (batch)
+  pair = Concat <axis = 0> (wide, rest)
+  flat = Reshape (x, pair)
+  every_other = Slice (extents, zero, rest, zero, two)
+  unknown = Reshape (x, every_other)
+}
+"#;
+        let model = parse_text(text).unwrap();
+        let known = ranks(model.graph.as_ref().unwrap());
+        assert_eq!((known.get("kept"), known.get("flat"), known.get("unknown")), (Some(&3), Some(&2), None));
+    }
+}

@@ -84,6 +84,9 @@ impl Target {
         if rule.quantized_output {
             words.push("needs its output quantized".to_string());
         }
+        if rule.quantized_if_fused {
+            words.push("needs its output quantized behind a fused activation".to_string());
+        }
         words.join("; ")
     }
 

@@ -179,6 +179,9 @@ pub struct OperatorRule {
     /// Whether the kernel needs its output quantized to be an integer kernel.
     #[serde(default)]
     pub quantized_output: bool,
+    /// Whether the kernel needs its output quantized where an activation is fused into it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub quantized_if_fused: bool,
     /// Overrides `weights.per_channel`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub per_channel: Option<bool>,

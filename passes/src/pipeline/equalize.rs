@@ -132,7 +132,8 @@ impl Noise {
             let magnitude = f64::from(w.abs());
             greatest[i] = greatest[i].max(magnitude);
             energy[i] += magnitude * magnitude;
-            match rows[o].iter_mut().rev().find(|(channel, _)| *channel == i) {
+            // The weights between two channels lie together.
+            match rows[o].last_mut().filter(|(channel, _)| *channel == i) {
                 Some((_, most)) => *most = most.max(magnitude),
                 None => rows[o].push((i, magnitude)),
             }

@@ -31,8 +31,7 @@ pub fn rewrite(
     if let Some(patch) = insert_qdq(&graph, plan, target)? {
         driver.apply(&mut graph, "insert-qdq", patch)?;
     }
-    let spread = spread_bias(&graph);
-    if let Some(patch) = spread.into_option().filter(|_| target.activations.signed) {
+    if let Some(patch) = spread_bias(&graph).into_option() {
         driver.apply(&mut graph, "spread-bias", patch)?;
     }
     driver.apply(&mut graph, "tag", tag(plan)?)?;

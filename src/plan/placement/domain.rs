@@ -3,7 +3,7 @@
 use super::super::layers::Layer;
 use crate::graph::{Graph, attr_i};
 use crate::onnx::{DataType, NodeProto as Node, type_proto};
-use crate::target::{ResidualAdd, Role, Target};
+use crate::target::{OperatorRule, ResidualAdd, Role, Target};
 use std::collections::BTreeSet;
 
 /// Constants that an Add takes from this magnitude on are masks: PyTorch and its libraries write -1e4 and less.
@@ -199,8 +199,10 @@ impl<'a> Domain<'a> {
 
     pub(super) fn has_integer_output(&self, index: usize) -> bool {
         let node = &self.graph.nodes()[index];
-        let kernel = self.target.rule(&node.op_type).is_some_and(|r| r.role != Role::Compute || r.quantized_output);
-        self.inside[index] && kernel
+        let fused = || node.output.first().is_some_and(|output| self.quantized_output(node) != output);
+        let writes =
+            |r: &OperatorRule| r.role != Role::Compute || r.quantized_output || (r.quantized_if_fused && fused());
+        self.inside[index] && self.target.rule(&node.op_type).is_some_and(writes)
     }
 
     /// Whether kernels of this target write integers, so that their results exist in no other form. Elsewhere
