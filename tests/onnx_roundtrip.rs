@@ -175,10 +175,44 @@ fn bad_external_data_is_refused_when_the_model_is_read() {
     check(r#""location": "/etc/passwd""#, None, Code::InvalidGraph, "leads out of the model's folder");
     check(r#""location": ".""#, None, Code::InvalidGraph, "not a regular file");
     check(r#""offset": "0""#, None, Code::InvalidGraph, "names no location");
-    let (_folder, path) = with_files(&format!("{here}, \"length\": \"4\""), Some(&[0; 8]));
-    let (model, external) = read(&path).unwrap();
-    let error = floats(&model.graph.initializer[0], &external).unwrap_err().to_string();
-    assert!(error.contains("4 bytes, but shape [2] takes 8"), "{error}");
+    check(&format!("{here}, \"length\": \"4\""), Some(&[0; 8]), Code::InvalidGraph, "4 bytes, but shape [2] takes 8");
+}
+
+/// What allocates by shape must not meet a shape that the data does not fill.
+#[test]
+fn tensors_hold_as_much_as_their_shape_says() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("m.onnx");
+    let check = |damage: &dyn Fn(&mut ModelProto), expected: &str| {
+        let mut model = parse_text(
+            r#"<ir_version: 8, opset_import: ["" : 17]>
+            main (float[2] x) => (float[2] y) <float[2] W = {1, 2}, int4[3] P = {1, 2, 3}>
+            {
+               k = Constant <value = int64[2] {1, 2}> ()
+               y = Add (x, W)
+            }"#,
+        )
+        .unwrap();
+        damage(&mut model);
+        fs::write(&path, to_bytes(&model).unwrap()).unwrap();
+        match read(&path) {
+            Ok(_) => assert!(expected.is_empty(), "{expected}"),
+            Err(error) => {
+                assert_eq!(error.code(), Code::InvalidGraph);
+                let error = error.to_string();
+                assert!(!expected.is_empty() && error.contains("m.onnx: ") && error.contains(expected), "{error}");
+            }
+        }
+    };
+    check(&|_| {}, "");
+    check(&|m| m.graph.as_mut().unwrap().initializer[0].dims = vec![1 << 40], "but shape [1099511627776] takes");
+    check(&|m| m.graph.as_mut().unwrap().initializer[0].dims = vec![i64::MAX, 4], "more elements than memory can");
+    check(&|m| m.graph.as_mut().unwrap().initializer[0].dims = vec![-2], "tensor \"W\": dimension -2 is negative");
+    check(&|m| m.graph.as_mut().unwrap().initializer[1].dims = vec![5], "tensor \"P\"");
+    check(
+        &|m| m.graph.as_mut().unwrap().node[0].attribute[0].t.as_mut().unwrap().dims = vec![3],
+        "attribute 'value' of Constant 'k'",
+    );
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Tensor bytes stored outside the model file, mapped into memory on first use.
 
-use super::tensor::{byte_size, fault};
+use super::tensor::{byte_size, expect, fault};
 use super::{GraphProto, ModelProto, NodeProto, Tensor};
 use crate::{Code, Context, Error, Result};
 use memmap2::Mmap;
@@ -85,7 +85,7 @@ impl ExternalData {
         let end = place.offset.saturating_add(place.length);
         match self.files.get(place.location) {
             Some(stored) if end > stored.length => Err(stored.too_short(tensor, end)),
-            _ => Ok(()),
+            _ => expect(tensor, place.length as usize, byte_size(tensor)?, "bytes"),
         }
     }
 }
@@ -180,10 +180,14 @@ fn visit_nodes<'a>(
     graphs: &mut Vec<&'a GraphProto>,
     visit: &mut dyn FnMut(&'a Tensor) -> Result<()>,
 ) -> Result<()> {
-    for attribute in nodes.iter().flat_map(|n| &n.attribute) {
-        attribute.t.iter().chain(&attribute.tensors).try_for_each(&mut *visit)?;
+    for (node, attribute) in nodes.iter().flat_map(|n| n.attribute.iter().map(move |a| (n, a))) {
         let sparse = attribute.sparse_tensor.iter().chain(&attribute.sparse_tensors);
-        sparse.flat_map(|s| s.values.iter().chain(s.indices.iter())).try_for_each(&mut *visit)?;
+        let sparse = sparse.flat_map(|s| s.values.iter().chain(s.indices.iter()));
+        let mut tensors = attribute.t.iter().chain(&attribute.tensors).chain(sparse);
+        tensors.try_for_each(&mut *visit).at(|| {
+            let name = if node.name.is_empty() { node.output.first() } else { Some(&node.name) };
+            format!("attribute '{}' of {} '{}'", attribute.name, node.op_type, name.map_or("", String::as_str))
+        })?;
         graphs.extend(attribute.g.iter().chain(&attribute.graphs));
     }
     Ok(())

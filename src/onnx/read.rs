@@ -1,6 +1,7 @@
 //! Reading a model file.
 
-use super::external::map_file;
+use super::external::{each_tensor, map_file};
+use super::tensor::check_payload;
 use super::{ExternalData, ModelProto, guard};
 use crate::{Code, Context, Error, Result};
 use onnx_protobuf::Message;
@@ -8,7 +9,8 @@ use std::path::Path;
 
 /// Reads a model file and finds the files that hold its external tensors.
 ///
-/// Errors name the file: missing, a directory, empty, not ONNX, truncated, external data missing or too short.
+/// Errors name the file: missing, a directory, empty, not ONNX, truncated, external data missing or too short, a tensor
+/// whose data does not fit its shape.
 pub fn read(path: &Path) -> Result<(ModelProto, ExternalData)> {
     let metadata = std::fs::metadata(path).map_err(|e| Error::io(path, "read the model", &e))?;
     if metadata.is_dir() {
@@ -19,6 +21,7 @@ pub fn read(path: &Path) -> Result<(ModelProto, ExternalData)> {
     let place = || path.display().to_string();
     let model = parse(&map_file(path)?).at(place)?;
     let external = ExternalData::of(&model, path).at(place)?;
+    each_tensor(&model, &mut check_payload).at(place)?;
     Ok((model, external))
 }
 

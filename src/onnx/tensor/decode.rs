@@ -2,7 +2,7 @@
 
 use super::super::types::{INT2, UINT2, element_bits};
 use super::super::{DataLocation, DataType, ExternalData, Tensor, data_type};
-use super::{byte_size, element_count, fault, unsupported};
+use super::{byte_size, element_count, expect, fault, unsupported};
 use crate::Result;
 use crate::array::{Array, Values};
 use half::{bf16, f16};
@@ -111,7 +111,7 @@ impl<'a> Source<'a> {
         if let Some(bytes) = self.raw()? {
             return Ok(bytes.as_chunks::<N>().0.iter().map(|b| from_bytes(*b)).collect());
         }
-        self.expect(typed.len(), element_count(self.tensor)?, "elements")?;
+        expect(self.tensor, typed.len(), element_count(self.tensor)?, "elements")?;
         let fit = |v: &S| {
             convert(*v).ok_or_else(|| fault(self.tensor, format!("{} does not fit the element type", v.to_string())))
         };
@@ -132,7 +132,7 @@ impl<'a> Source<'a> {
         let values = match self.raw()? {
             Some(bytes) => unpack(bytes, bits, signed, count),
             None => {
-                self.expect(tensor.int32_data.len(), byte_size(tensor)?, "packed bytes")?;
+                expect(tensor, tensor.int32_data.len(), byte_size(tensor)?, "packed bytes")?;
                 let bytes: Vec<u8> = tensor.int32_data.iter().map(|v| *v as u8).collect();
                 unpack(&bytes, bits, signed, count)
             }
@@ -151,16 +151,8 @@ impl<'a> Source<'a> {
             return Ok(None);
         };
         debug_assert!(element_bits(tensor.data_type).is_some());
-        self.expect(bytes.len(), byte_size(tensor)?, "bytes")?;
+        expect(tensor, bytes.len(), byte_size(tensor)?, "bytes")?;
         Ok(Some(bytes))
-    }
-
-    fn expect(&self, actual: usize, wanted: usize, unit: &str) -> Result<()> {
-        if actual == wanted {
-            return Ok(());
-        }
-        let dims = &self.tensor.dims;
-        Err(fault(self.tensor, format!("the data has {actual} {unit}, but shape {dims:?} takes {wanted}")))
     }
 }
 

@@ -8,8 +8,8 @@ mod tests;
 pub use decode::{array, floats, ints};
 pub use encode::{from_floats, from_i64s, from_ints};
 
-use super::types::{element_bits, type_name};
-use super::{DataType, Tensor};
+use super::types::{data_type, element_bits, type_name};
+use super::{DataLocation, DataType, Tensor};
 use crate::{Code, Error, Result};
 
 /// Product of the dimensions (1 for a scalar); an error where it overflows or a dimension is negative.
@@ -40,6 +40,49 @@ pub fn byte_size(tensor: &Tensor) -> Result<usize> {
         .checked_mul(bits)
         .map(|total| total.div_ceil(8))
         .ok_or_else(|| fault(tensor, format!("dimensions {:?} hold more bytes than memory can", tensor.dims)))
+}
+
+/// Checks that the data inside the file is as long as type and shape say, without decoding it.
+///
+/// What allocates by shape is safe after it: a damaged extent cannot claim more memory than the file has bytes.
+pub(super) fn check_payload(tensor: &Tensor) -> Result<()> {
+    use DataType::{COMPLEX64, COMPLEX128, DOUBLE, FLOAT, INT64, STRING, UINT32, UINT64};
+    let count = element_count(tensor)?;
+    if tensor.data_location.value() == DataLocation::EXTERNAL as i32 {
+        return Ok(());
+    }
+    let bits = element_bits(tensor.data_type);
+    if !tensor.raw_data.is_empty() {
+        return match bits {
+            Some(_) => expect(tensor, tensor.raw_data.len(), byte_size(tensor)?, "bytes"),
+            None => Err(unsupported(tensor, "stored as raw data")),
+        };
+    }
+    let twice = count.saturating_mul(2);
+    let (held, wanted) = match data_type(tensor.data_type) {
+        Some(FLOAT) => (tensor.float_data.len(), count),
+        Some(COMPLEX64) => (tensor.float_data.len(), twice),
+        Some(DOUBLE) => (tensor.double_data.len(), count),
+        Some(COMPLEX128) => (tensor.double_data.len(), twice),
+        Some(INT64) => (tensor.int64_data.len(), count),
+        Some(UINT32 | UINT64) => (tensor.uint64_data.len(), count),
+        Some(STRING) => (tensor.string_data.len(), count),
+        // Elements of less than a byte are packed.
+        _ => match bits {
+            Some(bits) => (tensor.int32_data.len(), if bits < 8 { byte_size(tensor)? } else { count }),
+            None => return Ok(()),
+        },
+    };
+    expect(tensor, held, wanted, "elements")
+}
+
+/// An error where the data is longer or shorter than the shape says.
+pub(super) fn expect(tensor: &Tensor, actual: usize, wanted: usize, unit: &str) -> Result<()> {
+    if actual == wanted {
+        return Ok(());
+    }
+    let message = format!("the data has {actual} {unit}, but shape {:?} takes {wanted}", tensor.dims);
+    Err(fault(tensor, message))
 }
 
 /// An error about a tensor, naming it.
