@@ -4,13 +4,16 @@
 use super::cuda;
 use super::lower::Lowered;
 use super::plan::{Names, Plan, datum_type, last_readers, tap_nodes};
-use super::{Place, attention, batch_norm, cast, depthwise, failure, operands, ops, range, strides};
+use super::{Place, attention, batch_norm, cast, depthwise, failure, operands, ops, range, strides, windows};
 use crate::onnx::{self, DataType, GraphProto, ModelProto, ValueInfoProto};
 use crate::{Code, Error, Result};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use tract_onnx::tract_hir::internal::*;
 use tract_onnx::tract_hir::ops::konst::Const;
+
+/// More elements than this in one value are refused: 4 GiB of floats.
+pub(super) const MOST_ELEMENTS: usize = 1 << 30;
 
 /// A parsed graph whose input shapes are open; its constants are shared with every plan made from it.
 pub(super) struct Template {
@@ -61,6 +64,7 @@ impl Template {
         }
         let mut typed = model.into_typed().map_err(explain)?;
         self.check_taps(&typed)?;
+        self.check_sizes(&typed)?;
         strides::rewrite(&mut typed, TypedModel::declutter).map_err(explain)?;
         let (plan, on_host) = self.placed(typed, place).map_err(explain)?;
         let (last_readers, tap_nodes) = (last_readers(&plan), tap_nodes(&plan, self.names.taps.len()));
@@ -78,6 +82,20 @@ impl Template {
             #[cfg(not(feature = "cuda-engine"))]
             Place::Cuda => bail!("this build runs networks on the CPU alone"),
         }
+    }
+
+    /// Refuses values that no memory holds, before tract prepares for them: a few bytes of padding or of a shape can ask
+    /// for any size.
+    fn check_sizes(&self, typed: &TypedModel) -> Result<()> {
+        for node in &typed.nodes {
+            let facts = node.outputs.iter().filter_map(|o| o.fact.shape.as_concrete());
+            let too_large = |dims: &&[usize]| elements(dims).is_none_or(|n| n > MOST_ELEMENTS);
+            if let Some(dims) = facts.into_iter().find(too_large) {
+                let error = Error::new(Code::Engine, format!("it makes a value of shape {dims:?}, which is too large"));
+                return Err(failure::name(error, Some(&node.name), &self.names.places));
+            }
+        }
+        Ok(())
     }
 
     fn check_taps(&self, typed: &TypedModel) -> Result<()> {
@@ -108,6 +126,7 @@ fn framework() -> tract_onnx::Onnx {
     onnx.op_register.insert("Equal", operands::build_equal);
     onnx.op_register.insert("MatMul", operands::build_mat_mul);
     onnx.op_register.insert("Range", range::build);
+    windows::OPERATORS.iter().for_each(|op| onnx.op_register.insert(op, windows::build));
     onnx
 }
 
@@ -120,6 +139,11 @@ fn refuse_unknown(onnx: &tract_onnx::Onnx, lowered: &Lowered) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// The product of extents, where it can be told.
+fn elements(dims: &[usize]) -> Option<usize> {
+    dims.iter().try_fold(1usize, |n, d| n.checked_mul(*d))
 }
 
 /// A value without a shape; tract insists on a type and gets the true fact later.

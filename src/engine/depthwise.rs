@@ -30,8 +30,11 @@ pub(super) fn recognise(node: &mut Node, weights: &[usize]) {
     }
     let list = |name, otherwise: &[i64]| attr_ints(node, name).unwrap_or(otherwise).to_vec();
     let (strides, pads, dilations) = (list("strides", &[1; 2]), list("pads", &[0; 4]), list("dilations", &[1; 2]));
-    let positive = strides.iter().chain(&dilations).all(|v| *v > 0) && pads.iter().all(|v| *v >= 0);
-    if strides.len() == 2 && pads.len() == 4 && dilations.len() == 2 && positive {
+    // Sums and products of two numbers up to this do not overflow.
+    let most = i64::from(i32::MAX);
+    let sound = strides.iter().chain(&dilations).all(|v| (1..=most).contains(v));
+    let sound = sound && pads.iter().all(|v| (0..=most).contains(v));
+    if strides.len() == 2 && pads.len() == 4 && dilations.len() == 2 && sound {
         node.op_type = DEPTHWISE.to_owned();
         set_attr(node, "strides", strides);
         set_attr(node, "pads", pads);

@@ -44,9 +44,27 @@ const HELP: &str = "the model may be malformed, or use an operator in a way that
 const BEYOND_THE_TABLE: &str = "an index in the sample may be beyond the table that it looks up: token ids must be \
                                 below the size of the vocabulary";
 
-fn panic_text(payload: &(dyn Any + Send)) -> &str {
+fn panic_text(payload: &(dyn Any + Send)) -> String {
     let owned = payload.downcast_ref::<String>().map(String::as_str);
-    owned.or_else(|| payload.downcast_ref::<&str>().copied()).unwrap_or("no message")
+    let text = owned.or_else(|| payload.downcast_ref::<&str>().copied()).unwrap_or("no message");
+    in_words(text.strip_prefix("called `Result::unwrap()` on an `Err` value: ").unwrap_or(text))
+}
+
+/// One line without a backtrace, and numbers as numbers where tract shows how it holds them.
+fn in_words(text: &str) -> String {
+    let first = text.lines().next().unwrap_or("").trim().trim_end_matches('.');
+    if first.starts_with("failed to allocate") {
+        return "a value takes more memory than there is".to_owned();
+    }
+    let mut words = String::new();
+    for (i, part) in first.split("Val(").enumerate() {
+        match part.split_once(')').filter(|(number, _)| i > 0 && number.parse::<i64>().is_ok()) {
+            Some((number, rest)) => words.extend([number, rest]),
+            None if i > 0 => words.extend(["Val(", part]),
+            None => words.push_str(part),
+        }
+    }
+    words.chars().take(300).collect()
 }
 
 /// The root cause of a tract error, at the node that its chain names.
@@ -54,9 +72,7 @@ fn panic_text(payload: &(dyn Any + Send)) -> &str {
 /// `places[i]` describes the node that lowering called `i|…`.
 pub(super) fn explain(error: &TractError, places: &[String]) -> Error {
     let root = error.root_cause().to_string();
-    let first = root.lines().next().unwrap_or("").trim().trim_end_matches('.');
-    let shown: String = first.chars().take(300).collect();
-    let explained = Error::new(Code::Engine, format!("the engine cannot run it: {shown}"));
+    let explained = Error::new(Code::Engine, format!("the engine cannot run it: {}", in_words(&root)));
     match error.chain().find_map(|cause| node_index(&cause.to_string())).and_then(|i| places.get(i)) {
         Some(place) => explained.at(place.clone()),
         None => explained,
@@ -117,5 +133,16 @@ mod tests {
         let failed = guard::<()>(|| std::panic::panic_any("index out of bounds".to_owned()));
         let message = failed.map_err(|e| e.message().to_owned());
         assert_eq!(message, Err("the engine failed an internal check: index out of bounds".to_owned()));
+    }
+
+    #[test]
+    fn what_tract_says_is_put_in_words() {
+        let words = |text: &str| panic_text(&text.to_owned());
+        assert_eq!(words("Impossible to unify Val(8) with Val(-4)."), "Impossible to unify 8 with -4");
+        assert_eq!(words("Interval(x) or Val(n)"), "Interval(x) or Val(n)");
+        let unwrapped = "called `Result::unwrap()` on an `Err` value: no such axis\n\nStack backtrace:\n   0: main";
+        assert_eq!(words(unwrapped), "no such axis");
+        let allocation = "failed to allocate Layout { size: 1099511627776, align: 64 (1 << 6) }";
+        assert_eq!(words(allocation), "a value takes more memory than there is");
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! Stale `value_info` and declared output shapes are left behind; input shapes come from the samples.
 
+use super::compile::MOST_ELEMENTS;
 use super::constants::{Constant, Constants};
 use super::failure::node_place;
 use super::{Options, Place, batch_norm, depthwise, dialect, ops, quantized};
@@ -86,6 +87,7 @@ pub(super) fn lower(graph: &Graph, outputs: &[String], taps: &[String], options:
     for node in &needed {
         refuse_foreign(graph, node)?;
         dialect::refuse_misread(node)?;
+        refuse_huge_fill(node, &constants)?;
     }
     let (nodes, dequantized) = quantized::lower(&needed, &constants)?;
     let mut nodes: Vec<Node> = prune(nodes.iter().collect(), &roots).into_iter().cloned().collect();
@@ -127,6 +129,18 @@ fn refuse_sparse(graph: &Graph) -> Result<()> {
     match graph.proto().sparse_initializer.first() {
         Some(t) => Err(Error::new(Code::Engine, "sparse initializers are not supported").at(t.values.name.clone())),
         None => Ok(()),
+    }
+}
+
+/// tract makes the tensor when it reads the graph, long before anyone sees its size.
+fn refuse_huge_fill(node: &Node, constants: &Constants) -> Result<()> {
+    let shape = node.input.first().filter(|_| node.op_type == "ConstantOfShape");
+    let Some(dims) = shape.map(|name| constants.ints(name)).transpose()?.flatten() else { return Ok(()) };
+    let count = dims.iter().try_fold(1usize, |n, d| n.checked_mul(usize::try_from(*d).ok()?));
+    match count.filter(|n| *n <= MOST_ELEMENTS) {
+        Some(_) => Ok(()),
+        None => Err(Error::new(Code::Engine, format!("it makes a value of shape {dims:?}, which is too large"))
+            .at(node_place(node))),
     }
 }
 

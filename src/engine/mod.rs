@@ -31,6 +31,7 @@ mod strides;
 pub(crate) mod tests;
 mod values;
 mod walk;
+mod windows;
 
 pub use seen::{OnDevice, Seen, TapView};
 pub use walk::{Change, Edit, Site, Trace, Walk};

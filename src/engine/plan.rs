@@ -72,7 +72,7 @@ impl Plan {
 
     pub(super) fn input(&self, array: &Array, input: &Input) -> Result<Tensor> {
         let explain = |e: TractError| failure::explain(&e, &self.names.places);
-        let tensor = values::to_tensor(array).map_err(explain)?;
+        let tensor = failure::guard(|| values::to_tensor(array).map_err(explain))?;
         let expected = datum_type(input)?;
         if tensor.datum_type() != expected {
             let (takes, found) = (type_words(input), array.values.type_name());

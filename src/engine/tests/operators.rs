@@ -242,3 +242,53 @@ fn casts_to_int64_keep_every_bit() {
     assert_eq!(found[1].values, Values::I64(vec![-2, 3_000_000_000, 7]));
     assert_eq!(run(&graph, &[4], &[1.0, 2.0, 3.0, 4.0]).unwrap()[0].as_f32().unwrap(), [2.0, 3.0, 4.0]);
 }
+
+/// tract would read beyond a list or a shape that is too short.
+#[test]
+fn windows_fit_the_axes_they_slide_over() {
+    let pooled = |rank: &[&str], lists: &[(&str, &[i64])]| {
+        let mut pool = node("MaxPool", &["x"], &["y"]);
+        lists.iter().for_each(|(name, list)| set_attr(&mut pool, name, list.to_vec()));
+        let dims: Vec<usize> = rank.iter().map(|d| d.parse().unwrap()).collect();
+        let x = vec![0.0; dims.iter().product()];
+        run(&Model::new(rank, vec![pool], vec![], &["y"]).graph(), &dims, &x)
+    };
+    let refused = |rank: &[&str], lists: &[(&str, &[i64])], words: &str| {
+        check_refused(pooled(rank, lists), Code::Engine, &["node 'the MaxPool' (MaxPool)", words]);
+    };
+    let image = ["1", "2", "4", "4"];
+    assert!(pooled(&image, &[("kernel_shape", &[2, 2]), ("strides", &[2, 2])]).is_ok());
+    refused(&image, &[("kernel_shape", &[2, 2]), ("strides", &[2, 0])], "strides holds 0");
+    refused(
+        &image,
+        &[("kernel_shape", &[2, 2]), ("strides", &[1])],
+        "kernel_shape is for 2 spatial axes, strides for 1",
+    );
+    refused(&image, &[("kernel_shape", &[2, 2]), ("pads", &[1, 1, 1])], "pads has 3 numbers");
+    refused(&image, &[("kernel_shape", &[2])], "its lists are for 1 spatial axes, the input has 2");
+    refused(&image, &[("kernel_shape", &[1 << 40, 2])], "no window can have");
+    refused(&["4"], &[("kernel_shape", &[2])], "its rank is 1");
+}
+
+#[test]
+fn batch_normalization_needs_channels() {
+    let ones = ["scale", "bias", "mean", "variance"].map(|name| from_floats(name, &[4], &[1.0; 4]));
+    let norm = node("BatchNormalization", &["x", "scale", "bias", "mean", "variance"], &["y"]);
+    let found = run(&Model::new(&["4"], vec![norm], ones.to_vec(), &["y"]).graph(), &[4], &[1.0; 4]);
+    check_refused(found, Code::Engine, &["(BatchNormalization)", "its rank is 1"]);
+}
+
+/// A few bytes of padding can ask for any size.
+#[test]
+fn values_that_no_memory_holds_are_refused() {
+    let mut conv = node("Conv", &["x", "w"], &["y"]);
+    set_attr(&mut conv, "pads", vec![1, 1, 1, 1 << 30]);
+    let weights = from_floats("w", &[1, 1, 3, 3], &[1.0; 9]);
+    let found =
+        run(&Model::new(&["1", "1", "4", "4"], vec![conv], vec![weights], &["y"]).graph(), &[1, 1, 4, 4], &[1.0; 16]);
+    check_refused(found, Code::Engine, &["node 'the Conv' (Conv)", "shape [1, 1, 4, 1073741827], which is too large"]);
+    let nodes = vec![node("ConstantOfShape", &["shape"], &["fill"]), node("Add", &["x", "fill"], &["y"])];
+    let shape = from_i64s("shape", &[2], &[1 << 20, 1 << 20]);
+    let found = run(&Model::new(&["1"], nodes, vec![shape], &["y"]).graph(), &[1], &[1.0]);
+    check_refused(found, Code::Engine, &["'the ConstantOfShape'", "which is too large"]);
+}
