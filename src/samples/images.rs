@@ -72,7 +72,7 @@ fn decode(path: &Path) -> Result<Pixels> {
     (limits.max_image_width, limits.max_image_height) = (Some(LONGEST_SIDE), Some(LONGEST_SIDE));
     limits.max_alloc = Some(MOST_BYTES);
     reader.limits(limits);
-    let image = reader.decode().map_err(|e| unreadable(e.to_string()))?;
+    let image = reader.decode().map_err(|e| unreadable(in_words(&e.to_string())))?;
     let (height, width) = (image.height() as usize, image.width() as usize);
     let (channels, data) = match image {
         DynamicImage::ImageLuma8(_) | DynamicImage::ImageLumaA8(_) => (1, image.into_luma8().into_raw()),
@@ -82,6 +82,17 @@ fn decode(path: &Path) -> Result<Pixels> {
         return Err(unreadable("it has no pixels".to_owned()));
     }
     Ok(Pixels { height, width, channels, data })
+}
+
+/// The decoder names a chunk of PNG with all its flags: only the name says something.
+fn in_words(why: &str) -> String {
+    match why.split_once("ChunkType { type: ").and_then(|(before, rest)| Some((before, rest.split_once(" }")?))) {
+        Some((before, (flags, after))) => {
+            let name = flags.split(',').next().unwrap_or("");
+            format!("{before}{name}{after}")
+        }
+        None => why.to_owned(),
+    }
 }
 
 fn read_bytes(path: &Path) -> std::io::Result<Vec<u8>> {

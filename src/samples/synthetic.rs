@@ -8,8 +8,11 @@ use crate::onnx::{self, DataType};
 use crate::random::SplitMix64;
 use crate::{Code, Error, Result};
 
-/// More elements than this in one made-up input are refused.
-const MOST_ELEMENTS: usize = 1 << 28;
+/// More elements than this in all made-up samples together are refused: 4 GiB of floats.
+const MOST_ELEMENTS: usize = 1 << 30;
+
+/// More made-up samples than this are refused, however small.
+const MOST_SAMPLES: usize = 1 << 20;
 
 /// `count` samples of smooth noise, the same for the same `seed` on every machine.
 ///
@@ -20,6 +23,7 @@ const MOST_ELEMENTS: usize = 1 << 28;
 /// [`Code::Samples`] where an axis other than the first is symbolic, an input is absurdly large, or it takes what
 /// arrays cannot hold.
 pub fn synthetic(inputs: &[InputSpec], preprocess: &Preprocess, count: usize, seed: u64) -> Result<SampleSet> {
+    check_size(inputs, count)?;
     let mut random = SplitMix64(seed);
     let mut sample = || {
         let input = |input: &InputSpec| Ok((input.name.clone(), made_up(input, preprocess, &mut random)?));
@@ -117,12 +121,25 @@ fn fixed_dims(input: &InputSpec) -> Result<Vec<usize>> {
         (None, 0) => Ok(1),
         (None, _) => Err(open_extent(input, axis)),
     };
-    let dims: Vec<usize> = input.dims.iter().enumerate().map(fixed).collect::<Result<_>>()?;
-    let elements = dims.iter().try_fold(1usize, |n, &d| n.checked_mul(d));
-    match elements.filter(|&n| n <= MOST_ELEMENTS) {
-        Some(_) => Ok(dims),
-        None => Err(Error::new(Code::Samples, format!("input `{}` of shape {dims:?} is too large", input.name))),
+    input.dims.iter().enumerate().map(fixed).collect()
+}
+
+/// Refuses samples that no memory holds.
+fn check_size(inputs: &[InputSpec], count: usize) -> Result<()> {
+    if count > MOST_SAMPLES {
+        let message = format!("{count} made-up samples were asked for, at most {MOST_SAMPLES} are made");
+        return Err(Error::new(Code::Samples, message).help("lower --samples, or give samples with --calib"));
     }
+    let mut left = MOST_ELEMENTS;
+    for input in inputs {
+        let dims = fixed_dims(input)?;
+        let elements = dims.iter().try_fold(count, |n, &d| n.checked_mul(d));
+        left = elements.and_then(|n| left.checked_sub(n)).ok_or_else(|| {
+            let message = format!("{count} samples of input `{}` of shape {dims:?} are too large", input.name);
+            Error::new(Code::Samples, message).help("make up fewer with --samples, or give samples with --calib")
+        })?;
+    }
+    Ok(())
 }
 
 /// Only an extent with a name can be given; one without can only be seen in samples.
@@ -210,5 +227,9 @@ mod tests {
         let named = synthetic(&[named], &Preprocess::default(), 1, 0).unwrap_err().to_string();
         assert!(named.contains("--dim image_width=VALUE"), "{named}");
         assert!(message(&[Some(usize::MAX), Some(2)]).contains("too large"));
+        assert!(synthetic(&[], &Preprocess::default(), usize::MAX, 0).is_err());
+        let large = [input(&[None, Some(1 << 27)], true)];
+        let error = synthetic(&large, &Preprocess::default(), 16, 0).unwrap_err().to_string();
+        assert!(error.contains("16 samples of input `x` of shape [1, 134217728] are too large"), "{error}");
     }
 }

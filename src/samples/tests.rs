@@ -129,6 +129,18 @@ fn damaged_pictures_are_errors_that_name_them() {
 }
 
 #[test]
+fn a_damaged_chunk_is_named_without_its_flags() {
+    let folder = tempdir().unwrap();
+    let path = folder.path().join("a.png");
+    RgbImage::new(1, 1).save(&path).unwrap();
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[29] ^= 1;
+    fs::write(&path, bytes).unwrap();
+    let error = load(&path, &spec(&[3, 1, 1]), &raw(), &first(1)).unwrap_err().to_string();
+    assert!(error.contains("CRC error") && error.contains("IHDR") && !error.contains("ChunkType"), "{error}");
+}
+
+#[test]
 fn a_picture_that_claims_to_be_huge_is_refused() {
     let folder = tempdir().unwrap();
     let path = folder.path().join("a.png");
