@@ -132,14 +132,25 @@ impl Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for place in self.places() {
-            write!(f, "{place}: ")?;
+            write!(f, "{}: ", clean(place))?;
         }
-        write!(f, "{} [{}]", self.0.message, self.0.code.id())?;
+        write!(f, "{} [{}]", clean_lines(&self.0.message), self.0.code.id())?;
         match &self.0.help {
-            Some(help) => write!(f, "\n  help: {help}"),
+            Some(help) => write!(f, "\n  help: {}", clean_lines(help)),
             None => Ok(()),
         }
     }
+}
+
+/// A compiler's complaint, for one, takes several lines.
+fn clean_lines(text: &str) -> String {
+    text.split('\n').map(clean).collect::<Vec<_>>().join("\n")
+}
+
+/// A name from a file, without what could steer a terminal or turn the line around.
+pub fn clean(text: &str) -> String {
+    let steers = |c: char| c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    text.chars().map(|c| if steers(c) { '\u{fffd}' } else { c }).collect()
 }
 
 impl std::error::Error for Error {}
@@ -153,5 +164,19 @@ pub trait Context<T> {
 impl<T> Context<T> for Result<T> {
     fn at(self, place: impl FnOnce() -> String) -> Result<T> {
         self.map_err(|e| e.at(place()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_cannot_steer_the_terminal() {
+        let error = Error::new(Code::InvalidGraph, "reads '\u{1b}[31mred\r'\nand more")
+            .at("node '\u{1b}[2J\n\u{202e}'")
+            .help("rename '\u{7f}'");
+        let shown = "node '\u{fffd}[2J\u{fffd}\u{fffd}': reads '\u{fffd}[31mred\u{fffd}'\nand more [TQ102]\n  help: rename '\u{fffd}'";
+        assert_eq!(error.to_string(), shown);
     }
 }

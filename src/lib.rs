@@ -83,4 +83,4 @@ pub mod target;
 mod wide;
 pub mod yaml;
 
-pub use error::{Code, Context, Error, Result};
+pub use error::{Code, Context, Error, Result, clean};

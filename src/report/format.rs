@@ -1,5 +1,7 @@
 //! Numbers and names for people: the same digits in the terminal and on the page.
 
+pub(crate) use crate::error::clean;
+
 /// `1 234 567`.
 pub fn count(n: u64) -> String {
     let digits = n.to_string();
@@ -119,12 +121,6 @@ pub fn plural(n: usize, noun: &str) -> String {
     format!("{} {noun}{}", count(n as u64), if n == 1 { "" } else { "s" })
 }
 
-/// A name from a file, without what could steer a terminal or turn the line around.
-pub fn clean(text: &str) -> String {
-    let steers = |c: char| c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    text.chars().map(|c| if steers(c) { '\u{fffd}' } else { c }).collect()
-}
-
 /// At most `width` characters, the middle left out: names differ at their ends.
 pub fn shorten(text: &str, width: usize) -> String {
     let length = text.chars().count();
@@ -194,11 +190,6 @@ mod tests {
             assert_eq!(significant(x), text);
         }
         assert_eq!(significant(f64::NAN), "–");
-    }
-
-    #[test]
-    fn names_cannot_steer_the_terminal() {
-        assert_eq!(clean("a\u{1b}[31m\u{202e}b\n"), "a\u{fffd}[31m\u{fffd}b\u{fffd}");
     }
 
     proptest! {

@@ -11,7 +11,7 @@ use tapq::graph::Graph;
 use tapq::plan::{Layer, Placement, WEIGHT_ONLY_BITS, WeightOnly, out_of_reach, place, weight_layers};
 use tapq::samples::Sample;
 use tapq::target::Target;
-use tapq::{Code, Error, Result};
+use tapq::{Code, Error, Result, clean};
 use tapq_passes::{Driver, float_passes};
 
 #[derive(clap::Args)]
@@ -145,7 +145,7 @@ fn weight_only_row(node: &WeightOnly) -> LayerRow {
 
 fn print_table(found: &Inspection, target: Option<&Target>) {
     println!("{}: opset {}, IR {}, {} nodes", found.model, found.opset, found.ir, found.nodes);
-    let operators: Vec<String> = found.operators.iter().map(|(op, n)| format!("{op} {n}")).collect();
+    let operators: Vec<String> = found.operators.iter().map(|(op, n)| format!("{} {n}", clean(op))).collect();
     println!("operators: {}", operators.join(", "));
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
@@ -158,8 +158,9 @@ fn print_table(found: &Inspection, target: Option<&Target>) {
     for layer in &found.layers {
         let shape: Vec<String> = layer.shape.iter().map(usize::to_string).collect();
         let macs = layer.macs.map_or("?".to_owned(), |m| m.to_string());
-        let mut cells = vec![layer.name.clone(), layer.op.clone(), shape.join("x"), layer.parameters.to_string(), macs];
-        cells.extend(layer.quantizable.clone());
+        let (name, op) = (clean(&layer.name), clean(&layer.op));
+        let mut cells = vec![name, op, shape.join("x"), layer.parameters.to_string(), macs];
+        cells.extend(layer.quantizable.as_deref().map(clean));
         table.add_row(cells);
     }
     for column in [3, 4] {
