@@ -184,6 +184,14 @@ fn order_and_definitions_are_verified() {
 }
 
 #[test]
+fn what_goes_in_and_out_has_a_name() {
+    let mut unnamed = graph(vec![node("y = Abs x")]).into_model().0;
+    unnamed.graph.mut_or_insert_default().input.push(ValueInfoProto::default());
+    let found = verify(&Graph::new(unnamed, ExternalData::none()));
+    assert_eq!(found[0].message, "has no name");
+}
+
+#[test]
 fn bodies_are_verified() {
     check(
         vec![with_body("y = If x", body(&["p = Abs later", "p = Neg x"], "", "p r")), node("later = Abs x")],
@@ -193,6 +201,14 @@ fn bodies_are_verified() {
             "graph output 'r': is defined by nothing",
         ],
     );
+}
+
+#[test]
+fn a_domain_is_imported_once() {
+    let mut twice = graph(vec![node("y = Abs x")]).into_model().0;
+    twice.opset_import.push(OperatorSetIdProto { domain: "ai.onnx".into(), version: 9, ..Default::default() });
+    let found = verify(&Graph::new(twice, ExternalData::none()));
+    assert_eq!(found[0].message, "imports operators of domain 'ai.onnx' twice");
 }
 
 #[test]

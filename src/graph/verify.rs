@@ -74,6 +74,9 @@ fn entries<'g>(graph: &'g GraphProto, found: &mut Vec<Violation>) -> HashSet<&'g
             report(found, format!("initializer '{name}'"), "is defined twice");
         }
     }
+    if initializers.contains("") || graph.input.iter().chain(&graph.output).any(|v| v.name.is_empty()) {
+        report(found, "an input, output or initializer of the graph", "has no name");
+    }
     let mut inputs = HashSet::new();
     for input in graph.input.iter().filter(|v| !inputs.insert(v.name.as_str())) {
         report(found, format!("graph input '{}'", input.name), "is defined twice");
@@ -84,7 +87,13 @@ fn entries<'g>(graph: &'g GraphProto, found: &mut Vec<Violation>) -> HashSet<&'g
 
 fn domains(graph: &Graph, proto: &GraphProto, found: &mut Vec<Violation>) {
     let canonical = |d: &str| if d == "ai.onnx" { String::new() } else { d.to_owned() };
-    let imported: BTreeSet<String> = graph.model().opset_import.iter().map(|o| canonical(&o.domain)).collect();
+    let mut imported: BTreeSet<String> = BTreeSet::new();
+    for import in &graph.model().opset_import {
+        // Whoever reads the file picks one of the two, and not everyone the same.
+        if !imported.insert(canonical(&import.domain)) {
+            report(found, "opset_import", format!("imports operators of domain '{}' twice", import.domain));
+        }
+    }
     let mut used: BTreeSet<String> = BTreeSet::new();
     collect_domains(proto, &canonical, &mut used);
     for domain in used.difference(&imported) {
