@@ -5,7 +5,7 @@ use crate::laboratory::with_judges;
 use crate::live::Live;
 use crate::progress::Bars;
 use crate::{Verdict, files};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use tapq::discover::{
     Mutation, Outcome, Proposer, Recorded, Recorder, Replay, Scatter, Settings, Task, html, run as run_loop, text,
 };
@@ -22,6 +22,9 @@ pub fn run(args: &Args) -> Result<Verdict> {
         return Err(Error::new(Code::Config, "a transcript is repeated with --replay").help(help));
     }
     let output = args.output.clone().map_or_else(|| args.beside("proxy.yaml"), Ok)?;
+    let inputs = || args.models.iter().chain(&args.samples.calib).chain(&args.replay).map(PathBuf::as_path);
+    files::refuse_overwrite(&output, inputs())?;
+    args.transcript.as_deref().map_or(Ok(()), |path| files::refuse_overwrite(path, inputs()))?;
     let (outcome, proxy) = match &args.replay {
         Some(path) if args.models.is_empty() => alone(path)?,
         _ => judged(args, &spec)?,

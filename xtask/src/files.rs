@@ -18,6 +18,26 @@ pub fn write_text(path: &Path, text: &str) -> Result<()> {
     renamed.map_err(io)
 }
 
+/// Refuses an output that would overwrite one of the inputs.
+pub fn refuse_overwrite<'a>(output: &Path, inputs: impl IntoIterator<Item = &'a Path>) -> Result<()> {
+    match inputs.into_iter().find(|input| tapq::onnx::same_file(input, output)) {
+        None => Ok(()),
+        Some(input) => Err(Error::new(Code::Io, format!("the output would overwrite the input {}", input.display()))
+            .at(output.display().to_string())
+            .help("choose another --output")),
+    }
+}
+
+/// Refuses a report folder that cannot be one, before any work is done.
+pub fn check_folder(folder: &Path) -> Result<()> {
+    match folder.ancestors().find(|above| above.exists()) {
+        Some(there) if !there.is_dir() => Err(Error::new(Code::Io, format!("{} is no folder", there.display()))
+            .at(folder.display().to_string())
+            .help("choose another --report")),
+        _ => Ok(()),
+    }
+}
+
 /// `folder/stem.suffix` for `folder/stem.onnx`.
 pub fn beside(path: &Path, suffix: &str) -> PathBuf {
     let stem = path.file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default();

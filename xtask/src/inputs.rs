@@ -168,6 +168,14 @@ impl SampleArgs {
         Ok((sample.unwrap_or_default(), source.dims))
     }
 
+    /// The files and folders that are read beside the model.
+    pub fn sources(&self, model: &Path) -> Result<Vec<PathBuf>> {
+        let sidecar = samples::read_sidecar(model)?.unwrap_or_default();
+        let preprocess = self.preprocess.as_ref().map(PathBuf::from);
+        let named = [Some(samples::sidecar_path(model)), preprocess, self.calib.clone(), sidecar.calib, sidecar.eval];
+        Ok(named.into_iter().flatten().collect())
+    }
+
     /// Whether anything about samples was asked for.
     pub fn is_given(&self) -> bool {
         self.calib.is_some() || self.preprocess.is_some() || !self.selection.dims.is_empty()

@@ -26,7 +26,7 @@ mod verify;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
-use tapq::Error;
+use tapq::{Code, Error};
 
 /// Training-free mixed-precision quantization for ONNX
 #[derive(Parser)]
@@ -107,15 +107,18 @@ fn main() -> ExitCode {
     }
 }
 
-/// `xtask inspect model.onnx | head -1` closes our stdout early, which is not an error of ours.
+/// `xtask inspect model.onnx | head -1` closes our stdout early, which is not an error of ours; a full disk is one.
 fn end_quietly_when_the_reader_is_gone() {
     let usual = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
         let message = panic.payload().downcast_ref::<String>().map_or("", String::as_str);
-        if message.starts_with("failed printing to stdout") {
+        let Some(why) = message.strip_prefix("failed printing to stdout: ") else { return usual(panic) };
+        // A closed pipe, as Unix and Windows number it.
+        if ["(os error 32)", "(os error 109)", "(os error 232)"].iter().any(|closed| why.ends_with(closed)) {
             std::process::exit(0);
         }
-        usual(panic);
+        complain(&Error::new(Code::Io, format!("cannot write to standard output: {why}")));
+        std::process::exit(2);
     }));
 }
 

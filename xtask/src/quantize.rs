@@ -47,10 +47,10 @@ pub struct Args {
     #[arg(long, value_name = "N", default_value_t = VERIFY_SAMPLES)]
     pub verify_samples: usize,
     /// Exit with 3 if the SQNR of the outputs is below this many dB
-    #[arg(long, value_name = "DB")]
+    #[arg(long, value_name = "DB", value_parser = bar, allow_negative_numbers = true)]
     pub min_sqnr: Option<f64>,
     /// Exit with 3 if top-1 agreement is below this share (0 to 1)
-    #[arg(long, value_name = "P")]
+    #[arg(long, value_name = "P", value_parser = bar)]
     pub min_agreement: Option<f64>,
     /// Print no progress
     #[arg(short, long)]
@@ -192,6 +192,11 @@ impl ChoiceArgs {
     }
 }
 
+/// A bar that something can be below: any number but NaN.
+pub fn bar(text: &str) -> Result<f64, String> {
+    text.parse().ok().filter(|bar: &f64| !bar.is_nan()).ok_or_else(|| "expected a number".to_owned())
+}
+
 /// Everything that `quantize` and `check` do before they write anything.
 pub struct Job<'a> {
     /// The float model.
@@ -302,13 +307,16 @@ fn read_plan(path: &Path, target: &Target) -> Result<Plan> {
 
 /// Refuses an output that would overwrite the input or cannot be written, before any work is done.
 fn check_output(args: &Args, output: &Path) -> Result<()> {
-    if onnx::same_file(&args.model, output) {
-        let what = "the output would overwrite the input model";
-        return Err(Error::new(Code::Io, what).at(output.display().to_string()).help("choose another --output"));
-    }
+    let plan = files::beside(output, "plan.yaml");
+    let named = [&args.target, &args.choice.proxy].map(PathBuf::from);
+    let inputs: Vec<PathBuf> = args.samples.sources(&args.model)?.into_iter().chain(named).collect();
+    let inputs = || std::iter::once(args.model.as_path()).chain(inputs.iter().map(PathBuf::as_path));
+    // The plan that is replayed may be written again: it says the same.
+    files::refuse_overwrite(&plan, inputs())?;
+    files::refuse_overwrite(output, inputs().chain(args.plan.as_deref()))?;
+    args.report.as_deref().map_or(Ok(()), files::check_folder)?;
     let folder = output.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let metadata = std::fs::metadata(folder).map_err(|e| Error::io(folder, "write into the output folder", &e))?;
-    let plan = files::beside(output, "plan.yaml");
     match metadata.is_dir() && !output.is_dir() && !plan.is_dir() {
         true => Ok(()),
         false => {

@@ -3,12 +3,13 @@
 use crate::Verdict;
 use crate::inputs::{SampleArgs, read_graph};
 use crate::progress::Bars;
+use crate::quantize::bar;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use tapq::engine::{Engine, Options};
 use tapq::graph::Graph;
 use tapq::report::{Fidelity, measure};
-use tapq::{Code, Error, Result};
+use tapq::{Code, Error, Result, clean};
 use tapq_passes::pipeline::Progress;
 
 #[derive(clap::Args)]
@@ -20,10 +21,10 @@ pub struct Args {
     #[command(flatten)]
     pub samples: SampleArgs,
     /// Exit with 3 if the SQNR of the outputs is below this many dB
-    #[arg(long, value_name = "DB")]
+    #[arg(long, value_name = "DB", value_parser = bar, allow_negative_numbers = true)]
     pub min_sqnr: Option<f64>,
     /// Exit with 3 if top-1 agreement is below this share (0 to 1)
-    #[arg(long, value_name = "P")]
+    #[arg(long, value_name = "P", value_parser = bar)]
     pub min_agreement: Option<f64>,
     /// Print as JSON
     #[arg(long)]
@@ -88,15 +89,15 @@ fn print(found: &Fidelity) {
         100.0 * found.agreement
     );
     for output in found.outputs.iter().filter(|_| found.outputs.len() > 1) {
-        println!("{:>8.2} dB  output {}", output.sqnr_db, output.value);
+        println!("{:>8.2} dB  output {}", output.sqnr_db, clean(&output.value));
     }
-    found.worst_channels().iter().for_each(|words| println!("  {words}"));
+    found.worst_channels().iter().for_each(|words| println!("  {}", clean(words)));
     let mut worst: Vec<_> = found.values.iter().collect();
     worst.sort_by(|a, b| a.sqnr_db.total_cmp(&b.sqnr_db).then(a.value.cmp(&b.value)));
     if !worst.is_empty() {
         println!("\nworst inner values (of {}):", worst.len());
     }
     for value in worst.iter().take(12) {
-        println!("{:>8.2} dB  {}", value.sqnr_db, value.value);
+        println!("{:>8.2} dB  {}", value.sqnr_db, clean(&value.value));
     }
 }

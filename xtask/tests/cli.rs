@@ -384,6 +384,13 @@ fn bad_input_is_refused_in_words() {
     check(&real, &["--target", "cpu", "-o", "/no/such/folder/out.onnx"], "/no/such/folder");
     check(&real, &["--target", "cpu", "-o", real.to_str().unwrap()], "overwrite");
     assert_eq!(sound, bytes(&real), "the input is never touched");
+    let samples = folder.path().join("samples.npz");
+    std::fs::copy(&npz, &samples).unwrap();
+    let own = samples.to_str().unwrap();
+    check(&real, &["--target", "cpu", "--calib", own, "-o", own], "overwrite");
+    assert_eq!(bytes(&samples), bytes(&npz), "the samples are never touched");
+    check(&real, &["--target", "cpu", "--report", &format!("{own}/report")], "samples.npz is no folder");
+    check(&real, &["--target", "cpu", "--min-sqnr", "nan"], "expected a number");
     let quantized = folder.path().join("quantized.onnx");
     quantize("resnet_digits", "cpu", &quantized).assert().success();
     let sidecar = fixtures().join("resnet_digits.tapq.yaml");
@@ -425,4 +432,16 @@ fn proxies_are_listed_explained_and_used_by_name_file_and_formula() {
         .assert()
         .code(2)
         .stderr(contains("column 1: unknown feature `out_er`").and(contains("did you mean `out_err`?")));
+}
+
+/// A pipe that is closed early is the reader's choice; a disk that is full is a failure.
+#[cfg(target_os = "linux")]
+#[test]
+fn output_that_cannot_be_written_is_an_error() {
+    let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_xtask"));
+    let found = command.arg("targets").stdout(full).output().unwrap();
+    let stderr = String::from_utf8_lossy(&found.stderr).into_owned();
+    assert_eq!(found.status.code(), Some(2), "{stderr}");
+    assert!(stderr.contains("cannot write to standard output: No space left"), "{stderr}");
 }
