@@ -12,6 +12,7 @@ use crate::array::Array;
 use crate::{Code, Error, Result};
 use std::sync::Arc;
 use tract_onnx::tract_hir::internal::*;
+use tract_onnx::tract_hir::ops::konst::Const;
 
 /// A run that stops at taps. Values are dropped after their last reader, unless their tap is held.
 pub struct Walk {
@@ -270,6 +271,11 @@ impl<'s> Course<'s> {
 fn start(plan: &Arc<Plan>, inputs: TVec<TValue>) -> Result<TypedSimpleState> {
     let mut state = plan.spawn()?;
     state.set_inputs(inputs).map_err(|e| failure::explain(&e, &plan.names.places))?;
+    // tract makes the table of values with the first input, and a network that reads none has no first.
+    if state.turn_state.values.is_empty() {
+        let constant = |node: &TypedNode| Some(tvec!(node.op_as::<Const>()?.val().clone().into_tvalue()));
+        state.turn_state.values = plan.plan.model().nodes().iter().map(constant).collect();
+    }
     Ok(state)
 }
 

@@ -55,6 +55,28 @@ fn what_a_walk_replaces_is_what_follows_sees() {
     }
 }
 
+#[test]
+fn a_network_that_reads_no_input_is_walked_too() {
+    let nodes = vec![node("MatMul", &["a", "b"], &["p"]), node("Relu", &["p"], &["y"])];
+    let constants = vec![from_floats("a", &[2, 2], &A), from_floats("b", &[2, 2], &B)];
+    let graph = Model::new(&["1", "2"], nodes, constants, &["y"]).graph();
+    let engine = Engine::new(&graph, &["p".to_owned()], &Options::default()).unwrap();
+    let x = sample(&[1, 2], &[3.0, 1.0]);
+    let run = engine.run(&x, &mut |_, _| {}).unwrap();
+    let mut walk = engine.walk(&x, &[], &[]).unwrap();
+    assert_eq!(walk.advance().unwrap(), Some(0));
+    assert_eq!(walk.view(0).unwrap().values, [2.0, 4.0, -0.75, 3.5]);
+    assert_eq!(walk.advance().unwrap(), None);
+    assert_eq!(walk.outputs().unwrap(), run);
+    let mut trace = engine.trace(&x).unwrap();
+    let site = Site { tap: 0, input: None, makes: false };
+    let changed = trace.rerun(&[site], &mut |edit| {
+        edit.values.fill(5.0);
+        Ok(())
+    });
+    assert_eq!(changed.unwrap()[0].as_f32().unwrap(), [5.0; 4]);
+}
+
 /// A tap that the caller should have replaced and did not is an error of what reads it, never another value.
 #[test]
 fn what_nobody_makes_is_missed() {
