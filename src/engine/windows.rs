@@ -40,10 +40,8 @@ pub(super) fn build(context: &ParsingContext, node: &NodeProto) -> TractResult<(
 fn spatial_axes(node: &NodeProto) -> TractResult<Option<usize>> {
     let mut agreed: Option<(&str, usize)> = None;
     for (name, each, least) in LISTS {
-        let list = node.get_attr_opt_vec::<i64>(name)?.unwrap_or_default();
-        if list.is_empty() {
-            continue;
-        }
+        let Some(list) = node.get_attr_opt_vec::<i64>(name)? else { continue };
+        ensure!(!list.is_empty(), "{name} is an empty list");
         if let Some(odd) = list.iter().find(|v| !(least..=MOST).contains(v)) {
             bail!("{name} holds {odd}, which no window can have");
         }

@@ -265,6 +265,7 @@ fn windows_fit_the_axes_they_slide_over() {
         "kernel_shape is for 2 spatial axes, strides for 1",
     );
     refused(&image, &[("kernel_shape", &[2, 2]), ("pads", &[1, 1, 1])], "pads has 3 numbers");
+    refused(&image, &[("kernel_shape", &[2, 2]), ("pads", &[])], "pads is an empty list");
     refused(&image, &[("kernel_shape", &[2])], "its lists are for 1 spatial axes, the input has 2");
     refused(&image, &[("kernel_shape", &[1 << 40, 2])], "no window can have");
     refused(&["4"], &[("kernel_shape", &[2])], "its rank is 1");
