@@ -1,7 +1,11 @@
 //! YAML text in and out: the only module that names `serde_yaml`.
 
+use crate::report::format::shorten;
 use crate::{Code, Error, Result};
 use serde::{Serialize, de::DeserializeOwned};
+
+/// Characters of a message.
+const LONGEST: usize = 600;
 
 /// Reads one YAML document; `place` (a file name) stands before the message, with line and column where known.
 ///
@@ -26,7 +30,8 @@ fn refused(error: &serde_yaml::Error, place: &str) -> Error {
     let (line, column) = (location.line(), location.column());
     let message = error.to_string();
     let message = message.strip_suffix(&format!(" at line {line} column {column}")).unwrap_or(&message);
-    Error::new(Code::Config, message).at(format!("{place}:{line}:{column}"))
+    // A file that is no YAML of ours is quoted whole where it reads as one scalar.
+    Error::new(Code::Config, shorten(message, LONGEST)).at(format!("{place}:{line}:{column}"))
 }
 
 #[cfg(test)]
@@ -51,6 +56,15 @@ mod tests {
         check("x: 1\nz: 2\n", "p.yaml:2:1: unknown field `z`, expected `x` or `y` [TQ401]");
         check("x: red\n", "p.yaml:1:4: x: invalid type: string \"red\", expected i32 [TQ401]");
         check("y: 1\n", "p.yaml:1:1: missing field `x` [TQ401]");
+    }
+
+    #[test]
+    fn a_foreign_file_is_not_quoted_whole() {
+        let error = parse::<Point>(&"secret ".repeat(10_000), "p.yaml").unwrap_err().to_string();
+        assert!(
+            error.len() < 700 && error.contains("invalid type") && error.contains("expected struct Point"),
+            "{error}"
+        );
     }
 
     #[test]
