@@ -2,7 +2,7 @@
 
 use super::bounds::known_bound;
 use super::{ActivationPlan, Site};
-use crate::graph::Graph;
+use crate::graph::{Graph, attr_f};
 use crate::quant::{Affine, Bound, ChosenRange, IntFormat, RangeRule, affine_for_range, choose_range, lattice_range};
 use crate::samples::Sample;
 use crate::stats::{TensorStats, ValueObservation};
@@ -79,10 +79,26 @@ fn plan_group(
     let lattice = may_be_lattice.then(|| lattice_range(&inputs, format, symmetric));
     let range = match lattice.flatten() {
         Some((lo, hi)) => ChosenRange { lo, hi, because: "the input holds multiples of one step".to_owned() },
-        _ => choose_range(&pooled, bound, rule, symmetric, &to_affine),
+        _ => {
+            let below_zero = members.iter().map(|m| share_below_zero(graph, &sites[*m])).fold(0.0, f64::max);
+            choose_range(&pooled, bound, rule, symmetric, below_zero, &to_affine)
+        }
     };
     let shared = if members.len() > 1 { format!("; shared by {} values", members.len()) } else { String::new() };
     (to_affine(range.lo, range.hi), format!("{}{shared}", range.because))
+}
+
+/// The share of an error below zero that is left where the value is used: the slope of the LeakyRelu that alone reads it.
+fn share_below_zero(graph: &Graph, site: &Site) -> f64 {
+    let slope = |(node, _): &(usize, usize)| {
+        let node = &graph.nodes()[*node];
+        let leaky = node.op_type == "LeakyRelu";
+        if leaky { f64::from(attr_f(node, "alpha").unwrap_or(0.01).abs()).min(1.0) } else { 1.0 }
+    };
+    if graph.index().is_output(&site.value) {
+        return 1.0;
+    }
+    site.readers.iter().map(slope).reduce(f64::max).unwrap_or(1.0)
 }
 
 /// The grid that the kernel which makes `value` has whatever the values are.

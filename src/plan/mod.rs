@@ -125,6 +125,9 @@ pub struct Compared {
     pub average_activation_bits: Option<f64>,
     /// SQNR in dB of the outputs; of plans compared as files, the mean over samples.
     pub sqnr_db: f64,
+    /// Whether it was taken, of those that were compared to the end.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub taken: bool,
 }
 
 /// The decision about one weight layer.

@@ -71,12 +71,14 @@ pub struct ChosenRange {
 
 /// Chooses a range from per-sample statistics; a sample may hold several tensors that share a scale.
 ///
+/// `below_zero` is the share of an error below zero that arrives at what reads the value: the slope of a LeakyRelu, or 1.
 /// `to_affine` is the target's step from a range to scale and zero point.
 pub fn choose_range(
     samples: &[Vec<&TensorStats>],
     bound: Bound,
     rule: RangeRule,
     symmetric: bool,
+    below_zero: f64,
     to_affine: &dyn Fn(f32, f32) -> Affine,
 ) -> ChosenRange {
     if let (Some(lo), Some(hi), true) = (bound.lo, bound.hi, bound.attained) {
@@ -92,7 +94,7 @@ pub fn choose_range(
             because: "extremes seen, since the output is better for it".to_owned(),
         };
     }
-    let Some(points) = Points::pool(samples, bound) else {
+    let Some(points) = Points::pool(samples, bound, below_zero) else {
         return ChosenRange { lo: seen_lo, hi: seen_hi, because: "all zero".to_owned() };
     };
     let free = Free { points: &points, bound, seen: (seen_lo, seen_hi), to_affine };
@@ -103,7 +105,8 @@ pub fn choose_range(
     // An end at 0 stays there and says nothing.
     let ends = [(hi, seen_hi), (lo, seen_lo)].into_iter().filter(|(_, seen)| *seen != 0.0);
     let factor = ends.map(|(chosen, seen)| chosen / seen).reduce(f32::max).unwrap_or(1.0);
-    ChosenRange { lo, hi, because: format!("least expected error on an unseen sample; {factor:.2} x seen") }
+    let place = if below_zero < 1.0 { " behind the activation" } else { "" };
+    ChosenRange { lo, hi, because: format!("least expected error{place} on an unseen sample; {factor:.2} x seen") }
 }
 
 /// What is known of the values of an unseen sample: positions and weights, ascending.
@@ -114,7 +117,7 @@ struct Points {
 
 impl Points {
     /// Pools the samples' histograms under the gain model; `None` if every element is zero.
-    fn pool(samples: &[Vec<&TensorStats>], bound: Bound) -> Option<Points> {
+    fn pool(samples: &[Vec<&TensorStats>], bound: Bound, below_zero: f64) -> Option<Points> {
         let spread = 3f64.sqrt() * GAIN_WIDTH;
         let gains = [((-spread).exp(), 1.0 / 6.0), (1.0, 2.0 / 3.0), (spread.exp(), 1.0 / 6.0)];
         let all = || samples.iter().flatten();
@@ -135,7 +138,11 @@ impl Points {
             }
         }
         mass.retain(|(weight, _)| *weight > 0.0);
-        let (weight, at) = mass.into_iter().map(|(w, sum)| (w, sum / w)).unzip();
+        let point = |(weight, sum): (f64, f64)| {
+            let at = sum / weight;
+            (if at < 0.0 { weight * below_zero * below_zero } else { weight }, at)
+        };
+        let (weight, at) = mass.into_iter().map(point).unzip();
         Some(Points { at, weight })
     }
 
@@ -266,8 +273,22 @@ mod tests {
             bound,
             RangeRule::LeastError,
             symmetric,
+            1.0,
             &to_affine,
         )
+    }
+
+    #[test]
+    fn what_a_leaky_activation_makes_small_gets_less_of_the_grid() {
+        let mut values: Vec<f32> = ramp(-10.0, 0.0).repeat(200);
+        values.extend(ramp(0.0, 2.0));
+        let stats = stats(&values);
+        let to_affine = |lo: f32, hi: f32| affine_for_range(lo, hi, IntFormat::unsigned(8), false, false);
+        let choose =
+            |slope| choose_range(&[vec![&stats]], Bound::default(), RangeRule::LeastError, false, slope, &to_affine);
+        let (plain, leaky) = (choose(1.0), choose(0.01));
+        assert!(plain.hi < 1.5 && leaky.hi > 2.0, "{plain:?} {leaky:?}");
+        assert!(leaky.because.contains("behind the activation"), "{leaky:?}");
     }
 
     /// Evenly spread values in `lo..hi`.
@@ -305,7 +326,7 @@ mod tests {
         values.push(60.0);
         let stats = stats(&values);
         let to_affine = |lo: f32, hi: f32| affine_for_range(lo, hi, IntFormat::signed(8), true, false);
-        let range = choose_range(&[vec![&stats]], Bound::default(), RangeRule::Extremes, true, &to_affine);
+        let range = choose_range(&[vec![&stats]], Bound::default(), RangeRule::Extremes, true, 1.0, &to_affine);
         assert_eq!((range.lo, range.hi), (-1.0, 60.0));
     }
 

@@ -265,7 +265,10 @@ fn compared(all: &[Compared]) -> String {
         (Some(weights), Some(activations)) => format!("W{weights:.2} A{activations:.2}"),
         (None, None) => "full width".to_owned(),
     };
-    let one = |c: &Compared| format!("{}: {} at {}", c.what, in_db(c.sqnr_db), bits(c));
+    let one = |c: &Compared| {
+        let taken = if c.taken { ", taken" } else { "" };
+        format!("{}: {} at {}{taken}", c.what, in_db(c.sqnr_db), bits(c))
+    };
     let files = all.iter().filter(|c| c.what.ends_with("as a file")).count();
     let what = match all.iter().all(|c| c.average_bits.is_none()) {
         true => "activations alone, weights in float",

@@ -91,6 +91,7 @@ impl Field {
             average_bits: None,
             average_activation_bits: Some(self.average(bits)),
             sqnr_db: decibels(error.relative_error()),
+            taken: false,
         };
         let bits = tried[best].1.clone();
         let used = bits.iter().zip(&self.groups).map(|(b, g)| f64::from(*b) * g.elements).sum();

@@ -73,6 +73,7 @@ impl<'a> Scene<'a> {
             average_bits: Some(weighted.sum::<f64>() / total.max(1.0)),
             average_activation_bits: self.field.map(|field| field.average(&setting.activations)),
             sqnr_db: decibels(error.relative_error()),
+            taken: false,
         }
     }
 

@@ -47,13 +47,15 @@ impl Duel {
         count >= LEAST_SAMPLES && (mean - margin).abs() > CLEAR * deviation
     }
 
-    pub fn records(&self, plans: [(&str, &Plan); 2]) -> [Compared; 2] {
+    /// What was measured, for the plan; `first` if the first plan was taken.
+    pub fn records(&self, plans: [(&str, &Plan); 2], first: bool) -> [Compared; 2] {
         let mean = |of: usize| self.sqnr_db.iter().map(|s| s[of]).sum::<f64>() / self.sqnr_db.len().max(1) as f64;
         [0, 1].map(|of| Compared {
             what: plans[of].0.to_owned(),
             average_bits: Some(plans[of].1.average_weight_bits()),
             average_activation_bits: None,
             sqnr_db: mean(of),
+            taken: first == (of == 0),
         })
     }
 }

@@ -60,17 +60,19 @@ pub fn settle_ranges(
         Ok(even_db(&pairs))
     };
     let (wide_db, least_db) = (of(RangeRule::Extremes)?, of(RangeRule::LeastError)?);
-    let record = |what: &str, sqnr_db: f64| Compared {
+    let all = wide_db >= least_db + MARGIN_DB;
+    let record = |what: &str, sqnr_db: f64, taken: bool| Compared {
         what: what.to_owned(),
         average_bits: None,
         average_activation_bits: None,
         sqnr_db,
+        taken,
     };
     plan.allocation.compared.extend([
-        record("ranges of everything seen, mean of channels", wide_db),
-        record("ranges of least error, mean of channels", least_db),
+        record("ranges of everything seen, mean of channels", wide_db, all),
+        record("ranges of least error, mean of channels", least_db, !all),
     ]);
-    if wide_db >= least_db + MARGIN_DB {
+    if all {
         plan.activations = wide;
     }
     Ok(())

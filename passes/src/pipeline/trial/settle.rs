@@ -25,10 +25,11 @@ pub fn settle(
     progress: &dyn Progress,
 ) -> Result<Plan> {
     let duel = Trial { graph, options, seen }.run([&chosen, &uniform], OF_CHOICE, progress)?;
-    let both = duel.records([("chosen, as a file", &chosen), ("uniform, as a file", &uniform)]);
+    let better = duel.gain() >= OF_CHOICE;
+    let both = duel.records([("chosen, as a file", &chosen), ("uniform, as a file", &uniform)], better);
     chosen.allocation.compared.extend(both.iter().cloned());
     uniform.allocation.compared.extend(both);
-    if duel.gain() >= OF_CHOICE {
+    if better {
         return Ok(chosen);
     }
     explain_uniform(&mut uniform);
@@ -61,8 +62,9 @@ pub fn settle_rounding(
         return Ok(nearest);
     }
     let duel = Trial { graph, options, seen }.run([&second, &nearest], OF_ROUNDING, progress)?;
-    let both = duel.records([("second-order rounding, as a file", &second), ("nearest, as a file", &nearest)]);
-    let mut plan = if duel.gain() >= OF_ROUNDING { second } else { nearest };
+    let better = duel.gain() >= OF_ROUNDING;
+    let both = duel.records([("second-order rounding, as a file", &second), ("nearest, as a file", &nearest)], better);
+    let mut plan = if better { second } else { nearest };
     plan.allocation.compared.extend(both);
     Ok(plan)
 }
