@@ -125,6 +125,57 @@ fn fixtures_equal_onnx_runtime() {
     paths.iter().for_each(|path| check_path(path, &[1, 3, 16, 16]));
 }
 
+/// A cell that a loop repeats, as Keras writes one: a counter in the condition, weights handed on, steps stacked, the
+/// sequence captured; before it a reversed sequence, behind it a branch that depends on the shape.
+const RECURRENT: &str = r#"<ir_version: 8, opset_import: ["" : 17]>
+net (float[1,6,4] x) => (float[1,6,4] y)
+<int64[1] lengths = {6}, int32 zero = {0}, int32 six = {6}, int64 rounds = {6}, int64 axis = {1}, int64 many = {6},
+ float[1,4] start = {0, 0, 0, 0},
+ float[4,4] w = {0.5, -0.25, 0.125, 0.75, -0.5, 0.25, 1, -1, 0.3, 0.2, -0.7, 0.9, 0.1, -0.6, 0.4, 0.8},
+ float[4,4] r = {0.2, 0.7, -0.1, 0.4, -0.3, 0.6, 0.5, -0.2, 0.8, -0.9, 0.15, 0.35, -0.45, 0.05, 0.65, -0.55}>
+{
+  back = ReverseSequence <time_axis = 1, batch_axis = 0> (x, lengths)
+  steps = Transpose <perm = [1, 0, 2]> (back)
+  begins = Less (zero, six)
+  counted, state, same_w, same_r, stack = Loop (rounds, begins, zero, start, w, r) <body = cell
+    (int64 i, bool on, int32 n, float[1,4] h, float[4,4] cw, float[4,4] cr)
+    => (bool goes, int32 next, float[1,4] g, float[4,4] kw, float[4,4] kr, float[1,4] each)
+    <int32 one = {1}, float last = {6}> {
+      next = Add (n, one)
+      now = Gather <axis = 0> (steps, n)
+      a = MatMul (now, cw)
+      b = MatMul (h, cr)
+      z = Sigmoid (b)
+      c = Tanh (a)
+      zc = Mul (z, c)
+      g = Add (zc, b)
+      each = Identity (g)
+      kw = Identity (cw)
+      kr = Identity (cr)
+      f = Cast <to = 1> (next)
+      goes = Less (f, last)
+    }>
+  shape = Shape (x)
+  extent = Gather (shape, axis)
+  is_many = Equal (extent, many)
+  ahead = If (is_many) <then_branch = yes () => (float[1,6,4] p) { p = Transpose <perm = [1, 0, 2]> (stack) },
+                        else_branch = no () => (float[1,4] q) { q = Identity (state) }>
+  y = Tanh (ahead)
+}"#;
+
+#[test]
+fn loops_and_branches_equal_onnx_runtime() {
+    let model = tapq::onnx::parse_text(RECURRENT).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("recurrent.onnx");
+    std::fs::write(&path, tapq::onnx::to_bytes(&model).unwrap()).unwrap();
+    let (graph, x) = (load(&path).unwrap(), input(&[1, 6, 4]));
+    let ours = ours(&graph, &[1, 6, 4], &x);
+    let Some(theirs) = theirs(&path, &[1, 6, 4], &x, "all") else { return };
+    let (db, _) = compare(&ours, &theirs);
+    assert!(db > 100.0, "{db:.1} dB");
+}
+
 #[test]
 fn dynamic_width_runs_at_several_widths() {
     check_float("ppocrv4_rec.onnx", &[1, 3, 48, 320]);

@@ -2,10 +2,13 @@
 
 #[cfg(feature = "cuda-engine")]
 use super::cuda;
-use super::lower::Lowered;
+use super::lower::{Lowered, inner_nodes};
 use super::plan::{Names, Plan, datum_type, last_readers, tap_nodes};
-use super::{Place, attention, batch_norm, cast, depthwise, failure, operands, ops, range, strides, windows};
-use crate::onnx::{self, DataType, GraphProto, ModelProto, ValueInfoProto};
+use super::{
+    Place, attention, batch_norm, branch, cast, depthwise, failure, operands, ops, range, repeat, reverse, strides,
+    windows,
+};
+use crate::onnx::{self, DataType, GraphProto, ModelProto, NodeProto as Node, ValueInfoProto};
 use crate::{Code, Error, Result};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -124,8 +127,11 @@ fn framework() -> tract_onnx::Onnx {
     // In place of tract's own.
     onnx.op_register.insert("Attention", attention::build);
     onnx.op_register.insert("Equal", operands::build_equal);
+    onnx.op_register.insert("If", branch::build);
+    onnx.op_register.insert("Loop", repeat::build);
     onnx.op_register.insert("MatMul", operands::build_mat_mul);
     onnx.op_register.insert("Range", range::build);
+    onnx.op_register.insert("ReverseSequence", reverse::build);
     windows::OPERATORS.iter().for_each(|op| onnx.op_register.insert(op, windows::build));
     onnx
 }
@@ -133,9 +139,9 @@ fn framework() -> tract_onnx::Onnx {
 /// Operators that tract does not have would otherwise surface only where their output is used.
 fn refuse_unknown(onnx: &tract_onnx::Onnx, lowered: &Lowered) -> Result<()> {
     for (node, place) in lowered.nodes.iter().zip(&lowered.places) {
-        if !onnx.op_register.0.contains_key(&node.op_type) {
-            let message = format!("the engine has no operator '{}'", node.op_type);
-            return Err(Error::new(Code::Engine, message).at(place.clone()));
+        refuse_unknown_node(onnx, node).map_err(|e| e.at(place.clone()))?;
+        for inner in inner_nodes(node) {
+            refuse_unknown_node(onnx, inner).map_err(|e| e.at(failure::node_place(inner)))?;
         }
     }
     Ok(())
@@ -144,6 +150,13 @@ fn refuse_unknown(onnx: &tract_onnx::Onnx, lowered: &Lowered) -> Result<()> {
 /// The product of extents, where it can be told.
 fn elements(dims: &[usize]) -> Option<usize> {
     dims.iter().try_fold(1usize, |n, d| n.checked_mul(*d))
+}
+
+fn refuse_unknown_node(onnx: &tract_onnx::Onnx, node: &Node) -> Result<()> {
+    match onnx.op_register.0.contains_key(&node.op_type) {
+        true => Ok(()),
+        false => Err(Error::new(Code::Engine, format!("the engine has no operator '{}'", node.op_type))),
+    }
 }
 
 /// A value without a shape; tract insists on a type and gets the true fact later.

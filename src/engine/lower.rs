@@ -7,7 +7,7 @@ use super::constants::{Constant, Constants};
 use super::failure::node_place;
 use super::{Options, Place, batch_norm, depthwise, dialect, ops, quantized};
 use crate::array::Array;
-use crate::graph::{Graph, set_attr};
+use crate::graph::{Graph, set_attr, subgraphs};
 use crate::onnx::{Dimension, GraphProto, NodeProto as Node, OperatorSetIdProto, Tensor, ValueInfoProto, dimension};
 use crate::samples::Sample;
 use crate::{Code, Error, Result};
@@ -84,7 +84,7 @@ pub(super) fn lower(graph: &Graph, outputs: &[String], taps: &[String], options:
     let constants = Constants::new(graph);
     let roots: BTreeSet<&str> = outputs.iter().chain(taps).map(String::as_str).collect();
     let needed = prune(graph.nodes().iter().collect(), &roots);
-    for node in &needed {
+    for node in needed.iter().flat_map(|node| std::iter::once(*node).chain(inner_nodes(node))) {
         refuse_foreign(graph, node)?;
         dialect::refuse_misread(node)?;
         refuse_huge_fill(node, &constants)?;
@@ -93,7 +93,7 @@ pub(super) fn lower(graph: &Graph, outputs: &[String], taps: &[String], options:
     let mut nodes: Vec<Node> = prune(nodes.iter().collect(), &roots).into_iter().cloned().collect();
     quantized::refuse_rest(&nodes, &constants)?;
     let read = read_names(&nodes, &roots);
-    nodes.iter_mut().for_each(|node| dialect::translate(node, &read));
+    nodes.iter_mut().for_each(|node| translate(node, &read));
     let mut inputs = declared_inputs(graph, options, &read);
     if let Some(unknown) = outputs.iter().find(|n| !graph.index().knows(n)) {
         return Err(Error::new(Code::InvalidGraph, format!("'{unknown}' is not a value of the main graph")));
@@ -194,6 +194,22 @@ fn read_names(nodes: &[Node], roots: &BTreeSet<&str>) -> BTreeSet<String> {
         });
     }
     read
+}
+
+/// All nodes in bodies of a node, however deep.
+pub(super) fn inner_nodes(node: &Node) -> Vec<&Node> {
+    let inside = subgraphs(node).flat_map(|body| &body.node);
+    inside.flat_map(|inner| std::iter::once(inner).chain(inner_nodes(inner))).collect()
+}
+
+/// Puts a node, and the nodes in its bodies, in the words of the engine.
+fn translate(node: &mut Node, read: &BTreeSet<String>) {
+    dialect::translate(node, read);
+    for body in node.attribute.iter_mut().flat_map(|a| a.g.as_mut().into_iter().chain(&mut a.graphs)) {
+        let roots: BTreeSet<&str> = body.output.iter().map(|v| v.name.as_str()).collect();
+        let read = read_names(&body.node, &roots);
+        body.node.iter_mut().for_each(|inner| translate(inner, &read));
+    }
 }
 
 fn declared_inputs(graph: &Graph, options: &Options, read: &BTreeSet<String>) -> Vec<Input> {

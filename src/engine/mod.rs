@@ -9,6 +9,8 @@
 
 mod attention;
 mod batch_norm;
+mod bodies;
+mod branch;
 mod cast;
 mod compile;
 mod constants;
@@ -24,6 +26,8 @@ mod ops;
 mod plan;
 mod quantized;
 mod range;
+mod repeat;
+mod reverse;
 mod seen;
 mod spelling;
 mod strides;

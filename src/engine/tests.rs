@@ -1,5 +1,6 @@
 //! Small graphs, built here, through the public interface.
 
+mod control;
 mod operators;
 mod walks;
 

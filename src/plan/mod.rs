@@ -23,7 +23,7 @@ pub use digest::{layer_digest, model_digest, text_digest};
 pub use equalize::Equalized;
 pub use layers::{Layer, weight_layers};
 pub use operating::Operators;
-pub use out_of_reach::{OutOfReach, out_of_reach, weighs};
+pub use out_of_reach::{OutOfReach, holds_layers, out_of_reach, weighs};
 pub use placement::{Placement, Site, place};
 pub use replay::{check_matches, check_target};
 pub use rounding::{Rounding, RoundingError, RoundingMethod};

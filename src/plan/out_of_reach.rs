@@ -23,16 +23,19 @@ pub fn weighs(node: &Node) -> bool {
 }
 
 fn in_a_body(graph: &Graph) -> Option<OutOfReach> {
-    let node = graph.nodes().iter().find(|node| holds(node))?;
+    let node = graph.nodes().iter().find(|node| holds_layers(node))?;
     Some(OutOfReach {
-        because: format!("its layers are in the body of {} '{}'", node.op_type, node.name),
-        help: "bodies are left as they are: export the branch that runs as a model of its own",
+        because: format!("layers in the body of {} '{}' stay in float", node.op_type, node.name),
+        help: match node.op_type.as_str() {
+            "If" => "bodies are left as they are: export the branch that runs as a model of its own",
+            _ => "bodies are left as they are: export the network with its loop written out (in Keras, unroll=True)",
+        },
     })
 }
 
 /// Whether a layer is in a body of the node, or in a body in one of those.
-fn holds(node: &Node) -> bool {
-    subgraphs(node).any(|body| body.node.iter().any(|inner| weighs(inner) || holds(inner)))
+pub fn holds_layers(node: &Node) -> bool {
+    subgraphs(node).any(|body| body.node.iter().any(|inner| weighs(inner) || holds_layers(inner)))
 }
 
 fn of_another_type(graph: &Graph) -> Option<OutOfReach> {
@@ -79,11 +82,20 @@ mod tests {
                  then_branch = t () => (float[1,2] p) {{ {inside} }}, else_branch = e () => (float[1,2] q) {{ q = Neg (x) }}> }}"
             )
         };
-        let found = Some("its layers are in the body of If 'fork'".to_owned());
+        let found = Some("layers in the body of If 'fork' stay in float".to_owned());
         assert_eq!(because(&body("p = MatMul (x, w)")), found);
         let deep = "p = If (c) <then_branch = s () => (float[1,2] r) { r = MatMul (x, w) },
                     else_branch = u () => (float[1,2] v) { v = Abs (x) }>";
         assert_eq!(because(&body(deep)), found);
         assert_eq!(because(&body("p = Relu (x)")), None);
+    }
+
+    #[test]
+    fn loops_are_to_be_written_out() {
+        let text = "g (float[1,1] x, int64 n, bool c) => (y) <float[1,1] w = {2}> { [again] y = Loop (n, c, x) <
+                    body = b (int64 i, bool t, float[1,1] s) => (bool u, float[1,1] r) { u = Identity (t) r = MatMul (s, w) }> }";
+        let found = out_of_reach(&Graph::new(parse_text(text).unwrap(), ExternalData::none())).unwrap();
+        assert_eq!(found.because, "layers in the body of Loop 'again' stay in float");
+        assert!(found.help.contains("unroll=True"));
     }
 }

@@ -1,10 +1,10 @@
-//! Weights that stay in float because no weight layer stores them: those of recurrent and other operators, and those
-//! that the network computes while it runs.
+//! Weights that stay in float because no weight layer stores them: those of recurrent and other operators, those that
+//! bodies hold or read, and those that the network computes while it runs.
 
 use std::collections::BTreeSet;
-use tapq::graph::Graph;
-use tapq::onnx::{DataType, NodeProto as Node, element_count};
-use tapq::plan::{Layer, WeightOnlyPlan, weighs};
+use tapq::graph::{Graph, attr_t, reads, subgraphs};
+use tapq::onnx::{DataType, NodeProto as Node, Tensor, element_count};
+use tapq::plan::{Layer, WeightOnlyPlan, holds_layers, weighs};
 use tapq::report::Refused;
 use tapq::target::{OperatorRule, Role, Target};
 
@@ -33,16 +33,19 @@ pub fn elsewhere(graph: &Graph, layers: &[Layer], stored: &[WeightOnlyPlan], tar
         // What a stored node holds beside its weights are biases.
         let is_stored = stored.iter().any(|s| s.name == node.name);
         let holds_weights = !ELEMENTWISE.contains(&node.op_type.as_str()) && !is_stored;
-        for name in node.input.iter().filter(|n| holds_weights && !n.is_empty()) {
-            if let Some(elements) = large_float(graph, name).filter(|_| known.insert(name)) {
-                own += elements;
-            }
+        let inside = inner_constants(node);
+        let outside = reads(node);
+        for name in outside.iter().filter(|_| holds_weights) {
+            let Some(tensor) = graph.constant(name) else { continue };
+            own += large_float(tensor).filter(|_| known.insert(&tensor.name)).unwrap_or(0);
         }
+        own += inside.iter().filter_map(|tensor| large_float(tensor)).sum::<u64>();
         let what = || format!("{} '{}'", node.op_type, node.name);
-        if own > 0 {
+        if own > 0 || holds_layers(node) {
             found.bytes += 4 * own;
             let because = match weighs(node) {
                 true => "it works on a constant, and not on anything that samples show".to_owned(),
+                false if subgraphs(node).next().is_some() => "what is in its body stays in float".to_owned(),
                 false => taken_by(target),
             };
             found.refused.push(Refused { what: what(), because });
@@ -67,10 +70,25 @@ fn taken_by(target: &Target) -> String {
 }
 
 /// Elements of a large constant of float32; what runs along one axis only is a bias or a factor, not a weight.
-fn large_float(graph: &Graph, name: &str) -> Option<u64> {
-    let tensor = graph.constant(name).filter(|t| t.data_type == DataType::FLOAT as i32)?;
+fn large_float(tensor: &Tensor) -> Option<u64> {
+    if tensor.data_type != DataType::FLOAT as i32 {
+        return None;
+    }
     tensor.dims.iter().filter(|d| **d > 1).nth(1)?;
     element_count(tensor).ok().map(|n| n as u64).filter(|n| *n >= LEAST_ELEMENTS)
+}
+
+/// Constants that the bodies of a node hold, however deep.
+fn inner_constants(node: &Node) -> Vec<&Tensor> {
+    let mut found = vec![];
+    for body in subgraphs(node) {
+        found.extend(&body.initializer);
+        for inner in &body.node {
+            found.extend(attr_t(inner, "value"));
+            found.extend(inner_constants(inner));
+        }
+    }
+    found
 }
 
 /// Whether a node that has a stored weight elsewhere has a computed one here; MatMul often has two activations.
@@ -83,6 +101,28 @@ mod tests {
     use super::*;
     use tapq::onnx::{ExternalData, from_floats, parse_text};
     use tapq::plan::weight_layers;
+
+    /// What a loop captures, carries and holds; the table that a Gather reads, too, is named once.
+    #[test]
+    fn weights_of_bodies_are_named() {
+        let text = r#"<ir_version: 8, opset_import: ["" : 17]>
+net (float[1,64] x, int64 n, bool c) => (float[1,64] y, float[64,64] z)
+{
+  [again] y, z = Loop (n, c, x, carried) <body = round (int64 i, bool t, float[1,64] s, float[64,64] w)
+    => (bool u, float[1,64] r, float[64,64] v) { u = Identity (t) p = MatMul (s, w) r = MatMul (p, captured) v = Identity (w) }>
+}
+"#;
+        let mut model = parse_text(text).unwrap();
+        let tensor = |name| from_floats(name, &[64, 64], &[0.5; 4096]);
+        let main = model.graph.as_mut().unwrap();
+        main.node[0].attribute[0].g.as_mut().unwrap().initializer.push(tensor("held"));
+        main.initializer.extend([tensor("carried"), tensor("captured")]);
+        let graph = Graph::new(model, ExternalData::none());
+        let found = elsewhere(&graph, &[], &[], &Target::named("cpu").unwrap());
+        assert_eq!(found.bytes, 3 * 4 * 4096);
+        let said = &found.refused[0];
+        assert_eq!((said.what.as_str(), said.because.as_str()), ("Loop 'again'", "what is in its body stays in float"));
+    }
 
     #[test]
     fn tables_and_computed_weights_are_named() {
