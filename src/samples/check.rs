@@ -31,21 +31,32 @@ fn wrong_shape(found: &[usize], input: &InputSpec) -> Error {
         Code::Samples,
         format!("wrong sample shape: input `{}` wants [{want}], found {found:?}", input.name),
     );
-    match advice(found, &input.dims) {
+    match batch_advice(found, input).or_else(|| advice(found, &input.dims).map(str::to_owned)) {
         Some(advice) => error.help(advice),
         None => error,
     }
 }
 
-fn advice(found: &[usize], want: &[Option<usize>]) -> Option<&'static str> {
-    let rest_fits = found.len() == want.len()
-        && found.iter().zip(want).skip(1).all(|(found, want)| want.is_none_or(|want| want == *found));
-    if rest_fits && want.first() == Some(&Some(1)) {
-        return Some(
-            "the first axis is taken for the batch, of which samples have 1; where its extent has a name and means \
-             something else, say it: --dim NAME=EXTENT",
-        );
+/// What helps where only the first axis has another extent.
+fn batch_advice(found: &[usize], input: &InputSpec) -> Option<String> {
+    let (&first, &want) = (found.first()?, input.dims.first()?);
+    let want = want.filter(|want| *want != first)?;
+    let mut rest = found.iter().zip(&input.dims).skip(1);
+    if found.len() != input.dims.len() || !rest.all(|(found, want)| want.is_none_or(|want| want == *found)) {
+        return None;
     }
+    let apart = format!("store what lies along it as {first} rows, each a sample of its own");
+    Some(match input.symbol(0) {
+        Some(name) => format!("the first axis is taken for a batch of {want}: {apart}, or say --dim {name}={first}"),
+        None if want == 1 => format!("the first axis is the batch, of which the model takes 1: {apart}"),
+        None => format!(
+            "the model takes batches of {want}: store rows of {want} samples each, or export it with a batch of 1 or a \
+             symbolic one"
+        ),
+    })
+}
+
+fn advice(found: &[usize], want: &[Option<usize>]) -> Option<&'static str> {
     let (&[_, a, b, c], &[batch, x, y, z]) = (found, want) else { return None };
     let fits = |dims: [usize; 3]| [x, y, z].iter().zip(dims).all(|(want, n)| want.is_none_or(|w| w == n));
     if batch.is_some_and(|n| n != 1) {
@@ -104,14 +115,22 @@ mod tests {
         let gray = [None, Some(1), Some(8), Some(9)];
         check(&[3, 8, 9], &gray, "wrong sample shape: input `x` wants [?, 1, 8, 9], found [1, 3, 8, 9]", Some("gray"));
         let sequence = "wrong sample shape: input `x` wants [1, 8], found [5, 8]";
-        check(&[5, 8], &[Some(1), Some(8)], sequence, Some("--dim NAME=EXTENT"));
+        check(&[5, 8], &[Some(1), Some(8)], sequence, Some("as 5 rows, each a sample of its own"));
         let batch = [Some(20), Some(3), Some(8), Some(9)];
         check(
             &[3, 8, 9],
             &batch,
             "wrong sample shape: input `x` wants [20, 3, 8, 9], found [1, 3, 8, 9]",
-            Some("batch"),
+            Some("store rows of 20 samples each"),
         );
+        assert_eq!(fitted_dims(vec![20, 3, 8, 9], &input(&batch)).unwrap(), [20, 3, 8, 9]);
+    }
+
+    #[test]
+    fn a_batch_that_has_a_name_is_called_by_it() {
+        let named = InputSpec { symbols: vec!["unk__35".into(), String::new()], ..input(&[Some(1), Some(8)]) };
+        let error = fitted_dims(vec![4, 8], &named).unwrap_err();
+        assert!(error.advice().is_some_and(|advice| advice.contains("--dim unk__35=4")), "{error}");
     }
 
     #[test]
