@@ -9,10 +9,13 @@ use tapq::engine::{Engine, Options};
 use tapq::graph::Graph;
 use tapq::onnx::{ExternalData, parse_text, print_text};
 use tapq::samples::Sample;
-use tapq_passes::{Driver, Pass, UpgradeOpset, float_passes};
+use tapq_passes::{Driver, LowerOpset, Pass, UpgradeOpset, float_passes};
 
 /// The opset that the cases of `upgrade_opset` are upgraded to.
 const UPGRADE: UpgradeOpset = UpgradeOpset { to: 21 };
+
+/// The opset that the cases of `lower_opset` are declared for.
+const LOWER: LowerOpset = LowerOpset { to: 21 };
 
 struct Case {
     pass: &'static dyn Pass,
@@ -22,8 +25,9 @@ struct Case {
 
 fn cases() -> Vec<Case> {
     let mut passes = float_passes();
-    passes.retain(|pass| pass.name() != UPGRADE.name());
-    passes.push(&UPGRADE);
+    let mut seen = std::collections::BTreeSet::from([UPGRADE.name()]);
+    passes.retain(|pass| seen.insert(pass.name()));
+    passes.extend([&UPGRADE as &dyn Pass, &LOWER]);
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures/passes");
     let cases: Vec<Case> = passes.iter().flat_map(|pass| cases_of(*pass, &root.join(pass.name()))).collect();
     assert!(cases.len() > 2 * passes.len(), "two cases a pass, one of them refused: found {}", cases.len());

@@ -1,15 +1,27 @@
 //! The float graph that everything is decided on.
 
 use crate::driver::Driver;
-use crate::float_passes;
+use crate::{float_passes, lower_opset};
 use tapq::graph::Graph;
+use tapq::target::Target;
 use tapq::{Code, Error, Result};
 
-/// Refuses what is quantized already, and runs the float passes; `fuel` bounds their patches.
-pub fn simplify(graph: &mut Graph, fuel: Option<usize>) -> Result<Driver> {
+/// Refuses what is quantized already, and runs the float passes; `fuel` bounds their patches. A newer opset than the
+/// target reads is lowered where that changes nothing.
+pub fn simplify(graph: &mut Graph, target: &Target, fuel: Option<usize>) -> Result<Driver> {
     refuse_quantized(graph)?;
     let mut driver = Driver::new(fuel);
     driver.run(graph, &float_passes())?;
+    let (opset, most) = (graph.opset(), target.onnx.max_opset);
+    if opset > most {
+        let patch = lower_opset(graph, most).map_err(|why| {
+            let name = &target.name;
+            let what =
+                format!("the model is of opset {opset}, {name} reads up to {most}, and it cannot be lowered: {why}");
+            Error::new(Code::Refused, what).help("export the model with an older opset")
+        })?;
+        driver.apply(graph, "lower_opset", patch)?;
+    }
     Ok(driver)
 }
 

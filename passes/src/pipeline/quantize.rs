@@ -31,7 +31,7 @@ pub struct Outcome {
 /// Quantizes a float model.
 pub fn quantize(mut graph: Graph, options: &Options, progress: &dyn Progress) -> Result<Outcome> {
     let opset = graph.opset();
-    let mut driver = simplify(&mut graph, options.fuel)?;
+    let mut driver = simplify(&mut graph, options.target, options.fuel)?;
     let mut analysis = match &options.plan {
         Some(plan) => {
             equalize::apply(&mut graph, &plan.equalized, &mut driver)?;
@@ -71,7 +71,7 @@ pub fn quantize(mut graph: Graph, options: &Options, progress: &dyn Progress) ->
 /// Runs the samples through the float network and takes all the statistics that a choice of widths needs: the part of
 /// [`quantize`] that a GPU does.
 pub fn calibrate(mut graph: Graph, options: &Options, progress: &dyn Progress) -> Result<Observation> {
-    simplify(&mut graph, options.fuel)?;
+    simplify(&mut graph, options.target, options.fuel)?;
     Ok(observe_network(&graph, options, true, progress)?.seen)
 }
 
