@@ -107,6 +107,17 @@ impl Names {
         Names(taken)
     }
 
+    /// Names that stay taken once the branch of the node at a position stands in the main graph in place of the node.
+    pub(crate) fn beside(graph: &Graph, at: usize, branch: &GraphProto) -> Self {
+        let (proto, mut taken) = (graph.proto(), HashSet::new());
+        let others = proto.node.iter().enumerate().filter(|(other, _)| *other != at).map(|(_, node)| node);
+        take_values(proto, &mut taken);
+        others.for_each(|node| take_node(node, &mut taken));
+        taken.extend(proto.node[at].output.iter().cloned());
+        branch.node.iter().flat_map(subgraphs).for_each(|body| take(body, &mut taken));
+        Names(taken)
+    }
+
     /// `wish`, or `wish` with the least number that makes it free; taken from now on.
     pub(crate) fn fresh(&mut self, wish: &str) -> String {
         let free = |n: &String| !self.0.contains(n);
@@ -118,13 +129,19 @@ impl Names {
 }
 
 fn take(graph: &GraphProto, taken: &mut HashSet<String>) {
+    take_values(graph, taken);
+    graph.node.iter().for_each(|node| take_node(node, taken));
+}
+
+fn take_node(node: &Node, taken: &mut HashSet<String>) {
+    taken.extend(node.output.iter().cloned());
+    subgraphs(node).for_each(|body| take(body, taken));
+}
+
+fn take_values(graph: &GraphProto, taken: &mut HashSet<String>) {
     taken.extend(graph.input.iter().chain(&graph.output).map(|v| v.name.clone()));
     taken.extend(graph.initializer.iter().map(|t| t.name.clone()));
     taken.extend(graph.sparse_initializer.iter().map(|t| t.values.name.clone()));
-    for node in &graph.node {
-        taken.extend(node.output.iter().cloned());
-        subgraphs(node).for_each(|body| take(body, taken));
-    }
 }
 
 /// Names that bodies of the main graph define for themselves; redirecting a capture to one of them would be caught by it.

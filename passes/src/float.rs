@@ -1,8 +1,8 @@
 //! The list of float passes, in the order that works.
 
 use crate::{
-    ColumnBias, FoldAlpha, FoldBatchnorm, FoldConstants, FoldPad, FoldScale, FormGemm, LiftConstants, NameNodes, Pass,
-    Prune, RaiseIr, RemoveIdentity, UpgradeOpset,
+    ColumnBias, FoldAlpha, FoldBatchnorm, FoldConstants, FoldIf, FoldPad, FoldScale, FoldShape, FormGemm, LiftConstants,
+    NameNodes, Pass, Prune, RaiseIr, RemoveIdentity, SpellScaler, UpgradeOpset,
 };
 
 /// The opset of per-axis scales: no quantized file has an older one.
@@ -18,6 +18,15 @@ pub fn float_passes() -> Vec<&'static dyn Pass> {
         &RaiseIr,
         &LiftConstants,
         &UpgradeOpset { to: LEAST_OPSET },
+        &SpellScaler,
+        &FoldShape,
+        &FoldConstants,
+        &FoldIf,
+        &LiftConstants,
+        &FoldShape,
+        &FoldConstants,
+        &FoldIf,
+        &LiftConstants,
         &FoldConstants,
         &RemoveIdentity,
         &FoldPad,

@@ -7,7 +7,8 @@
 //! The order of [`float_passes`] is part of their meaning:
 //! constants must be initializers before anything can fold them, and the IR must be past 3 before initializers can
 //! be added at all; the opset is raised to the least one of quantized files before anything looks at operators;
-//! computed constants may be the weights and statistics that the layer folds look for;
+//! computed constants may be the weights and statistics that the layer folds look for, and conditions, whose branches
+//! come to the main graph before the folds, with constants and conditions of their own, so that this goes twice;
 //! identities and pads stand between a layer and what folds into it, so they go first;
 //! a MatMul becomes a Gemm where constants behind it may then fold;
 //! BatchNormalization goes before scales, since exporters put scales behind it;
@@ -22,8 +23,10 @@ mod float;
 mod fold_alpha;
 mod fold_batchnorm;
 mod fold_constants;
+mod fold_if;
 mod fold_pad;
 mod fold_scale;
+mod fold_shape;
 mod foldable;
 mod form_gemm;
 mod insert_qdq;
@@ -38,6 +41,7 @@ mod quantize_weights;
 mod raise_ir;
 mod rank;
 mod remove_identity;
+mod spell_scaler;
 mod spread_bias;
 mod store_weights;
 mod tag;
@@ -53,8 +57,10 @@ pub use float::{LEAST_OPSET, float_passes};
 pub use fold_alpha::FoldAlpha;
 pub use fold_batchnorm::FoldBatchnorm;
 pub use fold_constants::FoldConstants;
+pub use fold_if::FoldIf;
 pub use fold_pad::FoldPad;
 pub use fold_scale::FoldScale;
+pub use fold_shape::FoldShape;
 pub use form_gemm::FormGemm;
 pub use insert_qdq::insert_qdq;
 pub use lift_constants::LiftConstants;
@@ -64,6 +70,7 @@ pub use prune::Prune;
 pub use quantize_weights::quantize_weights;
 pub use raise_ir::RaiseIr;
 pub use remove_identity::RemoveIdentity;
+pub use spell_scaler::SpellScaler;
 pub use store_weights::store_weights;
 pub use tag::tag;
 pub use upgrade_opset::{UpgradeOpset, ir_for_opset, upgrade_opset};

@@ -153,10 +153,16 @@ fn elements(dims: &[usize]) -> Option<usize> {
 }
 
 fn refuse_unknown_node(onnx: &tract_onnx::Onnx, node: &Node) -> Result<()> {
-    match onnx.op_register.0.contains_key(&node.op_type) {
-        true => Ok(()),
-        false => Err(Error::new(Code::Engine, format!("the engine has no operator '{}'", node.op_type))),
+    if onnx.op_register.0.contains_key(&node.op_type) {
+        return Ok(());
     }
+    let error = Error::new(Code::Engine, format!("the engine has no operator '{}'", node.op_type));
+    Err(match node.domain.as_str() {
+        "ai.onnx.ml" => {
+            error.help("export the network alone, and feed it samples that the steps before it have been through")
+        }
+        _ => error,
+    })
 }
 
 /// A value without a shape; tract insists on a type and gets the true fact later.

@@ -55,6 +55,8 @@ pub(super) fn refuse_misread(node: &Node) -> Result<()> {
         // tract divides the norm by the number of elements.
         "GlobalLpPool" => Err(refuse("the engine does not compute GlobalLpPool as ONNX defines it".to_owned())
             .help("export it as ReduceL1 or ReduceL2 over the spatial axes")),
+        "ZipMap" => Err(refuse("ZipMap makes maps, which are no tensors".to_owned())
+            .help("convert the model without it: options={'zipmap': False} in skl2onnx")),
         _ => Ok(()),
     }
 }
@@ -98,6 +100,8 @@ mod tests {
         fused.domain = "com.microsoft".to_owned();
         assert!(refuse_misread(&fused).unwrap_err().to_string().contains("FusedMatMul"));
         assert!(refuse_misread(&node("GlobalLpPool", &["x"], &["y"])).is_err());
+        let maps = refuse_misread(&node("ZipMap", &["x"], &["y"])).unwrap_err();
+        assert!(maps.advice().is_some_and(|advice| advice.contains("options={'zipmap': False}")), "{maps}");
         fused.op_type = "QuantizeLinear".to_owned();
         assert!(refuse_misread(&fused).is_ok());
     }

@@ -1,6 +1,6 @@
 //! Reading and writing node attributes by name.
 
-use crate::onnx::{AttributeProto, AttributeType, NodeProto as Node, Tensor};
+use crate::onnx::{AttributeProto, AttributeType, GraphProto, NodeProto as Node, Tensor};
 
 fn find<'a>(node: &'a Node, name: &str) -> Option<&'a AttributeProto> {
     node.attribute.iter().find(|a| a.name == name)
@@ -29,6 +29,11 @@ pub fn attr_s<'a>(node: &'a Node, name: &str) -> Option<&'a str> {
 /// Tensor attribute.
 pub fn attr_t<'a>(node: &'a Node, name: &str) -> Option<&'a Tensor> {
     find(node, name).and_then(|a| a.t.as_ref())
+}
+
+/// Graph attribute: the body of an operator.
+pub fn attr_graph<'a>(node: &'a Node, name: &str) -> Option<&'a GraphProto> {
+    find(node, name).and_then(|a| a.g.as_ref())
 }
 
 /// A value that an attribute can be set to.

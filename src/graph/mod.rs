@@ -10,7 +10,7 @@ mod patch;
 mod tests;
 mod verify;
 
-pub use attributes::{attr_f, attr_i, attr_ints, attr_s, attr_t, set_attr};
+pub use attributes::{attr_f, attr_graph, attr_i, attr_ints, attr_s, attr_t, set_attr};
 pub use index::{Index, captures, reads, subgraphs};
 pub use patch::{Edit, Patch, with_attr};
 pub use verify::{Violation, least_versions, node_place, verify};
