@@ -1,6 +1,7 @@
 //! Which nodes run with integers.
 
 use super::super::layers::Layer;
+use super::captured::moves_to_bodies;
 use crate::graph::{Graph, attr_i};
 use crate::onnx::{DataType, NodeProto as Node, type_proto};
 use crate::target::{OperatorRule, ResidualAdd, Role, Target};
@@ -18,13 +19,17 @@ pub(super) struct Domain<'a> {
     pub(super) graph: &'a Graph,
     pub(super) target: &'a Target,
     pub(super) inside: Vec<bool>,
+    /// Nodes that no pair may stand before.
+    pub(super) before_bodies: Vec<bool>,
 }
 
 impl<'a> Domain<'a> {
     pub(super) fn new(graph: &'a Graph, target: &'a Target, keep_float: &BTreeSet<String>) -> Self {
-        let mut domain = Domain { graph, target, inside: vec![] };
-        let candidate = |node: &Node| !keep_float.contains(&node.name) && domain.is_candidate(node);
-        domain.inside = graph.nodes().iter().map(candidate).collect();
+        let mut domain = Domain { graph, target, inside: vec![], before_bodies: moves_to_bodies(graph) };
+        let candidate = |(node, before_body): (&Node, &bool)| {
+            !before_body && !keep_float.contains(&node.name) && domain.is_candidate(node)
+        };
+        domain.inside = graph.nodes().iter().zip(&domain.before_bodies).map(candidate).collect();
         domain
     }
 

@@ -7,6 +7,7 @@
 //! activation, never between an operator and its activation. A value that a compute operator reads is
 //! quantized anyway, so its other readers may be integer at no further cost.
 
+mod captured;
 mod domain;
 mod groups;
 mod sites;

@@ -22,7 +22,10 @@ impl Domain<'_> {
             }
         }
         self.take_all_readers(&mut sites);
-        let mut sites: Vec<Site> = sites.into_values().collect();
+        sites.values_mut().for_each(|site| site.readers.retain(|(reader, _)| !self.before_bodies[*reader]));
+        // What nothing but such a node reads stays in float; a graph output is read by the caller.
+        let is_taken = |site: &Site| !site.readers.is_empty() || !self.has_reader_before_a_body(&site.value);
+        let mut sites: Vec<Site> = sites.into_values().filter(is_taken).collect();
         sites.sort_by_key(|s| (self.graph.index().producer(&s.value).map_or(0, |p| p + 1), s.value.clone()));
         let values: Vec<String> = sites.iter().map(|s| s.value.clone()).collect();
         for site in &mut sites {
@@ -108,6 +111,10 @@ impl Domain<'_> {
         if self.graph.constant(other).is_none() && (feeds_integers || sites.contains_key(other)) {
             site(sites, other).readers.insert((index, skip));
         }
+    }
+
+    fn has_reader_before_a_body(&self, value: &str) -> bool {
+        self.graph.index().readers(value).iter().any(|reader| self.before_bodies[*reader])
     }
 
     fn take_all_readers(&self, sites: &mut BTreeMap<String, Site>) {
