@@ -230,10 +230,10 @@ impl EvalOp for Repeat {
             };
             let mut found = state.run(self.reads.iter().map(feed).collect())?.into_iter();
             goes_on = found.next().context("a Loop without a condition")?.cast_to_scalar::<bool>()?;
-            for at in 0..carried {
+            for (at, value) in values.iter_mut().take(carried).enumerate() {
                 let next = found.next().context("a Loop loses a value")?;
                 if !of.fixed[at] {
-                    values[at] = of_type(next, self.made[at].datum_type)?;
+                    *value = of_type(next, self.made[at].datum_type)?;
                 }
             }
             for (stack, value) in stacks.iter_mut().zip(found) {
