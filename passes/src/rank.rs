@@ -50,6 +50,8 @@ fn rank(node: &Node, slot: usize, known: &HashMap<&str, usize>, lengths: &HashMa
         "MatMul" => most().filter(|_| of(0) >= Some(2) && of(1) >= Some(2)),
         "Reshape" | "ConstantOfShape" => lengths.get(input(node, node.input.len().checked_sub(1)?)?).copied(),
         "Expand" => Some(of(0)?.max(*lengths.get(input(node, 1)?)?)),
+        "Transpose" => attr_ints(node, "perm").map(<[i64]>::len).or_else(|| of(0)),
+        "Conv" | "ConvTranspose" => of(0).or_else(|| of(1)),
         "Squeeze" => of(0)?.checked_sub(axes(node, lengths)?),
         "Unsqueeze" => Some(of(0)? + axes(node, lengths)?),
         "ArgMax" | "ArgMin" if attr_i(node, "keepdims") == Some(0) => of(0)?.checked_sub(1),
@@ -108,13 +110,13 @@ fn axes(node: &Node, lengths: &HashMap<&str, usize>) -> Option<usize> {
 #[rustfmt::skip]
 const KEEPS: &[&str] = &[
     "Abs", "ArgMax", "ArgMin", "Attention", "AveragePool", "BatchNormalization", "Cast", "CastLike", "Ceil", "Clip",
-    "Concat", "Conv", "ConvTranspose", "Cos", "CumSum", "DepthToSpace", "DequantizeLinear", "Dropout", "Elu", "Erf",
+    "Concat", "Cos", "CumSum", "DepthToSpace", "DequantizeLinear", "Dropout", "Elu", "Erf",
     "Exp", "Floor", "GatherElements", "Gelu", "GlobalAveragePool", "GlobalMaxPool", "GridSample",
     "GroupNormalization", "HardSigmoid", "HardSwish", "Identity", "InstanceNormalization", "LRN", "LayerNormalization",
     "IsInf", "IsNaN", "LeakyRelu", "Log", "LogSoftmax", "MaxPool", "Mish", "Neg", "Not", "PRelu", "Pad",
     "QuantizeLinear", "RMSNormalization", "Reciprocal", "Relu", "Resize", "Round", "ScatterElements", "ScatterND", "Selu", "Sigmoid", "Sign", "Sin", "Slice",
     "Softmax", "Softplus", "Softsign", "SpaceToDepth", "Split", "Sqrt", "Swish",
-    "Tanh", "ThresholdedRelu", "Tile", "TopK", "Transpose", "Trilu", "Upsample",
+    "Tanh", "ThresholdedRelu", "Tile", "TopK", "Trilu", "Upsample",
 ];
 
 #[cfg(test)]
