@@ -1,8 +1,9 @@
 //! The list of float passes, in the order that works.
 
 use crate::{
-    ColumnBias, FoldAlpha, FoldBatchnorm, FoldConstants, FoldIf, FoldPad, FoldScale, FoldShape, FormGemm, LiftConstants,
-    NameNodes, Pass, Prune, RaiseIr, RemoveIdentity, SpellScaler, UpgradeOpset,
+    ColumnBias, FoldAlpha, FoldBatchnorm, FoldConstants, FoldIf, FoldPad, FoldScale, FoldShape, FormGemm,
+    LiftConstants, MergeTransposes, MoveTransposes, NameNodes, Pass, Prune, RaiseIr, RemoveIdentity, SpellScaler,
+    UpgradeOpset,
 };
 
 /// The opset of per-axis scales: no quantized file has an older one.
@@ -29,6 +30,9 @@ pub fn float_passes() -> Vec<&'static dyn Pass> {
         &LiftConstants,
         &FoldConstants,
         &RemoveIdentity,
+        &MergeTransposes,
+        &RemoveIdentity,
+        &MoveTransposes,
         &FoldPad,
         &FormGemm,
         &FoldBatchnorm,
