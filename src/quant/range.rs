@@ -280,14 +280,14 @@ mod tests {
 
     #[test]
     fn what_a_leaky_activation_makes_small_gets_less_of_the_grid() {
-        let mut values: Vec<f32> = ramp(-10.0, 0.0).repeat(200);
-        values.extend(ramp(0.0, 2.0));
+        let mut values: Vec<f32> = ramp(0.0, 1.0).repeat(100);
+        values.extend(ramp(-100.0, 0.0));
         let stats = stats(&values);
         let to_affine = |lo: f32, hi: f32| affine_for_range(lo, hi, IntFormat::unsigned(8), false, false);
         let choose =
             |slope| choose_range(&[vec![&stats]], Bound::default(), RangeRule::LeastError, false, slope, &to_affine);
         let (plain, leaky) = (choose(1.0), choose(0.01));
-        assert!(plain.hi < 1.5 && leaky.hi > 2.0, "{plain:?} {leaky:?}");
+        assert!(plain.lo < -70.0 && leaky.lo > -50.0, "{plain:?} {leaky:?}");
         assert!(leaky.because.contains("behind the activation"), "{leaky:?}");
     }
 

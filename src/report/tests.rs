@@ -75,7 +75,7 @@ fn allocation() -> AllocationRecord {
             average_bits: Some(5.0),
             average_activation_bits: Some(8.0),
             sqnr_db: 12.5,
-            taken: false,
+            taken: true,
         }],
     }
 }
