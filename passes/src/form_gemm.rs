@@ -34,11 +34,11 @@ impl Pass for FormGemm {
 
     fn run(&self, graph: &Graph) -> Result<Option<Patch>> {
         let mut patch = Patch::new();
-        let (mut known, recorded) = (None, recorded(graph.proto()));
-        let written = |name: &str| recorded.get(name).and_then(|r| r.dims.as_ref()).map(Vec::len);
+        let mut known = None;
         for (at, node) in graph.nodes().iter().enumerate().filter(|(_, n)| is_op(n, "MatMul")) {
             let Some((next, row)) = row_behind(graph, node)? else { continue };
-            let ranks = known.get_or_insert_with(|| ranks(graph.proto()));
+            let (ranks, recorded) = known.get_or_insert_with(|| (ranks(graph.proto()), recorded(graph.proto())));
+            let written = |name: &str| recorded.get(name).and_then(|r| r.dims.as_ref()).map(Vec::len);
             let rank = |name: &str| ranks.get(name).copied().or_else(|| written(name));
             if [input(node, 0), output(node, 0)].into_iter().flatten().find_map(rank) == Some(2) {
                 form(graph, at, next, row, &mut patch);

@@ -1,4 +1,4 @@
-//! Building QuantizeLinear and DequantizeLinear nodes.
+//! Building nodes, QuantizeLinear and DequantizeLinear above all.
 
 use tapq::graph::{Graph, set_attr};
 use tapq::onnx::{NodeProto as Node, StringStringEntryProto};
@@ -56,6 +56,12 @@ fn linear_node(
     }
     node.metadata_props = tags.iter().map(|(key, value)| property(key, value)).collect();
     node
+}
+
+/// A node of the default domain with one output, without name or attributes.
+pub fn plain_node(op: &str, inputs: &[&str], output: &str) -> Node {
+    let input = inputs.iter().map(|name| (*name).to_owned()).collect();
+    Node { op_type: op.to_owned(), input, output: vec![output.to_owned()], ..Default::default() }
 }
 
 /// An entry of a node's metadata.

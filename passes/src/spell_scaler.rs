@@ -2,6 +2,7 @@
 
 use crate::Pass;
 use crate::facts::{Names, input, label, output, recorded};
+use crate::nodes::plain_node;
 use tapq::Result;
 use tapq::graph::{Edit, Graph, Patch, with_attr};
 use tapq::onnx::{DataType, NodeProto as Node, from_floats};
@@ -34,14 +35,14 @@ impl Pass for SpellScaler {
         if graph.opset() < 7 {
             return Ok(None);
         }
-        let (mut patch, known) = (Patch::new(), recorded(graph.proto()));
-        let mut names = None;
+        let (mut patch, mut names, mut known) = (Patch::new(), None, None);
         for (at, node) in graph.nodes().iter().enumerate() {
             if node.op_type != "Scaler" || node.domain != "ai.onnx.ml" {
                 continue;
             }
             let (Some(x), Some(y)) = (input(node, 0), output(node, 0)) else { continue };
             let (Some(offset), Some(scale)) = (floats(node, "offset"), floats(node, "scale")) else { continue };
+            let known = known.get_or_insert_with(|| recorded(graph.proto()));
             let Some(of) = known.get(x).map(|r| r.data_type) else { continue };
             let is_float = of == DataType::FLOAT as i32;
             if !is_float && of != DataType::INT64 as i32 && of != DataType::INT32 as i32 {
@@ -51,15 +52,16 @@ impl Pass for SpellScaler {
             let mut source = x.to_owned();
             if !is_float {
                 let cast = names.fresh(&format!("{y}_float"));
-                let made = made("Cast", &[&source], &cast);
+                let made = plain_node("Cast", &[&source], &cast);
                 patch.push(Edit::Insert(at, with_attr(made, "to", DataType::FLOAT as i64)));
                 source = cast;
             }
             let [centred, by, times] = ["centred", "offset", "scale"].map(|what| names.fresh(&format!("{y}_{what}")));
             patch.push(Edit::SetInitializer(from_floats(&by, &[offset.len()], offset)));
             patch.push(Edit::SetInitializer(from_floats(&times, &[scale.len()], scale)));
-            patch.push(Edit::Insert(at, made("Sub", &[&source, &by], &centred)));
-            patch.push(Edit::Replace(at, Node { name: node.name.clone(), ..made("Mul", &[&centred, &times], y) }));
+            patch.push(Edit::Insert(at, plain_node("Sub", &[&source, &by], &centred)));
+            patch
+                .push(Edit::Replace(at, Node { name: node.name.clone(), ..plain_node("Mul", &[&centred, &times], y) }));
             patch.because(format!("{} is a Sub and a Mul", label(node)));
         }
         Ok(patch.into_option())
@@ -69,9 +71,4 @@ impl Pass for SpellScaler {
 fn floats<'a>(node: &'a Node, name: &str) -> Option<&'a [f32]> {
     let found = node.attribute.iter().find(|a| a.name == name).map(|a| a.floats.as_slice());
     found.filter(|values| !values.is_empty())
-}
-
-fn made(op: &str, input: &[&str], output: &str) -> Node {
-    let input = input.iter().map(|name| (*name).to_owned()).collect();
-    Node { op_type: op.to_owned(), input, output: vec![output.to_owned()], ..Default::default() }
 }

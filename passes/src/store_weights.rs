@@ -13,7 +13,7 @@
 //! ## When it refuses
 //! A weight that holds NaN or infinity; a node of the plan that the graph does not have.
 
-use crate::nodes::{dequantize_node, fresh_name};
+use crate::nodes::{dequantize_node, fresh_name, plain_node, property};
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use tapq::graph::{Edit, Graph, Patch, set_attr};
@@ -95,7 +95,7 @@ fn look_up(graph: &Graph, lookup: &WeightOnly, names: &Stored, target: &Target, 
     let [rows, float] = ["quantized", "unscaled"].map(|what| fresh_name(graph, &result, what));
     let mut found = node.clone();
     (found.input[0], found.output[0]) = (names.integers.clone(), rows.clone());
-    let mut cast = plain_node("Cast", &node.name, &[&rows], &float);
+    let mut cast = Node { name: format!("{}_Cast", node.name), ..plain_node("Cast", &[&rows], &float) };
     set_attr(&mut cast, "to", i64::from(DataType::FLOAT as i32));
     let mut nodes = vec![cast];
     let scale = match target.per_channel("Gather") {
@@ -109,21 +109,13 @@ fn look_up(graph: &Graph, lookup: &WeightOnly, names: &Stored, target: &Target, 
             scale
         }
     };
-    let mut product = plain_node("Mul", &node.name, &[&float, &scale], &result);
-    product.metadata_props = tags(target).iter().map(|(key, value)| crate::nodes::property(key, value)).collect();
-    nodes.push(product);
+    nodes.push(Node {
+        name: format!("{}_Mul", node.name),
+        metadata_props: tags(target).iter().map(|(key, value)| property(key, value)).collect(),
+        ..plain_node("Mul", &[&float, &scale], &result)
+    });
     patch.push(Edit::Replace(lookup.node, found));
     nodes.into_iter().for_each(|n| patch.push(Edit::Insert(lookup.node + 1, n)));
-}
-
-fn plain_node(op: &str, stem: &str, inputs: &[&str], output: &str) -> Node {
-    Node {
-        op_type: op.to_owned(),
-        name: format!("{stem}_{op}"),
-        input: inputs.iter().map(|n| (*n).to_owned()).collect(),
-        output: vec![output.to_owned()],
-        ..Default::default()
-    }
 }
 
 fn tags(target: &Target) -> [(&'static str, String); 2] {

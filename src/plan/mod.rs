@@ -28,7 +28,7 @@ pub use placement::{Placement, Site, place};
 pub use replay::{check_matches, check_target};
 pub use rounding::{Rounding, RoundingError, RoundingMethod};
 pub use shift::{Shift, rounding_shift};
-pub use weight_only::{WEIGHT_ONLY_BITS, WeightOnly, WeightOnlyPlan, WeightSlot, weight_only};
+pub use weight_only::{WEIGHT_ONLY_BITS, WeightOnly, WeightOnlyPlan, WeightSlot};
 
 use crate::quant::{Affine, IntFormat, WeightRange};
 use crate::{Result, yaml};

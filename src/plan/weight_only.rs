@@ -75,14 +75,24 @@ impl WeightOnly {
 }
 
 impl Plan {
+    /// The nodes whose weights can be stored alone beside the layers that the plan quantizes.
+    pub fn offered_weight_only(
+        &self,
+        graph: &Graph,
+        target: &Target,
+        keep_float: &BTreeSet<String>,
+    ) -> Vec<WeightOnly> {
+        let with_bits = |layer: &Layer| self.layers.iter().any(|l| l.name == layer.name && l.bits.is_some());
+        let quantized: Vec<Layer> = weight_layers(graph).into_iter().filter(with_bits).collect();
+        weight_only(graph, target, &quantized, keep_float)
+    }
+
     /// The nodes that the plan lists under `weight_only`, with what the graph says of their weights.
     ///
     /// # Errors
     /// [`Code::PlanMismatch`] for a node that the graph does not have or the target does not store so.
     pub fn weight_only_nodes(&self, graph: &Graph, target: &Target) -> Result<Vec<WeightOnly>> {
-        let with_bits = |layer: &Layer| self.layers.iter().any(|l| l.name == layer.name && l.bits.is_some());
-        let quantized: Vec<Layer> = weight_layers(graph).into_iter().filter(with_bits).collect();
-        let offered = weight_only(graph, target, &quantized, &BTreeSet::new());
+        let offered = self.offered_weight_only(graph, target, &BTreeSet::new());
         let of_plan = |planned: &WeightOnlyPlan| {
             let found = offered.iter().find(|node| node.plan() == *planned).cloned();
             let what = || format!("the weights of {} '{}' cannot be stored as the plan says", planned.op, planned.name);
@@ -102,7 +112,7 @@ impl WeightSlot {
 
 /// The nodes that the target stores the weights of and runs in float, in file order; `quantized` are the layers that
 /// run with integers, and nodes named in `keep_float` are left alone.
-pub fn weight_only(
+pub(super) fn weight_only(
     graph: &Graph,
     target: &Target,
     quantized: &[Layer],

@@ -9,8 +9,8 @@ use std::collections::BTreeMap;
 use tapq::Result;
 use tapq::graph::Graph;
 use tapq::plan::{
-    self, ActivationPlan, Calibration, Layer, LayerPlan, PLAN_SCHEMA, Placement, Plan, RoundingMethod, WeightOnlyPlan,
-    layer_digest, model_digest, place, plan_activations, plan_constants,
+    self, ActivationPlan, Calibration, Layer, LayerPlan, PLAN_SCHEMA, Placement, Plan, RoundingMethod, layer_digest,
+    model_digest, place, plan_activations, plan_constants,
 };
 use tapq::proxy;
 use tapq::quant::RangeRule;
@@ -44,9 +44,11 @@ pub fn plan_of(
         activation_allocation: chosen.activation_record.clone(),
         equalized: vec![],
         layers,
-        weight_only: weight_only_plans(graph, &widths.weights, options),
+        weight_only: vec![],
         activations,
     };
+    let stored = plan.offered_weight_only(graph, target, &options.keep_float);
+    plan.weight_only = stored.iter().map(plan::WeightOnly::plan).collect();
     ask_for_second_order(graph, &mut plan);
     if options.widths.is_choice() && plan.allocation.method == "uniform" {
         explain_uniform(&mut plan);
@@ -118,13 +120,6 @@ fn layer_plans(graph: &Graph, widths: &BTreeMap<String, Option<u32>>, options: &
         })
     };
     plan::weight_layers(graph).iter().map(record).collect()
-}
-
-fn weight_only_plans(graph: &Graph, widths: &BTreeMap<String, Option<u32>>, options: &Options) -> Vec<WeightOnlyPlan> {
-    let with_bits = |layer: &Layer| widths.get(&layer.name).copied().flatten().is_some();
-    let quantized: Vec<Layer> = plan::weight_layers(graph).into_iter().filter(with_bits).collect();
-    let found = plan::weight_only(graph, options.target, &quantized, &options.keep_float);
-    found.iter().map(plan::WeightOnly::plan).collect()
 }
 
 fn because(layer: &Layer, widths: &BTreeMap<String, Option<u32>>, options: &Options) -> String {

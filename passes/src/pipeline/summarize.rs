@@ -1,7 +1,7 @@
 //! From what happened to what a person looks at.
 
 use super::analyze::Analysis;
-use super::choice::stored_bytes;
+use super::choice::{integer_bytes, stored_bytes};
 use super::elsewhere::{Elsewhere, elsewhere};
 use super::observed::{first_result, layer_results};
 use super::options::{Effort, Options};
@@ -130,7 +130,7 @@ fn size(pairs: &[(&LayerPlan, &LayerFacts)], facts: &Facts, analysis: &Analysis,
     let stored = pairs.iter().map(|(p, l)| stored_bytes(&l.layer, p.bits, options.target));
     let stored_alone = slots.iter().map(|(op, slot)| {
         let scales = if options.target.per_channel(op) { slot.dims[slot.axis] as u64 } else { 1 };
-        (slot.params() as u64 * u64::from(WEIGHT_ONLY_BITS)).div_ceil(8) + 4 * scales
+        integer_bytes(slot.params(), WEIGHT_ONLY_BITS, scales)
     });
     Size {
         float_weights: 4 * (pairs.iter().map(|(p, _)| p.params as u64).sum::<u64>() + alone),

@@ -81,10 +81,14 @@ impl Unit<'_> {
 
 /// Bytes that a layer's weight and scales take in the file.
 pub fn stored_bytes(layer: &Layer, bits: Option<u32>, target: &Target) -> u64 {
-    let params = layer.params() as u64;
-    let Some(bits) = bits else { return params * 4 };
+    let Some(bits) = bits else { return layer.params() as u64 * 4 };
     let scales = if target.per_channel(&layer.op) { layer.dims[layer.axis] as u64 } else { 1 };
-    (params * u64::from(IntFormat::signed(bits).stored_bits())).div_ceil(8) + 4 * scales
+    integer_bytes(layer.params(), bits, scales)
+}
+
+/// Bytes of integers and their scales.
+pub fn integer_bytes(params: usize, bits: u32, scales: u64) -> u64 {
+    (params as u64 * u64::from(IntFormat::signed(bits).stored_bits())).div_ceil(8) + 4 * scales
 }
 
 /// The knapsack of a choice.

@@ -20,7 +20,7 @@ mod search;
 mod verdict;
 
 pub use activations::is_choice;
-pub use budget::{Configuration, Unit, problem, quantized, stored_bytes};
+pub use budget::{Configuration, Unit, integer_bytes, problem, quantized, stored_bytes};
 pub use choose::choose;
 pub use chooser::{Beside, Chooser};
 pub use chosen::{Assignment, Chosen, refuse_all_float, uniform};
