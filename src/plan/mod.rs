@@ -7,6 +7,7 @@ mod bounds;
 mod constants;
 mod digest;
 mod equalize;
+mod goal;
 mod layers;
 mod operating;
 mod out_of_reach;
@@ -21,6 +22,7 @@ pub use bounds::known_bound;
 pub use constants::plan_constants;
 pub use digest::{layer_digest, model_digest, text_digest};
 pub use equalize::Equalized;
+pub use goal::{GoalRecord, Relief};
 pub use layers::{Layer, weight_layers};
 pub use operating::Operators;
 pub use out_of_reach::{OutOfReach, holds_layers, out_of_reach, weighs};
@@ -65,6 +67,9 @@ pub struct Plan {
     /// How the widths of activations were chosen; absent where all have one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub activation_allocation: Option<AllocationRecord>,
+    /// What was given up to reach a fidelity that was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub goal: Option<GoalRecord>,
     /// Factors that move between layers before anything is rounded, in this order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub equalized: Vec<Equalized>,

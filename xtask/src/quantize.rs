@@ -29,7 +29,7 @@ pub struct Args {
     #[command(flatten)]
     pub choice: ChoiceArgs,
     /// Replay this plan instead of making one
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["weight_bits", "avg_weight_bits", "max_bytes", "max_bops", "act_bits", "avg_act_bits", "keep_float"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["weight_bits", "avg_weight_bits", "max_bytes", "max_bops", "act_bits", "avg_act_bits", "goal_sqnr", "keep_float"])]
     pub plan: Option<PathBuf>,
     /// Output model [default: MODEL.TARGET.onnx]; the plan is written beside it as .plan.yaml
     #[arg(short, long, value_name = "FILE")]
@@ -136,6 +136,10 @@ pub struct ChoiceArgs {
     /// Choose widths of activations: at most this many nominal bits on average over their elements
     #[arg(long, value_name = "X")]
     pub avg_act_bits: Option<f64>,
+    /// Reach this SQNR of the outputs in dB with as little as it takes of wider activations or, where the device has
+    /// none, of operators in float
+    #[arg(long, value_name = "DB", value_parser = bar, conflicts_with_all = ["avg_weight_bits", "max_bytes", "max_bops", "avg_act_bits"])]
+    pub goal_sqnr: Option<f64>,
     /// What scores a layer's widths when they are chosen: a name (`xtask proxies` lists them), a YAML file, or a formula
     #[arg(long, value_name = "NAME|FILE|FORMULA", allow_hyphen_values = true, default_value = DEFAULT_PROXY)]
     pub proxy: String,
@@ -165,6 +169,7 @@ impl Default for ChoiceArgs {
             max_bops: None,
             act_bits: None,
             avg_act_bits: None,
+            goal_sqnr: None,
             proxy: DEFAULT_PROXY.to_owned(),
             effort: EffortArg::default(),
             device: Device::default(),
@@ -250,6 +255,7 @@ impl Job<'_> {
             proxy: proxies::find(&self.choice.proxy)?,
             effort: self.choice.effort.effort(),
             equalize: self.choice.equalize.equalize(),
+            goal_db: self.choice.goal_sqnr,
             keep_float: self.choice.keep_float.iter().cloned().collect::<BTreeSet<String>>(),
             dims,
             input_range,

@@ -1,18 +1,20 @@
 //! From graph and samples to a plan.
 
 use super::biases::correct_biases;
-use super::choice::{Field, Unit, choose, is_choice, refuse_all_float, uniform, units, with_ground};
+use super::choice::{Assignment, Field, Unit, choose, is_choice, refuse_all_float, uniform, units, with_ground};
+use super::goal;
 use super::observed::{Observed, observe_network};
 use super::options::{Effort, Options};
-use super::plans::{activations_of, plan_of};
+use super::plans::{activations_of, plan_of, round_all_by_second_order};
 use super::progress::Progress;
 use super::trial::{settle, settle_ranges, settle_rounding};
 use super::versions::versions;
 use std::collections::BTreeMap;
 use tapq::Result;
 use tapq::graph::Graph;
-use tapq::plan::{Layer, LayerPlan, Plan};
+use tapq::plan::{Layer, LayerPlan, Plan, RoundingMethod};
 use tapq::proxy::Sensitivity;
+use tapq::quant::RangeRule;
 use tapq::stats::ValueObservation;
 
 /// What analysis found; reports show more of it than the plan keeps.
@@ -43,6 +45,7 @@ impl Analysis {
 pub fn analyze(graph: &Graph, options: &Options, progress: &dyn Progress) -> Result<Analysis> {
     // What no width could mend is said before anything is measured.
     versions(graph, options.target, &[], 8)?;
+    goal::check(options)?;
     let mut observed = observe_network(graph, options, options.widths.is_choice(), progress)?;
     let grams = std::mem::take(&mut observed.seen.grams);
     let field = match is_choice(options)? {
@@ -80,16 +83,33 @@ pub fn analyze(graph: &Graph, options: &Options, progress: &dyn Progress) -> Res
         let other = plan_of(graph, options, &observed, uniform, &chosen)?;
         plan = settle(graph, options, &observed.seen, plan, other, progress)?;
     }
+    let mut rule = RangeRule::LeastError;
     if options.effort > Effort::Fast {
         let placed = |l: &&LayerPlan| observed.placement.layers.iter().any(|p| p.name == l.name);
-        let widths: BTreeMap<String, Option<u32>> =
-            plan.layers.iter().filter(placed).map(|l| (l.name.clone(), l.bits)).collect();
-        let bits: BTreeMap<String, u32> = plan.activations.iter().map(|a| (a.value.clone(), a.bits)).collect();
-        let make = |rule, half| activations_of(graph, options, &observed, (&widths, &bits), (rule, half));
-        settle_ranges(graph, options, &observed, &mut plan, &make, progress)?;
+        let widths = Assignment {
+            weights: plan.layers.iter().filter(placed).map(|l| (l.name.clone(), l.bits)).collect(),
+            activations: plan.activations.iter().map(|a| (a.value.clone(), a.bits)).collect(),
+            ..Default::default()
+        };
+        let make = |rule, half| activations_of(graph, options, &observed, &widths, (rule, half));
+        rule = settle_ranges(graph, options, &observed, &mut plan, &make, progress)?;
     }
     correct_biases(graph, options.target, &mut plan, &observed)?;
     plan = settle_rounding(graph, options, &observed.seen, plan, progress)?;
+    if options.goal_db.is_some() {
+        let base = plan.clone();
+        let make = |widths: &Assignment| {
+            let mut plan = plan_of(graph, options, &observed, widths, &chosen)?;
+            plan.allocation.clone_from(&base.allocation);
+            plan.activations = activations_of(graph, options, &observed, widths, (rule, None))?;
+            correct_biases(graph, options.target, &mut plan, &observed)?;
+            if base.layers.iter().any(|l| l.rounding == RoundingMethod::SecondOrder) {
+                round_all_by_second_order(graph, &mut plan);
+            }
+            Ok(plan)
+        };
+        plan = goal::reach(graph, options, &observed, (plan, &chosen.widths), &make, progress)?;
+    }
     let measured = observed.requests.iter().zip(&observed.seen.values).filter(|(r, _)| !r.only_tap);
     let extremes = measured.map(|(r, v)| (r.value.clone(), extremes(v))).collect();
     let Observed { macs, taps, .. } = observed;

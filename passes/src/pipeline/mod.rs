@@ -14,6 +14,7 @@ mod elsewhere;
 mod equalize;
 mod fitness;
 mod float_graph;
+mod goal;
 mod observed;
 mod options;
 mod pareto;

@@ -25,6 +25,8 @@ pub struct Options<'a> {
     pub activation_bits: Option<u32>,
     /// Layers that stay in float.
     pub keep_float: BTreeSet<String>,
+    /// SQNR in dB that the outputs are to reach, whatever that takes of wider activations or operators in float.
+    pub goal_db: Option<f64>,
     /// What predicts the damage of each width to each layer.
     pub proxy: ProxyFile,
     /// How much time a better file may take.
@@ -57,6 +59,7 @@ impl<'a> Options<'a> {
             widths: Widths::default(),
             activation_bits: None,
             keep_float: BTreeSet::new(),
+            goal_db: None,
             proxy: default_proxy()?,
             effort: Effort::default(),
             equalize: Equalize::default(),

@@ -25,8 +25,7 @@ pub fn plan_of(
     chosen: &Chosen,
 ) -> Result<Plan> {
     let target = options.target;
-    let chosen_widths = (&widths.weights, &widths.activations);
-    let activations = activations_of(graph, options, observed, chosen_widths, (RangeRule::LeastError, None))?;
+    let activations = activations_of(graph, options, observed, widths, (RangeRule::LeastError, None))?;
     let layers = layer_plans(graph, &widths.weights, options)?;
     let widest = activations.iter().map(|a| a.bits).max().unwrap_or(8);
     let (opset, ir) = versions(graph, target, &layers, widest)?;
@@ -42,6 +41,7 @@ pub fn plan_of(
         ir,
         allocation: chosen.record.clone(),
         activation_allocation: chosen.activation_record.clone(),
+        goal: None,
         equalized: vec![],
         layers,
         weight_only: vec![],
@@ -61,12 +61,12 @@ pub fn activations_of(
     graph: &Graph,
     options: &Options,
     observed: &Observed,
-    (weights, bits): (&BTreeMap<String, Option<u32>>, &BTreeMap<String, u32>),
+    widths: &Assignment,
     (rule, half): (RangeRule, Option<usize>),
 ) -> Result<Vec<ActivationPlan>> {
-    let (placement, values) = narrow_placement(graph, options, observed, weights);
+    let (placement, values) = narrow_placement(graph, options, observed, widths);
     let input = plan::InputFacts { range: options.input_range, samples: &options.calibration.samples };
-    let bits = |value: &str| bits.get(value).copied().unwrap_or(observed.activation_bits);
+    let bits = |value: &str| widths.activations.get(value).copied().unwrap_or(observed.activation_bits);
     let halves: Vec<ValueObservation> =
         half.map_or(vec![], |half| values.iter().map(|value| value.of_half(half)).collect());
     let values = if half.is_some() { halves.iter().collect() } else { values };
@@ -83,15 +83,16 @@ pub fn explain_uniform(plan: &mut Plan) {
     }
 }
 
-/// Layers that the choice keeps in float leave the integer domain, and their activations with them.
+/// Operators that the choice keeps in float leave the integer domain, and their activations with them.
 fn narrow_placement<'s>(
     graph: &Graph,
     options: &Options,
     observed: &'s Observed,
-    widths: &BTreeMap<String, Option<u32>>,
+    widths: &Assignment,
 ) -> (Placement, Vec<&'s ValueObservation>) {
     let mut keep_float = options.keep_float.clone();
-    keep_float.extend(widths.iter().filter(|(_, bits)| bits.is_none()).map(|(name, _)| name.clone()));
+    keep_float.extend(widths.float.iter().cloned());
+    keep_float.extend(widths.weights.iter().filter(|(_, bits)| bits.is_none()).map(|(name, _)| name.clone()));
     let mut placement = match keep_float.len() == options.keep_float.len() {
         true => observed.placement.clone(),
         false => place(graph, options.target, &keep_float),

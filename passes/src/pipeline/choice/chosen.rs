@@ -4,7 +4,7 @@ use super::activations::ChosenActivations;
 use super::budget::Unit;
 use super::field::Field;
 use crate::pipeline::options::Options;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use tapq::plan::AllocationRecord;
 use tapq::{Code, Context, Error, Result};
 
@@ -15,6 +15,8 @@ pub struct Assignment {
     pub weights: BTreeMap<String, Option<u32>>,
     /// Width of each value whose width was chosen.
     pub activations: BTreeMap<String, u32>,
+    /// Operators that are left in float, layers among them.
+    pub float: BTreeSet<String>,
 }
 
 /// What was chosen.

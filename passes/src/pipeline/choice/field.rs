@@ -171,6 +171,13 @@ impl Field {
         self.groups.iter().zip(bits).map(|(g, b)| g.position(*b).map_or(0.0, |i| g.damage[i])).sum()
     }
 
+    /// Relative squared output error that each value alone causes at a width; those of a group bear equal parts.
+    pub fn harm(&self, bits: u32) -> BTreeMap<String, f64> {
+        let of_group = |g: &Group| g.position(bits).map_or(0.0, |i| g.damage[i]) / g.members.len().max(1) as f64;
+        let by_group: Vec<f64> = self.groups.iter().map(of_group).collect();
+        self.values.iter().zip(&self.group_of).map(|(value, g)| (value.clone(), by_group[*g])).collect()
+    }
+
     /// Average bits over the elements.
     pub fn average(&self, bits: &[u32]) -> f64 {
         let elements: f64 = self.groups.iter().map(|g| g.elements).sum();

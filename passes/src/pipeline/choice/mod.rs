@@ -27,4 +27,5 @@ pub use chosen::{Assignment, Chosen, refuse_all_float, uniform};
 pub use features::table;
 pub use field::Field;
 pub use ground::{Ground, units, with_ground};
+pub use probe::{Change, Changes, Probe, Weight};
 pub use score::score;

@@ -83,6 +83,7 @@ impl<'a> Scene<'a> {
         Assignment {
             weights: layers.flat_map(|(u, b)| u.layers.iter().map(|l| (l.name.clone(), *b))).collect(),
             activations: self.field.map_or_else(BTreeMap::new, |field| field.by_value(&setting.activations)),
+            ..Default::default()
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Two plans on the same samples, each as the file that it makes.
+//! Plans on samples that they were not rounded with, each as the file that it makes; two of them against each other.
 //!
 //! Each sample is run through a file whose weights were rounded without it: rounded on the even samples and run on the
 //! odd ones, then the other way round. Samples differ in noise far more than two files do on the same sample, and one
@@ -88,11 +88,31 @@ impl Trial<'_> {
 
     /// SQNR of each sample of `run` by the file whose weights are rounded on `samples`.
     fn sqnr_db(&self, plan: &Plan, samples: &[Sample], run: &[usize], progress: &dyn Progress) -> Result<Vec<f64>> {
+        Ok(self.compare(plan, samples, run, progress)?.iter().map(Compare::sqnr_db).collect())
+    }
+
+    /// Relative squared output error of the file whose weights are rounded on one half of the samples, on the other.
+    pub fn error(&self, plan: &Plan, progress: &dyn Progress) -> Result<f64> {
+        let all = &self.options.calibration.samples;
+        let (run, rounded): (Vec<usize>, Vec<usize>) = (0..all.len()).partition(|i| i % FOLDS == FOLDS - 1);
+        let run = if run.is_empty() { &rounded } else { &run };
+        let samples: Vec<Sample> = rounded.iter().map(|i| all[*i].clone()).collect();
+        let mut total = Compare::default();
+        self.compare(plan, &samples, run, progress)?.iter().for_each(|sample| total.merge(sample));
+        Ok(total.relative_error())
+    }
+
+    fn compare(
+        &self,
+        plan: &Plan,
+        samples: &[Sample],
+        run: &[usize],
+        progress: &dyn Progress,
+    ) -> Result<Vec<Compare>> {
         let rounding = round_sequentially(self.graph, plan, self.options, samples, false, progress)?;
         let mut shifted = plan.clone();
         write_shifts(&mut shifted, &rounding.shifts);
-        let each = compare_as_file(self.graph, &shifted, &rounding, self.options, self.seen, run)?;
-        Ok(each.iter().map(Compare::sqnr_db).collect())
+        compare_as_file(self.graph, &shifted, &rounding, self.options, self.seen, run)
     }
 }
 

@@ -6,5 +6,6 @@ mod ranges;
 mod settle;
 
 pub use as_file::error_as_file;
+pub use duel::Trial;
 pub use ranges::settle_ranges;
 pub use settle::{settle, settle_rounding};

@@ -28,7 +28,7 @@ const MARGIN_DB: f64 = 0.5;
 /// Makes the activations of a plan by a rule, from the samples of one half or of both.
 pub type Make<'a> = &'a dyn Fn(RangeRule, Option<usize>) -> Result<Vec<ActivationPlan>>;
 
-/// Takes the ranges of everything seen where the output is better for it.
+/// Takes the ranges of everything seen where the output is better for it, and says which rule was taken.
 pub fn settle_ranges(
     graph: &Graph,
     options: &Options,
@@ -36,15 +36,15 @@ pub fn settle_ranges(
     plan: &mut Plan,
     make: Make,
     progress: &dyn Progress,
-) -> Result<()> {
+) -> Result<RangeRule> {
     let samples = options.calibration.samples.len();
     if samples < 2 * FOLDS || !observed.seen.outputs.first().is_some_and(|outputs| has_channels(outputs)) {
-        return Ok(());
+        return Ok(RangeRule::LeastError);
     }
     let wide = make(RangeRule::Extremes, None)?;
     let grid = |a: &ActivationPlan| (a.scale, a.zero_point);
     if wide.iter().map(grid).eq(plan.activations.iter().map(grid)) {
-        return Ok(());
+        return Ok(RangeRule::LeastError);
     }
     progress.stage("compare ranges", FOLDS * samples);
     let of = |rule: RangeRule| -> Result<f64> {
@@ -75,7 +75,7 @@ pub fn settle_ranges(
     if all {
         plan.activations = wide;
     }
-    Ok(())
+    Ok(if all { RangeRule::Extremes } else { RangeRule::LeastError })
 }
 
 /// Outputs of the network with these activations and float weights.

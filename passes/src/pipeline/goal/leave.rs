@@ -1,0 +1,144 @@
+//! Which operators leave the integer domain first.
+//!
+//! A value is rid of its rounding only if everything that reads it runs in float, and, where kernels write integers,
+//! what makes it does, too. Such a set of operators is taken out at a time: the one whose roundings harm the output most
+//! for what it costs in float. Each set is put on those before it, so that the sets are a path from all integers to none.
+
+use super::cost::{Costs, inside};
+use super::harm::Harm;
+use crate::pipeline::observed::Observed;
+use crate::pipeline::options::Options;
+use std::collections::BTreeSet;
+use tapq::graph::Graph;
+use tapq::plan::{Placement, place};
+use tapq::target::Role;
+
+/// The network with some operators in float.
+#[derive(Clone)]
+pub struct Left {
+    /// Names of operators that are left in float.
+    pub nodes: BTreeSet<String>,
+    /// What remains quantized.
+    pub placement: Placement,
+    /// Relative squared output error that the remaining roundings are predicted to cause.
+    pub harm: f64,
+    cost: f64,
+}
+
+/// The path from all integers to as little harm as `enough`.
+pub fn path(graph: &Graph, observed: &Observed, options: &Options, harm: &Harm, enough: f64) -> Vec<Left> {
+    let leaving = Leaving { graph, observed, options, harm, costs: Costs::of(graph, observed) };
+    let mut path = vec![leaving.left(BTreeSet::new())];
+    let mut open: Vec<(f64, Candidate)> = leaving.candidates().into_iter().map(|c| (f64::INFINITY, c)).collect();
+    while let Some((taken, left)) = leaving.best(&path[path.len() - 1], &mut open) {
+        open.retain(|(_, candidate)| *candidate != taken);
+        let done = left.harm <= enough || left.placement.layers.is_empty();
+        path.push(left);
+        if done {
+            break;
+        }
+    }
+    path
+}
+
+/// What may be freed of rounding.
+#[derive(Clone, Debug, PartialEq)]
+enum Candidate {
+    /// Values that share a scale.
+    Values(Vec<String>),
+    /// The weight of a layer.
+    Layer(String),
+}
+
+struct Leaving<'a> {
+    graph: &'a Graph,
+    observed: &'a Observed,
+    options: &'a Options<'a>,
+    harm: &'a Harm,
+    costs: Costs,
+}
+
+impl Leaving<'_> {
+    fn candidates(&self) -> Vec<Candidate> {
+        let sites = &self.observed.placement.sites;
+        let members = |group: usize| sites.iter().filter(|s| s.group == group).map(|s| s.value.clone()).collect();
+        let leaders = (0..sites.len()).filter(|i| sites[*i].group == *i);
+        let values = leaders.map(|group| Candidate::Values(members(group)));
+        values.chain(self.observed.placement.layers.iter().map(|l| Candidate::Layer(l.name.clone()))).collect()
+    }
+
+    /// The candidate that takes away most harm for its cost. What a candidate was worth earlier on the path bounds what
+    /// it is worth now well enough that only those at the top of the list are worked out anew.
+    fn best(&self, from: &Left, open: &mut [(f64, Candidate)]) -> Option<(Candidate, Left)> {
+        let mut best: Option<(f64, usize, Left)> = None;
+        // Stable, so that equal ones stay in the order of the file.
+        open.sort_by(|a, b| b.0.total_cmp(&a.0));
+        for (i, (worth, candidate)) in open.iter_mut().enumerate() {
+            if best.as_ref().is_some_and(|(found, ..)| *found >= *worth) {
+                break;
+            }
+            let left = self.without(from, candidate);
+            *worth = left.as_ref().map_or(0.0, |left| (from.harm - left.harm) / (from.cost - left.cost).max(1e-9));
+            if let Some(left) = left.filter(|_| *worth > best.as_ref().map_or(0.0, |b| b.0)) {
+                best = Some((*worth, i, left));
+            }
+        }
+        best.map(|(_, i, left)| (open[i].1.clone(), left))
+    }
+
+    /// The network in which a candidate is rounded no more; `None` if it is not rounded as it is.
+    fn without(&self, from: &Left, candidate: &Candidate) -> Option<Left> {
+        let values = match candidate {
+            Candidate::Layer(name) => {
+                let quantized = from.placement.layers.iter().any(|l| l.name == *name);
+                return quantized.then(|| self.left(from.nodes.iter().chain([name]).cloned().collect()));
+            }
+            Candidate::Values(values) => values,
+        };
+        let is_member = |value: &str| values.iter().any(|v| v == value);
+        let sites = || from.placement.sites.iter().filter(|s| is_member(&s.value));
+        sites().next()?;
+        let name = |node: usize| self.graph.nodes()[node].name.clone();
+        let readers = sites().flat_map(|s| s.readers.iter().map(|(node, _)| name(*node)));
+        let nodes: BTreeSet<String> = from.nodes.iter().cloned().chain(readers).collect();
+        let left = self.left(nodes);
+        let still: Vec<&str> =
+            left.placement.sites.iter().map(|s| s.value.as_str()).filter(|value| is_member(value)).collect();
+        if still.is_empty() {
+            return Some(left);
+        }
+        let makers = still.iter().filter_map(|value| self.maker(value)).map(name);
+        Some(self.left(left.nodes.iter().cloned().chain(makers).collect()))
+    }
+
+    fn left(&self, nodes: BTreeSet<String>) -> Left {
+        let keep_float = self.options.keep_float.iter().chain(&nodes).cloned().collect();
+        let mut placement = place(self.graph, self.options.target, &keep_float);
+        placement.retain_sites(|site| self.observed.value(&site.value).is_some());
+        let values = placement.sites.iter().map(|s| s.value.as_str());
+        let harm = self.harm.of(values, placement.layers.iter().map(|l| l.name.as_str()));
+        let cost = self.costs.of_placement(&placement);
+        Left { nodes, placement, harm, cost }
+    }
+
+    /// The operator whose kernel writes a value: behind activations that run inside it.
+    fn maker(&self, value: &str) -> Option<usize> {
+        let mut at = self.graph.index().producer(value)?;
+        // A chain cannot be longer than the graph; a cycle would be.
+        for _ in 0..self.graph.nodes().len() {
+            let node = &self.graph.nodes()[at];
+            let fused = self.options.target.rule(&node.op_type).is_some_and(|r| r.role == Role::FusedActivation);
+            match node.input.first().filter(|_| fused).and_then(|input| self.graph.index().producer(input)) {
+                Some(before) => at = before,
+                None => break,
+            }
+        }
+        Some(at)
+    }
+}
+
+/// Operators that run with integers in the first placement and no more in the second.
+pub fn gone(before: &Placement, after: &Placement) -> BTreeSet<usize> {
+    let kept = inside(after);
+    inside(before).into_iter().filter(|node| !kept.contains(node)).collect()
+}
