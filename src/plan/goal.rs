@@ -25,6 +25,18 @@ pub struct GoalRecord {
     pub operators: Vec<String>,
 }
 
+impl GoalRecord {
+    /// Whether the goal was reached.
+    pub fn is_reached(&self) -> bool {
+        self.reached_db >= self.sqnr_db
+    }
+
+    /// What a layer that was left in float says why.
+    pub fn reason(&self) -> String {
+        format!("left in float for {} dB at the output", self.sqnr_db)
+    }
+}
+
 /// What is given up where a goal asks for it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

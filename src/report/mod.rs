@@ -9,6 +9,7 @@ pub(crate) mod columns;
 mod fidelity;
 pub(crate) mod format;
 mod front;
+mod goal;
 pub(crate) mod html;
 mod left_out;
 mod measure;
@@ -31,7 +32,7 @@ pub use measure::measure;
 pub use ranking::{RankRow, RankTable, rank_svg, rank_text};
 pub use text::text;
 
-use crate::plan::{AllocationRecord, Calibration, RoundingError};
+use crate::plan::{AllocationRecord, Calibration, GoalRecord, RoundingError};
 use crate::proxy::Sensitivity;
 use serde::{Deserialize, Serialize};
 
@@ -64,6 +65,9 @@ pub struct Report {
     /// How the widths of activations were chosen; absent where all have one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub activation_allocation: Option<AllocationRecord>,
+    /// What a fidelity that was asked for took; absent where none was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub goal: Option<GoalRecord>,
     /// Quantized against float; absent if it was not measured.
     pub fidelity: Option<Fidelity>,
     /// Weight layers, in file order.

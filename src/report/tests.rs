@@ -32,6 +32,16 @@ fn report(n: usize) -> Report {
         },
         allocation: allocation(),
         activation_allocation: Some(allocation()),
+        goal: Some(GoalRecord {
+            sqnr_db: 20.0,
+            from_db: 14.25,
+            reached_db: 20.5,
+            macs: 0.043,
+            values: 31,
+            relieved: 6,
+            operators: (1..=5).map(|i| format!("/layer{i}/Add")).collect(),
+            ..Default::default()
+        }),
         fidelity: Some(Fidelity {
             samples: 32,
             held_out: false,

@@ -5,6 +5,7 @@ use super::format::{
     bytes, clean, cosine, count, db, in_db, percent, plural, ratio, shape, shorten, si, significant, together, width,
     wrap,
 };
+use super::goal::goal_text;
 use super::tally::{Spending, Tally, refused_groups, spending, tallies};
 use super::{ActivationReport, Fidelity, LayerReport, Report, ValueFidelity, decibels};
 use crate::plan::{AllocationRecord, Compared};
@@ -108,6 +109,9 @@ impl Page {
         }
         if let Some(fidelity) = report.fidelity.as_ref().filter(|f| !f.channels.is_empty()) {
             self.item("channels", &fidelity.worst_channels().join(" · "), Ink::Plain);
+        }
+        if let Some(goal) = goal_text(report) {
+            self.item("goal", &goal, Ink::Plain);
         }
         let file = format!(
             "{} → {} ({})",

@@ -356,7 +356,8 @@ fn print(args: &Args, report: &Report, written: &[&Path], plan: &Path) -> Result
 }
 
 fn verdict(args: &Args, report: &Report) -> Verdict {
-    let Some(fidelity) = &report.fidelity else { return Verdict::Done };
+    let goal = report.goal.as_ref().is_some_and(|goal| !goal.is_reached());
+    let Some(fidelity) = &report.fidelity else { return if goal { Verdict::BelowBar } else { Verdict::Done } };
     if let Some(why) = fidelity.says_nothing.as_ref().filter(|_| args.min_sqnr.or(args.min_agreement).is_some()) {
         eprintln!("no bar is met: the comparison says nothing: {why}");
         return Verdict::BelowBar;
@@ -370,5 +371,5 @@ fn verdict(args: &Args, report: &Report) -> Verdict {
     };
     let sqnr = below("output SQNR in dB", fidelity.sqnr_db, args.min_sqnr);
     let agreement = below("top-1 agreement", fidelity.agreement, args.min_agreement);
-    if sqnr || agreement { Verdict::BelowBar } else { Verdict::Done }
+    if sqnr || agreement || goal { Verdict::BelowBar } else { Verdict::Done }
 }

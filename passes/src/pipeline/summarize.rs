@@ -3,6 +3,7 @@
 use super::analyze::Analysis;
 use super::choice::{integer_bytes, stored_bytes};
 use super::elsewhere::{Elsewhere, elsewhere};
+use super::goal;
 use super::observed::{first_result, layer_results};
 use super::options::{Effort, Options};
 use crate::driver::AppliedPatch;
@@ -10,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use tapq::Result;
 use tapq::graph::Graph;
 use tapq::plan::{
-    ActivationPlan, Layer, LayerPlan, Plan, Rounding, WEIGHT_ONLY_BITS, WeightOnly, WeightSlot, weight_layers,
+    ActivationPlan, GoalRecord, Layer, LayerPlan, Plan, Relief, Rounding, WEIGHT_ONLY_BITS, WeightOnly, WeightSlot, weight_layers,
 };
 use tapq::quant::IntFormat;
 use tapq::report::{
@@ -79,20 +80,21 @@ pub fn report(
         target_title: options.target.title.clone(),
         proxy: plan.proxy.clone(),
         calibration: plan.calibration.clone(),
-        warnings: warnings(options, fidelity.as_ref()),
+        warnings: warnings(options, plan, fidelity.as_ref()),
         size: Size { elsewhere: facts.elsewhere.bytes, ..size(&pairs, facts, analysis, options) },
         allocation: plan.allocation.clone(),
         activation_allocation: plan.activation_allocation.clone(),
+        goal: plan.goal.clone(),
         layers: layers.into_iter().map(|(_, report)| report).collect(),
         activations: plan.activations.iter().map(|a| activation_report(a, analysis, &sqnr)).collect(),
-        refused: refused(&pairs).chain(facts.elsewhere.refused.iter().cloned()).collect(),
+        refused: refused(&pairs, plan.goal.as_ref()).chain(facts.elsewhere.refused.iter().cloned()).collect(),
         passes: applied.into_iter().map(|a| PassReport { pass: a.pass.to_owned(), reasons: a.reasons }).collect(),
         fidelity,
         ..Default::default()
     }
 }
 
-fn warnings(options: &Options, fidelity: Option<&Fidelity>) -> Vec<String> {
+fn warnings(options: &Options, plan: &Plan, fidelity: Option<&Fidelity>) -> Vec<String> {
     let mut warnings: Vec<String> = left_out(options.calibration).into_iter().collect();
     if options.calibration.synthetic && options.plan.is_none() {
         let what = "ranges come from synthetic samples, not from data: expect a useless file; give --calib";
@@ -102,8 +104,18 @@ fn warnings(options: &Options, fidelity: Option<&Fidelity>) -> Vec<String> {
         warnings.push(held_out_help(options));
     }
     if fidelity.is_some_and(|f| f.sqnr_db < 10.0 && f.says_nothing.is_none()) {
-        let more = if options.effort == Effort::Fast { "; --effort balanced may do better" } else { "" };
+        let balanced = (options.effort == Effort::Fast).then_some("--effort balanced may do better");
+        let relief = goal::can_relieve(options).then_some("--goal-sqnr 20 gives up what harms most");
+        let advice: Vec<&str> = balanced.into_iter().chain(relief.filter(|_| plan.goal.is_none())).collect();
+        let more = if advice.is_empty() { String::new() } else { format!("; {}", advice.join(", ")) };
         warnings.push(format!("the quantized network is far from the float one (SQNR below 10 dB){more}"));
+    }
+    if let Some(goal) = plan.goal.as_ref().filter(|goal| !goal.is_reached()) {
+        let given = match goal.relief {
+            Relief::Wider => "with every activation at its widest",
+            Relief::Float => "with all but the last layers in float",
+        };
+        warnings.push(format!("the goal of {} dB was not reached {given}: {:.1} dB", goal.sqnr_db, goal.reached_db));
     }
     warnings
 }
@@ -197,7 +209,12 @@ fn activation_report(plan: &ActivationPlan, analysis: &Analysis, sqnr: &BTreeMap
     }
 }
 
-fn refused<'a>(pairs: &'a [(&LayerPlan, &LayerFacts)]) -> impl Iterator<Item = Refused> + 'a {
-    let float = pairs.iter().filter(|(p, _)| p.bits.is_none());
+/// Layers that the target left in float; those that a goal left there were not refused.
+fn refused<'a>(
+    pairs: &'a [(&LayerPlan, &LayerFacts)],
+    goal: Option<&GoalRecord>,
+) -> impl Iterator<Item = Refused> + 'a {
+    let chosen = goal.map(GoalRecord::reason);
+    let float = pairs.iter().filter(move |(p, _)| p.bits.is_none() && chosen.as_ref() != Some(&p.because));
     float.map(|(p, _)| Refused { what: format!("{} '{}'", p.op, p.name), because: p.because.clone() })
 }

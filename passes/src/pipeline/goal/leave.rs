@@ -1,8 +1,10 @@
-//! Which operators leave the integer domain first.
+//! Which operators leave the integer domain: those that bring the harm of the others down to a level.
 //!
 //! A value is rid of its rounding only if everything that reads it runs in float, and, where kernels write integers,
 //! what makes it does, too. Such a set of operators is taken out at a time: the one whose roundings harm the output most
 //! for what it costs in float. Each set is put on those before it, so that the sets are a path from all integers to none.
+//! For a level, the path is followed as far as it must be, and what was taken out on the way and turns out to be needed
+//! no more, since a later set did most of it, goes back.
 
 use super::cost::{Costs, inside};
 use super::harm::Harm;
@@ -25,22 +27,6 @@ pub struct Left {
     cost: f64,
 }
 
-/// The path from all integers to as little harm as `enough`.
-pub fn path(graph: &Graph, observed: &Observed, options: &Options, harm: &Harm, enough: f64) -> Vec<Left> {
-    let leaving = Leaving { graph, observed, options, harm, costs: Costs::of(graph, observed) };
-    let mut path = vec![leaving.left(BTreeSet::new())];
-    let mut open: Vec<(f64, Candidate)> = leaving.candidates().into_iter().map(|c| (f64::INFINITY, c)).collect();
-    while let Some((taken, left)) = leaving.best(&path[path.len() - 1], &mut open) {
-        open.retain(|(_, candidate)| *candidate != taken);
-        let done = left.harm <= enough || left.placement.layers.is_empty();
-        path.push(left);
-        if done {
-            break;
-        }
-    }
-    path
-}
-
 /// What may be freed of rounding.
 #[derive(Clone, Debug, PartialEq)]
 enum Candidate {
@@ -50,15 +36,53 @@ enum Candidate {
     Layer(String),
 }
 
-struct Leaving<'a> {
+/// The path from all integers to none.
+pub struct Leaving<'a> {
     graph: &'a Graph,
     observed: &'a Observed,
     options: &'a Options<'a>,
     harm: &'a Harm,
     costs: Costs,
+    /// Steps on the path, the first with nothing in float, as long as anything is left of the integers.
+    path: Vec<Left>,
 }
 
-impl Leaving<'_> {
+impl<'a> Leaving<'a> {
+    /// Finds the path.
+    pub fn new(graph: &'a Graph, observed: &'a Observed, options: &'a Options<'a>, harm: &'a Harm) -> Self {
+        let mut leaving = Leaving { graph, observed, options, harm, costs: Costs::of(graph, observed), path: vec![] };
+        let mut last = leaving.left(BTreeSet::new());
+        let mut open: Vec<(f64, Candidate)> = leaving.candidates().into_iter().map(|c| (f64::INFINITY, c)).collect();
+        while !last.placement.layers.is_empty() {
+            leaving.path.push(last);
+            let Some((taken, left)) = leaving.best(&leaving.path[leaving.path.len() - 1], &mut open) else { break };
+            open.retain(|(_, candidate)| *candidate != taken);
+            last = left;
+        }
+        leaving
+    }
+
+    /// Predicted harm with all in integers, and with all in float that the path takes there.
+    pub fn bounds(&self) -> [f64; 2] {
+        [self.path.first(), self.path.last()].map(|end| end.map_or(0.0, |left| left.harm))
+    }
+
+    /// The operators that may stay among the integers if these are to do no more harm than `most`.
+    pub fn within(&self, most: f64) -> Option<Left> {
+        let end = self.path.iter().position(|left| left.harm <= most).unwrap_or(self.path.len().saturating_sub(1));
+        let mut left = self.path.get(end)?.clone();
+        // What came late did most for its cost of what was left; what came before it may be needed no more.
+        for step in (1..end).rev() {
+            let own = self.path[step].nodes.difference(&self.path[step - 1].nodes);
+            let back: BTreeSet<&String> = own.collect();
+            let fewer = self.left(left.nodes.iter().filter(|node| !back.contains(node)).cloned().collect());
+            if fewer.harm <= most && fewer.cost > left.cost {
+                left = fewer;
+            }
+        }
+        Some(left)
+    }
+
     fn candidates(&self) -> Vec<Candidate> {
         let sites = &self.observed.placement.sites;
         let members = |group: usize| sites.iter().filter(|s| s.group == group).map(|s| s.value.clone()).collect();

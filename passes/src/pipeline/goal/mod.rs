@@ -1,8 +1,8 @@
 //! As little in float, or at more bits, as it takes for the outputs to reach a fidelity.
 //!
-//! What each rounding does to the output is measured one at a time. From that follows an order in which roundings are
-//! given up, the most harmful for their cost first; and of the networks on this path, from none given up to all, the
-//! first whose file reaches the goal is found by bisection, each file run on samples that it was not rounded with.
+//! What each rounding does to the output is measured one at a time. From that follows what to give up, at the least
+//! cost, for the roundings that remain to do no more harm than a level; and the highest level whose file reaches the goal
+//! is found by bisection, each file run on samples that it was not rounded with.
 //!
 //! Where a device offers wider activations, these get more bits; elsewhere operators are left in float, and with them
 //! what stands between them.
@@ -19,16 +19,20 @@ use super::progress::Progress;
 use super::trial::Trial;
 use cost::Costs;
 use harm::Harm;
-use leave::{Left, gone};
-use std::collections::BTreeSet;
+use leave::{Leaving, Left, gone};
 use tapq::graph::Graph;
 use tapq::plan::{GoalRecord, Layer, Plan, Relief};
 use tapq::report::decibels;
 use tapq::target::{Role, Target};
 use tapq::{Code, Error, Result};
+use widen::{Widening, fit_weights};
 
 /// What measurement on few samples says too well of a file: files aim at so much more, in dB.
 const MARGIN_DB: f64 = 0.3;
+/// Steps between the levels that are tried, in dB.
+const STEP_DB: f64 = 0.25;
+/// The lowest level that is tried, in dB below all that there is.
+const MOST_DB: f64 = 100.0;
 
 /// Makes a plan of widths.
 pub type Make<'a> = &'a dyn Fn(&Assignment) -> Result<Plan>;
@@ -53,6 +57,11 @@ pub fn check(options: &Options) -> Result<()> {
             Err(Error::new(Code::Refused, what).help("leave --goal-sqnr out; `--effort balanced` makes the best of the widths"))
         }
     }
+}
+
+/// Whether the device has anything to give up where a goal asks for it.
+pub fn can_relieve(options: &Options) -> bool {
+    relief(options).is_some()
 }
 
 /// What can be given up on this device.
@@ -82,70 +91,99 @@ pub fn reach(
         return Ok(Plan { goal: Some(GoalRecord { values, ..record(from_db) }), ..plan });
     }
     let field = Field::measure(graph, observed, options, progress)?;
-    let path = match relief {
-        Relief::Wider => {
-            let work = widen::work(graph, &field, observed);
-            Path::Wider(widen::path(&field, observed.activation_bits, &|g| work[g]))
-        }
-        Relief::Float => {
-            let harm = Harm::measure(graph, &plan, &field, observed, options, progress)?;
-            Path::Float(leave::path(graph, observed, options, &harm, 0.0))
-        }
+    let harm = match relief {
+        Relief::Wider => Harm::default(),
+        Relief::Float => Harm::measure(graph, &plan, &field, observed, options, progress)?,
     };
-    let at = |step: usize| -> Result<(Plan, f64)> {
-        let plan = make(&path.widths(step, widths, &field, &observed.placement.layers, options.target))?;
-        let db = sqnr_db(&plan)?;
-        Ok((plan, db))
+    let means = match relief {
+        Relief::Wider => Means::Wider(Widening::new(graph, &field, observed)),
+        Relief::Float => Means::Float(Leaving::new(graph, observed, options, &harm)),
     };
-    progress.stage("reach the goal", path.len().max(2).ilog2() as usize + 1);
-    let (mut low, mut high, mut best) = (0, path.len(), None);
+    let [all, least] = means.bounds();
+    let levels = (decibels(least) - decibels(all)).clamp(0.0, MOST_DB) / STEP_DB;
+    let (mut low, mut high, mut best) = (0, levels.ceil() as usize + 1, None);
+    progress.stage("reach the goal", high.ilog2() as usize + 1);
+    // Predicted and measured errors differ, but not wildly: the first try is where they would meet.
+    let mut next = ((goal + MARGIN_DB - from_db) / STEP_DB).round() as usize;
+    let mut known: Option<(Relieved, f64)> = None;
     while high - low > 1 {
-        let middle = low.midpoint(high);
-        let (plan, db) = at(middle)?;
+        let level = next.clamp(low + 1, high - 1);
+        let relieved = means.within((all * 10f64.powf(-0.1 * STEP_DB * level as f64)).max(least))?;
+        let same = known.as_ref().filter(|(other, _)| *other == relieved).map(|(_, db)| *db);
+        let plan = make(&relieved.widths(widths, &field, &observed.placement.layers, options.target))?;
+        let db = same.map_or_else(|| sqnr_db(&plan), Ok)?;
         progress.tick();
-        if db >= goal + MARGIN_DB {
-            (high, best) = (middle, Some((middle, plan, db)));
-        } else {
-            low = middle;
-            if best.is_none() && middle + 1 == path.len() {
-                best = Some((middle, plan, db));
-            }
+        known = Some((relieved.clone(), db));
+        let reached = db >= goal + MARGIN_DB;
+        if reached || level + 1 == high && best.is_none() {
+            best = Some((relieved, plan, db));
         }
+        if reached { high = level } else { low = level }
+        next = low.midpoint(high);
     }
-    let Some((step, mut plan, reached_db)) = best else { return Ok(plan) };
+    let Some((relieved, mut plan, reached_db)) = best else { return Ok(plan) };
     let record = GoalRecord { values: observed.placement.sites.len(), ..record(reached_db) };
-    plan.goal = Some(path.record(step, record, graph, observed, &field, options));
-    path.explain(step, &mut plan, goal);
+    plan.goal = Some(relieved.record(record, graph, observed, &field, options));
+    relieved.explain(&mut plan);
     Ok(plan)
 }
 
-/// Networks of which each gives up a little more than the one before it.
-enum Path {
-    Wider(Vec<Vec<u32>>),
-    Float(Vec<Left>),
+/// What can be given up, and how much of it for how much harm.
+enum Means<'a> {
+    Wider(Widening<'a>),
+    Float(Leaving<'a>),
 }
 
-impl Path {
-    /// Steps that leave something quantized.
-    fn len(&self) -> usize {
+impl Means<'_> {
+    fn bounds(&self) -> [f64; 2] {
         match self {
-            Path::Wider(steps) => steps.len(),
-            Path::Float(steps) => steps.iter().filter(|left| !left.placement.layers.is_empty()).count(),
+            Means::Wider(widening) => widening.bounds(),
+            Means::Float(leaving) => leaving.bounds(),
         }
     }
 
-    fn widths(&self, step: usize, base: &Assignment, field: &Field, layers: &[Layer], target: &Target) -> Assignment {
+    fn within(&self, most: f64) -> Result<Relieved> {
+        match self {
+            Means::Wider(widening) => widening.within(most).map(Relieved::Wider),
+            Means::Float(leaving) => {
+                let nothing = || Error::new(Code::NothingToQuantize, "no layer is left to quantize");
+                leaving.within(most).map(Relieved::Float).ok_or_else(nothing)
+            }
+        }
+    }
+}
+
+/// What is given up.
+#[derive(Clone)]
+enum Relieved {
+    /// Widths of the groups of the field.
+    Wider(Vec<u32>),
+    Float(Left),
+}
+
+impl PartialEq for Relieved {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Relieved::Wider(a), Relieved::Wider(b)) => a == b,
+            (Relieved::Float(a), Relieved::Float(b)) => a.nodes == b.nodes,
+            _ => false,
+        }
+    }
+}
+
+impl Relieved {
+    fn widths(&self, base: &Assignment, field: &Field, layers: &[Layer], target: &Target) -> Assignment {
         let mut widths = base.clone();
         match self {
-            Path::Wider(steps) => {
-                widths.activations = field.by_value(&steps[step]);
-                let beside = |layer: &Layer| field.width(layer.node, &steps[step]).unwrap_or(8);
-                widen::fit_weights(&mut widths.weights, layers, target, &beside);
+            Relieved::Wider(bits) => {
+                widths.activations = field.by_value(bits);
+                let beside = |layer: &Layer| field.width(layer.node, bits).unwrap_or(8);
+                fit_weights(&mut widths.weights, layers, target, &beside);
             }
-            Path::Float(steps) => {
-                let left = &steps[step].nodes;
-                widths.weights.iter_mut().filter(|(name, _)| left.contains(*name)).for_each(|(_, bits)| *bits = None);
-                widths.float.clone_from(left);
+            Relieved::Float(left) => {
+                let named = widths.weights.iter_mut().filter(|(name, _)| left.nodes.contains(*name));
+                named.for_each(|(_, bits)| *bits = None);
+                widths.float.clone_from(&left.nodes);
             }
         }
         widths
@@ -153,7 +191,6 @@ impl Path {
 
     fn record(
         &self,
-        step: usize,
         record: GoalRecord,
         graph: &Graph,
         observed: &Observed,
@@ -162,17 +199,16 @@ impl Path {
     ) -> GoalRecord {
         let costs = Costs::of(graph, observed);
         match self {
-            Path::Wider(steps) => {
-                let wide = |value: &usize| steps[step][*value] > observed.activation_bits;
-                let touched: BTreeSet<usize> =
-                    (0..graph.nodes().len()).filter(|n| field.groups_at(*n).iter().any(wide)).collect();
-                let by_value = field.by_value(&steps[step]);
+            Relieved::Wider(bits) => {
+                let is_wide = |group: &usize| bits[*group] > observed.activation_bits;
+                let nodes = 0..graph.nodes().len();
+                let touched = nodes.filter(|n| field.groups_at(*n).iter().any(is_wide));
+                let by_value = field.by_value(bits);
                 let relieved = by_value.values().filter(|bits| **bits > observed.activation_bits).count();
-                GoalRecord { macs: costs.macs_of(touched.into_iter()), relieved, ..record }
+                GoalRecord { macs: costs.macs_of(touched), relieved, ..record }
             }
-            Path::Float(steps) => {
-                let after = &steps[step].placement;
-                let gone = gone(&observed.placement, after);
+            Relieved::Float(left) => {
+                let gone = gone(&observed.placement, &left.placement);
                 let is_layer = |node: usize| observed.placement.layers.iter().any(|l| l.node == node);
                 let ran = |node: usize| {
                     let rule = options.target.rule(&graph.nodes()[node].op_type);
@@ -181,7 +217,7 @@ impl Path {
                 let others = gone.iter().filter(|node| !is_layer(**node) && ran(**node));
                 GoalRecord {
                     macs: costs.macs_of(gone.iter().copied()),
-                    relieved: record.values - after.sites.len(),
+                    relieved: record.values - left.placement.sites.len(),
                     operators: others.map(|node| graph.nodes()[*node].name.clone()).collect(),
                     ..record
                 }
@@ -190,10 +226,9 @@ impl Path {
     }
 
     /// Says of each layer in float what for.
-    fn explain(&self, step: usize, plan: &mut Plan, goal: f64) {
-        let Path::Float(steps) = self else { return };
-        for layer in plan.layers.iter_mut().filter(|l| steps[step].nodes.contains(&l.name)) {
-            layer.because = format!("left in float for {goal} dB at the output");
-        }
+    fn explain(&self, plan: &mut Plan) {
+        let (Relieved::Float(left), Some(goal)) = (self, &plan.goal) else { return };
+        let layers = plan.layers.iter_mut().filter(|l| left.nodes.contains(&l.name));
+        layers.for_each(|layer| layer.because = goal.reason());
     }
 }

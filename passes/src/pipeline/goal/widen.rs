@@ -1,34 +1,47 @@
-//! Which activations get more bits first.
+//! Which activations get more bits: those that bring the harm of all down to a level for the least work.
 
 use crate::pipeline::choice::Field;
 use crate::pipeline::observed::Observed;
 use std::collections::BTreeMap;
+use tapq::Result;
+use tapq::allocate::{self, Budget, Choice, Problem};
 use tapq::graph::Graph;
 use tapq::plan::Layer;
 use tapq::target::Target;
 
-/// The path from one width for all activations to the widest: widths of the groups of `field`, one step more at a time.
-pub fn path(field: &Field, from: u32, work: &dyn Fn(usize) -> f64) -> Vec<Vec<u32>> {
-    let mut steps: Vec<(f64, usize, u32)> = vec![];
-    for (g, group) in field.groups.iter().enumerate() {
-        let mut least = f64::INFINITY;
-        for pair in (1..group.bits.len()).filter(|i| group.bits[i - 1] >= from) {
-            let (narrow, wide) = (group.bits[pair - 1], group.bits[pair]);
-            let gain = group.damage[pair - 1] - group.damage[pair];
-            // What is worth more than the step before it goes with that one.
-            least = f64::min(least, gain / (work(g) * f64::from(wide - narrow)).max(f64::MIN_POSITIVE));
-            steps.push((least, g, wide));
-        }
+/// The widths that activations may have, with what each costs and what harm it does.
+pub struct Widening<'a> {
+    field: &'a Field,
+    /// Position of the first width that is offered.
+    from: usize,
+    work: Vec<f64>,
+}
+
+impl<'a> Widening<'a> {
+    /// From a width for all on.
+    pub fn new(graph: &Graph, field: &'a Field, observed: &Observed) -> Self {
+        let from = field.bits().iter().position(|b| *b >= observed.activation_bits).unwrap_or(0);
+        Widening { field, from, work: work(graph, field, observed) }
     }
-    // Stable: equal ones stay in the order of the file, and the steps of a group in theirs.
-    steps.sort_by(|a, b| b.0.total_cmp(&a.0));
-    let mut path = vec![field.uniform(from)];
-    for (_, group, wide) in steps {
-        let mut next = path[path.len() - 1].clone();
-        next[group] = wide;
-        path.push(next);
+
+    /// Predicted harm with all activations at their narrowest, and at their widest.
+    pub fn bounds(&self) -> [f64; 2] {
+        let of = |w: usize| self.field.groups.iter().filter_map(|g| g.damage.get(w)).sum();
+        [of(self.from), of(self.field.bits().len() - 1)]
     }
-    path
+
+    /// Widths of the groups of the field that do no more harm than `most`, for the least work.
+    pub fn within(&self, most: f64) -> Result<Vec<u32>> {
+        let widths = self.from..self.field.bits().len();
+        let choice = |g: usize, w: usize| Choice {
+            cost: self.work[g] * f64::from(self.field.groups[g].bits[w]),
+            weights: vec![self.field.groups[g].damage[w]],
+        };
+        let layers = (0..self.field.groups.len()).map(|g| widths.clone().map(|w| choice(g, w)).collect()).collect();
+        let budget = Budget { name: "output error".to_owned(), limit: most, over: 1.0 };
+        let solution = allocate::solve(&Problem { layers, budgets: vec![budget] })?;
+        Ok(self.field.groups.iter().zip(solution.picks).map(|(g, pick)| g.bits[self.from + pick]).collect())
+    }
 }
 
 /// Gives each weight a width that the device takes beside the activations of every layer that reads it: its own where
@@ -51,8 +64,8 @@ pub fn fit_weights(
     }
 }
 
-/// Multiply-accumulates and elements that a group of values takes part in.
-pub fn work(graph: &Graph, field: &Field, observed: &Observed) -> Vec<f64> {
+/// Multiply-accumulates and elements that each group of values takes part in.
+fn work(graph: &Graph, field: &Field, observed: &Observed) -> Vec<f64> {
     let mut work: Vec<f64> = field.groups.iter().map(|g| g.elements).collect();
     for (node, named) in graph.nodes().iter().enumerate() {
         let macs = observed.macs.get(&named.name).copied().unwrap_or(0) as f64;
