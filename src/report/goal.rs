@@ -19,7 +19,12 @@ pub fn goal_text(report: &Report) -> Option<String> {
     let what = match goal.relief {
         Relief::Wider => {
             let all = plural(goal.values, "value");
-            format!("{} of {all} are wider, in operators with {} of the MACs", goal.relieved, percent(goal.macs))
+            let weights = match goal.weights {
+                0 => String::new(),
+                n => format!("; weights of {} are, too", plural(n, "layer")),
+            };
+            let of = percent(goal.macs);
+            format!("{} of {all} are wider, in operators with {of} of the MACs{weights}", goal.relieved)
         }
         Relief::Float => format!("{}, {} of the MACs, are left in float", operators(report, goal), percent(goal.macs)),
     };

@@ -11,7 +11,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use tapq::Result;
 use tapq::graph::Graph;
 use tapq::plan::{
-    ActivationPlan, GoalRecord, Layer, LayerPlan, Plan, Relief, Rounding, WEIGHT_ONLY_BITS, WeightOnly, WeightSlot, weight_layers,
+    ActivationPlan, GoalRecord, Layer, LayerPlan, Plan, Relief, Rounding, WEIGHT_ONLY_BITS, WeightOnly, WeightSlot,
+    weight_layers,
 };
 use tapq::quant::IntFormat;
 use tapq::report::{
@@ -112,7 +113,7 @@ fn warnings(options: &Options, plan: &Plan, fidelity: Option<&Fidelity>) -> Vec<
     }
     if let Some(goal) = plan.goal.as_ref().filter(|goal| !goal.is_reached()) {
         let given = match goal.relief {
-            Relief::Wider => "with every activation at its widest",
+            Relief::Wider => "with everything at its widest",
             Relief::Float => "with all but the last layers in float",
         };
         warnings.push(format!("the goal of {} dB was not reached {given}: {:.1} dB", goal.sqnr_db, goal.reached_db));

@@ -1,5 +1,7 @@
-//! Which activations get more bits: those that bring the harm of all down to a level for the least work.
+//! Which activations get more bits, and then which weights: those that bring the harm of all down to a level for the
+//! least work, and for the fewest bytes.
 
+use super::harm::Harm;
 use crate::pipeline::choice::Field;
 use crate::pipeline::observed::Observed;
 use std::collections::BTreeMap;
@@ -41,6 +43,66 @@ impl<'a> Widening<'a> {
         let budget = Budget { name: "output error".to_owned(), limit: most, over: 1.0 };
         let solution = allocate::solve(&Problem { layers, budgets: vec![budget] })?;
         Ok(self.field.groups.iter().zip(solution.picks).map(|(g, pick)| g.bits[self.from + pick]).collect())
+    }
+}
+
+/// Weights that the device takes wider beside its widest activations.
+pub struct WideWeights<'a> {
+    /// Layers that share a weight, its width, the widest, and its elements.
+    weights: Vec<(Vec<&'a str>, u32, u32, f64)>,
+    harm: &'a Harm,
+}
+
+impl<'a> WideWeights<'a> {
+    /// Of layers that have `widths` beside activations of width `beside`.
+    pub fn new(
+        layers: &'a [Layer],
+        widths: &BTreeMap<String, Option<u32>>,
+        target: &Target,
+        beside: u32,
+        harm: &'a Harm,
+    ) -> Self {
+        let mut weights: Vec<(Vec<&str>, u32, u32, f64)> = vec![];
+        for layer in layers {
+            let sharers: Vec<&Layer> = layers.iter().filter(|l| l.weight == layer.weight).collect();
+            let taken = |b: &&u32| sharers.iter().all(|l| target.weight_choices_at(&l.op, beside).contains(b));
+            let widest = target.weight_choices_at(&layer.op, beside).iter().filter(taken).max().copied();
+            let own = widths.get(&layer.name).copied().flatten();
+            if let (Some(own), Some(wide), true) = (own, widest, sharers[0].name == layer.name) {
+                let names = sharers.iter().map(|l| l.name.as_str()).collect();
+                weights.push((names, own, wide.max(own), layer.params() as f64));
+            }
+        }
+        WideWeights { weights, harm }
+    }
+
+    /// Whether any weight can be wider than it is.
+    pub fn offers(&self) -> bool {
+        self.weights.iter().any(|(_, own, wide, _)| wide > own)
+    }
+
+    /// Predicted harm of all weights as they are, and at their widest.
+    pub fn bounds(&self) -> [f64; 2] {
+        [false, true].map(|wide| self.weights.iter().map(|w| self.of(w, wide)).sum())
+    }
+
+    /// Layers and the widths of their weights that do no more harm than `most`, for the fewest bytes.
+    pub fn within(&self, most: f64) -> Result<BTreeMap<String, u32>> {
+        let choice = |weight: &(Vec<&str>, u32, u32, f64), wide: bool| Choice {
+            cost: if wide { weight.3 * f64::from(weight.2 - weight.1) } else { 0.0 },
+            weights: vec![self.of(weight, wide)],
+        };
+        let layers = self.weights.iter().map(|w| vec![choice(w, false), choice(w, true)]).collect();
+        let budget = Budget { name: "output error".to_owned(), limit: most, over: 1.0 };
+        let solution = allocate::solve(&Problem { layers, budgets: vec![budget] })?;
+        let wide = self.weights.iter().zip(solution.picks).filter(|((_, own, wide, _), pick)| *pick > 0 && wide > own);
+        Ok(wide.flat_map(|((names, _, wide, _), _)| names.iter().map(|n| ((*n).to_owned(), *wide))).collect())
+    }
+
+    /// Each bit more leaves a quarter of the harm.
+    fn of(&self, (names, own, wide, _): &(Vec<&str>, u32, u32, f64), widened: bool) -> f64 {
+        let harm = self.harm.of(std::iter::empty(), names.iter().copied());
+        if widened { harm * 0.25f64.powi((wide - own) as i32) } else { harm }
     }
 }
 

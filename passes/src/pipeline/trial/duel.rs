@@ -105,13 +105,7 @@ impl Trial<'_> {
         Ok(total.relative_error())
     }
 
-    fn compare(
-        &self,
-        plan: &Plan,
-        samples: &[Sample],
-        run: &[usize],
-        progress: &dyn Progress,
-    ) -> Result<Vec<Compare>> {
+    fn compare(&self, plan: &Plan, samples: &[Sample], run: &[usize], progress: &dyn Progress) -> Result<Vec<Compare>> {
         let rounding = round_sequentially(self.graph, plan, self.options, samples, false, progress)?;
         let mut shifted = plan.clone();
         write_shifts(&mut shifted, &rounding.shifts);
