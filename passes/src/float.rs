@@ -2,8 +2,8 @@
 
 use crate::{
     ColumnBias, FoldAlpha, FoldBatchnorm, FoldConstants, FoldIf, FoldPad, FoldScale, FoldShape, FormGemm,
-    LiftConstants, MergeTransposes, MoveTransposes, NameNodes, Pass, Prune, RaiseIr, RemoveIdentity, SpellScaler,
-    UpgradeOpset,
+    FormHardSigmoid, FormHardSwish, LiftConstants, MergeTransposes, MoveTransposes, NameNodes, Pass, Prune, RaiseIr,
+    RemoveIdentity, SpellScaler, UpgradeOpset,
 };
 
 /// The opset of per-axis scales: no quantized file has an older one.
@@ -33,6 +33,8 @@ pub fn float_passes() -> Vec<&'static dyn Pass> {
         &MergeTransposes,
         &RemoveIdentity,
         &MoveTransposes,
+        &FormHardSigmoid,
+        &FormHardSwish,
         &FoldPad,
         &FormGemm,
         &FoldBatchnorm,

@@ -1,17 +1,20 @@
 //! The float graph that everything is decided on.
 
 use crate::driver::Driver;
-use crate::{float_passes, lower_opset};
+use crate::form_hard_swish::{FormHardSwish, HARD_SWISH_OPSET};
+use crate::{Pass, float_passes, lower_opset};
 use tapq::graph::Graph;
 use tapq::target::Target;
 use tapq::{Code, Error, Result};
 
 /// Refuses what is quantized already, and runs the float passes; `fuel` bounds their patches. A newer opset than the
-/// target reads is lowered where that changes nothing.
+/// target reads is lowered where that changes nothing, and a target of opset 13 is spared an operator of 14.
 pub fn simplify(graph: &mut Graph, target: &Target, fuel: Option<usize>) -> Result<Driver> {
     refuse_quantized(graph)?;
     let mut driver = Driver::new(fuel);
-    driver.run(graph, &float_passes())?;
+    let mut passes = float_passes();
+    passes.retain(|pass| target.onnx.max_opset >= HARD_SWISH_OPSET || pass.name() != FormHardSwish.name());
+    driver.run(graph, &passes)?;
     let (opset, most) = (graph.opset(), target.onnx.max_opset);
     if opset > most {
         let patch = lower_opset(graph, most).map_err(|why| {
