@@ -1,7 +1,7 @@
 //! The list of float passes, in the order that works.
 
 use crate::{
-    ColumnBias, FoldAlpha, FoldBatchnorm, FoldConstants, FoldIf, FoldPad, FoldScale, FoldShape, FormGemm,
+    ColumnBias, FoldAlpha, FoldBatchnorm, FoldConstants, FoldIf, FoldPad, FoldRamp, FoldScale, FoldShape, FormGemm,
     FormHardSigmoid, FormHardSwish, LiftConstants, MergeTransposes, MoveTransposes, NameNodes, Pass, Prune, RaiseIr,
     RemoveIdentity, SpellScaler, UpgradeOpset,
 };
@@ -39,6 +39,7 @@ pub fn float_passes() -> Vec<&'static dyn Pass> {
         &FormGemm,
         &FoldBatchnorm,
         &FoldScale,
+        &FoldRamp,
         &FoldAlpha,
         &ColumnBias,
         &Prune,

@@ -15,6 +15,7 @@
 //! HardSigmoid and HardSwish are formed once no Transpose parts them, and before their summands fold into a layer;
 //! a MatMul becomes a Gemm where constants behind it may then fold;
 //! BatchNormalization goes before scales, since exporters put scales behind it;
+//! what is left around a Clip goes after the scales in front of it;
 //! factors of a Gemm go after both, which may leave one behind, and then its bias is written column by column;
 //! `prune` sweeps up what the others left behind, and names are given last, to the nodes that remain.
 
@@ -28,6 +29,7 @@ mod fold_batchnorm;
 mod fold_constants;
 mod fold_if;
 mod fold_pad;
+mod fold_ramp;
 mod fold_scale;
 mod fold_shape;
 mod foldable;
@@ -68,6 +70,7 @@ pub use fold_batchnorm::FoldBatchnorm;
 pub use fold_constants::FoldConstants;
 pub use fold_if::FoldIf;
 pub use fold_pad::FoldPad;
+pub use fold_ramp::FoldRamp;
 pub use fold_scale::FoldScale;
 pub use fold_shape::FoldShape;
 pub use form_gemm::FormGemm;
