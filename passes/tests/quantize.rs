@@ -183,6 +183,19 @@ fn a_quantized_model_is_not_quantized_again() {
     }
 }
 
+/// HardSwish came with opset 14: a target that reads none gets the parts.
+#[test]
+fn hard_swish_is_formed_where_the_target_reads_it() {
+    let file = cases().into_iter().find(|f| f.ends_with("hard_swish_gate.onnxtxt")).unwrap();
+    for (most, formed) in [(13, 0), (14, 1), (26, 1)] {
+        let mut target = Target::named("cpu").unwrap();
+        target.onnx.max_opset = most;
+        let outcome = run(&graph(&file), &target, Widths::default(), None).unwrap();
+        let found = outcome.graph.nodes().iter().filter(|n| n.op_type == "HardSwish").count();
+        assert_eq!((outcome.graph.opset(), found), (13 + formed as i64, formed), "up to {most}");
+    }
+}
+
 /// What a person may write into a plan: each edit is refused with the class and a word of the message.
 #[test]
 fn an_edited_plan_is_held_to_the_target() {
