@@ -11,7 +11,7 @@ use crate::pipeline::observed::Observed;
 use crate::pipeline::options::Options;
 use crate::pipeline::progress::Progress;
 use rayon::prelude::*;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use tapq::Result;
 use tapq::array::Array;
 use tapq::engine::{Options as EngineOptions, TapView};
@@ -176,6 +176,11 @@ impl Field {
         let of_group = |g: &Group| g.position(bits).map_or(0.0, |i| g.damage[i]) / g.members.len().max(1) as f64;
         let by_group: Vec<f64> = self.groups.iter().map(of_group).collect();
         self.values.iter().zip(&self.group_of).map(|(value, g)| (value.clone(), by_group[*g])).collect()
+    }
+
+    /// Groups of values.
+    pub fn group_of(&self, values: impl Fn(&String) -> bool) -> BTreeSet<usize> {
+        self.values.iter().zip(&self.group_of).filter(|(value, _)| values(value)).map(|(_, g)| *g).collect()
     }
 
     /// Average bits over the elements.

@@ -25,7 +25,7 @@ pub use choose::choose;
 pub use chooser::{Beside, Chooser};
 pub use chosen::{Assignment, Chosen, refuse_all_float, uniform};
 pub use features::table;
-pub use field::Field;
+pub use field::{Field, Group};
 pub use ground::{Ground, units, with_ground};
 pub use probe::{Change, Changes, Probe, Weight};
 pub use score::score;

@@ -46,9 +46,9 @@ impl Costs {
         Costs { macs, shares }
     }
 
-    /// Cost of the operators that run with integers in a placement.
-    pub fn of_placement(&self, placement: &Placement) -> f64 {
-        inside(placement).iter().filter_map(|node| self.shares.get(node)).sum()
+    /// Cost of operators, in shares of the whole network's two.
+    pub fn of_nodes(&self, nodes: impl Iterator<Item = usize>) -> f64 {
+        nodes.filter_map(|node| self.shares.get(&node)).sum()
     }
 
     /// Share of the multiply-accumulates that `nodes` do.

@@ -8,6 +8,7 @@
 
 use super::cost::{Costs, inside};
 use super::harm::Harm;
+use crate::pipeline::choice::Assignment;
 use crate::pipeline::observed::Observed;
 use crate::pipeline::options::Options;
 use std::collections::BTreeSet;
@@ -17,13 +18,13 @@ use tapq::target::Role;
 
 /// The network with some operators in float.
 #[derive(Clone)]
-pub struct Left {
+struct Left {
     /// Names of operators that are left in float.
-    pub nodes: BTreeSet<String>,
+    nodes: BTreeSet<String>,
     /// What remains quantized.
-    pub placement: Placement,
+    placement: Placement,
     /// Relative squared output error that the remaining roundings are predicted to cause.
-    pub harm: f64,
+    harm: f64,
     cost: f64,
 }
 
@@ -34,6 +35,21 @@ enum Candidate {
     Values(Vec<String>),
     /// The weight of a layer.
     Layer(String),
+}
+
+/// What is quantized with these operators in float.
+pub fn placement(graph: &Graph, observed: &Observed, options: &Options, float: &BTreeSet<String>) -> Placement {
+    let keep_float = options.keep_float.iter().chain(float).cloned().collect();
+    let mut placement = place(graph, options.target, &keep_float);
+    placement.retain_sites(|site| observed.value(&site.value).is_some());
+    placement
+}
+
+impl Left {
+    /// Operators that run with integers, or read them and always did without.
+    fn inside<'g>(&'g self, graph: &'g Graph) -> impl Iterator<Item = usize> + 'g {
+        inside(&self.placement).into_iter().filter(|node| !self.nodes.contains(&graph.nodes()[*node].name))
+    }
 }
 
 /// The path from all integers to none.
@@ -67,8 +83,15 @@ impl<'a> Leaving<'a> {
         [self.path.first(), self.path.last()].map(|end| end.map_or(0.0, |left| left.harm))
     }
 
-    /// The operators that may stay among the integers if these are to do no more harm than `most`.
-    pub fn within(&self, most: f64) -> Option<Left> {
+    /// Leaves operators in float, so that those among the integers do no more harm than `most`.
+    pub fn within(&self, most: f64, widths: &mut Assignment) {
+        let Some(left) = self.least(most) else { return };
+        let named = widths.weights.iter_mut().filter(|(name, _)| left.nodes.contains(*name));
+        named.for_each(|(_, bits)| *bits = None);
+        widths.float = left.nodes;
+    }
+
+    fn least(&self, most: f64) -> Option<Left> {
         let end = self.path.iter().position(|left| left.harm <= most).unwrap_or(self.path.len().saturating_sub(1));
         let mut left = self.path.get(end)?.clone();
         // What came late did most for its cost of what was left; what came before it may be needed no more.
@@ -136,13 +159,12 @@ impl<'a> Leaving<'a> {
     }
 
     fn left(&self, nodes: BTreeSet<String>) -> Left {
-        let keep_float = self.options.keep_float.iter().chain(&nodes).cloned().collect();
-        let mut placement = place(self.graph, self.options.target, &keep_float);
-        placement.retain_sites(|site| self.observed.value(&site.value).is_some());
+        let placement = placement(self.graph, self.observed, self.options, &nodes);
         let values = placement.sites.iter().map(|s| s.value.as_str());
         let harm = self.harm.of(values, placement.layers.iter().map(|l| l.name.as_str()));
-        let cost = self.costs.of_placement(&placement);
-        Left { nodes, placement, harm, cost }
+        let mut left = Left { nodes, placement, harm, cost: 0.0 };
+        left.cost = self.costs.of_nodes(left.inside(self.graph));
+        left
     }
 
     /// The operator whose kernel writes a value: behind activations that run inside it.
@@ -159,10 +181,4 @@ impl<'a> Leaving<'a> {
         }
         Some(at)
     }
-}
-
-/// Operators that run with integers in the first placement and no more in the second.
-pub fn gone(before: &Placement, after: &Placement) -> BTreeSet<usize> {
-    let kept = inside(after);
-    inside(before).into_iter().filter(|node| !kept.contains(node)).collect()
 }

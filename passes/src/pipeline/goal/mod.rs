@@ -17,16 +17,16 @@ use super::observed::Observed;
 use super::options::Options;
 use super::progress::Progress;
 use super::trial::Trial;
-use cost::Costs;
+use cost::{Costs, inside};
 use harm::Harm;
-use leave::{Leaving, Left, gone};
-use std::collections::BTreeMap;
+use leave::Leaving;
+use std::collections::{BTreeMap, BTreeSet};
 use tapq::graph::Graph;
-use tapq::plan::{GoalRecord, Layer, Plan, Relief};
+use tapq::plan::{GoalRecord, Plan, Relief};
 use tapq::report::decibels;
-use tapq::target::{Role, Target};
+use tapq::target::Role;
 use tapq::{Code, Error, Result};
-use widen::{WideWeights, Widening, fit_weights};
+use widen::{WideWeights, Widening};
 
 /// What measurement on few samples says too well of a file: files aim at so much more, in dB.
 const MARGIN_DB: f64 = 0.3;
@@ -88,91 +88,127 @@ pub fn reach(
 ) -> Result<Plan> {
     let (Some(goal), Some(relief)) = (options.goal_db, relief(options)) else { return Ok(plan) };
     let trial = Trial { graph, options, seen: &observed.seen };
-    let sqnr_db = |plan: &Plan| Ok::<f64, Error>(decibels(trial.error(plan, progress)?));
-    let from_db = sqnr_db(&plan)?;
-    let values = observed.placement.sites.len();
-    let record = |reached_db| GoalRecord { sqnr_db: goal, from_db, reached_db, relief, values, ..Default::default() };
+    let sqnr_db = |plan: &Plan| Ok(decibels(trial.error(plan, progress)?));
+    let start = Found { widths: widths.clone(), db: sqnr_db(&plan)?, plan };
+    let from_db = start.db;
+    let record = |db| GoalRecord { sqnr_db: goal, from_db, reached_db: db, relief, ..Default::default() };
     if from_db >= goal {
-        return Ok(Plan { goal: Some(record(from_db)), ..plan });
+        let values = observed.placement.sites.len();
+        return Ok(Plan { goal: Some(GoalRecord { values, ..record(from_db) }), ..start.plan });
     }
     let field = Field::measure(graph, observed, options, progress)?;
-    let harm = Harm::measure(graph, &plan, &field, observed, options, progress)?;
-    let layers = &observed.placement.layers;
-    let search = |means: &Means, widths: &Assignment, from_db: f64| -> Result<Option<Found>> {
-        let make = |relieved: &Relieved| make(&relieved.widths(widths, &field, layers, options.target));
-        search(means, from_db, goal, &make, &sqnr_db, progress)
+    let harm = Harm::measure(graph, &start.plan, &field, observed, options, progress)?;
+    let search = Search { goal: goal + MARGIN_DB, make, sqnr_db: &sqnr_db, progress };
+    let found = match relief {
+        Relief::Float => search.run(&Means::Float(Leaving::new(graph, observed, options, &harm)), &start)?,
+        Relief::Wider => widen(graph, options, observed, &field, &harm, &search, &start)?,
     };
-    let means = match relief {
-        Relief::Wider => Means::Activations(Widening::new(graph, &field, observed)),
-        Relief::Float => Means::Float(Leaving::new(graph, observed, options, &harm)),
+    let context = Context { graph, options, observed };
+    let mut plan = found.plan;
+    let record = match relief {
+        Relief::Float => context.left(&found.widths, record(found.db)),
+        Relief::Wider => context.widened(&found.widths, &start.widths, &field, record(found.db)),
     };
-    let Some(mut found) = search(&means, widths, from_db)? else { return Ok(plan) };
-    let mut goal_record = found.relieved.record(record(found.db), graph, observed, &field, options);
-    if let (Relieved::Activations(bits), false) = (&found.relieved, goal_record.is_reached()) {
-        let widest = found.relieved.widths(widths, &field, layers, options.target);
-        let beside = bits.iter().copied().max().unwrap_or(observed.activation_bits);
-        let weights = WideWeights::new(layers, &widest.weights, options.target, beside, &harm);
-        let wider = weights.offers().then(|| search(&Means::Weights(weights), &widest, found.db)).transpose()?;
-        if let Some(wider) = wider.flatten().filter(|f| f.db > found.db) {
-            goal_record = wider.relieved.record(
-                GoalRecord { reached_db: wider.db, ..goal_record },
-                graph,
-                observed,
-                &field,
-                options,
-            );
-            found = wider;
-        }
-    }
-    let mut plan = Plan { goal: Some(goal_record), ..found.plan };
-    found.relieved.explain(&mut plan);
+    let left = plan.layers.iter_mut().filter(|l| found.widths.float.contains(&l.name));
+    left.for_each(|layer| layer.because = record.reason());
+    plan.goal = Some(record);
     Ok(plan)
 }
 
-/// A plan that gives something up, and what its file measures.
+/// Activations first; where all of them at their widest are not enough, weights; and once these have what they need,
+/// activations anew.
+fn widen(
+    graph: &Graph,
+    options: &Options,
+    observed: &Observed,
+    field: &Field,
+    harm: &Harm,
+    search: &Search,
+    start: &Found,
+) -> Result<Found> {
+    let layers = &observed.placement.layers;
+    let activations =
+        |needed: &BTreeSet<usize>| Means::Activations(Widening::new(graph, field, observed, options.target, needed));
+    let widest = search.run(&activations(&BTreeSet::new()), start)?;
+    let weights = WideWeights::new(layers, &widest.widths.weights, options.target, field.bits(), harm);
+    if search.is_reached(&widest) || !weights.offers() {
+        return Ok(widest);
+    }
+    let all = search.run(&Means::Weights(weights), &widest)?;
+    if !search.is_reached(&all) {
+        return Ok(if all.db > widest.db { all } else { widest });
+    }
+    let wide: BTreeMap<String, Option<u32>> =
+        all.widths.weights.iter().filter(|(name, bits)| widest.widths.weights[*name] != **bits).map(cloned).collect();
+    // A kernel of wide weights takes wide activations; which of its values are wide is the rest's to decide.
+    let of_layer = |name: &String| layers.iter().find(|l| l.name == *name).map(|l| field.groups_at(l.node));
+    let worth = |g: &usize| field.groups[*g].damage.first().copied().unwrap_or(0.0);
+    let most = |groups: Vec<usize>| groups.into_iter().max_by(|a, b| worth(a).total_cmp(&worth(b)));
+    let needed: BTreeSet<usize> = wide.keys().filter_map(of_layer).filter_map(most).collect();
+    let mut from = start.clone();
+    from.widths.weights.extend(wide);
+    let fewer = search.run(&activations(&needed), &from)?;
+    Ok(if search.is_reached(&fewer) { fewer } else { all })
+}
+
+fn cloned((name, bits): (&String, &Option<u32>)) -> (String, Option<u32>) {
+    (name.clone(), *bits)
+}
+
+/// A plan that gives something up, the widths that made it, and the SQNR of its file.
+#[derive(Clone)]
 struct Found {
-    relieved: Relieved,
+    widths: Assignment,
     plan: Plan,
     db: f64,
 }
 
-/// The highest level of harm whose file reaches the goal; the file of the lowest where none does.
-fn search(
-    means: &Means,
-    from_db: f64,
+/// Finds what reaches a fidelity.
+struct Search<'a> {
     goal: f64,
-    make: &dyn Fn(&Relieved) -> Result<Plan>,
-    sqnr_db: &dyn Fn(&Plan) -> Result<f64>,
-    progress: &dyn Progress,
-) -> Result<Option<Found>> {
-    let [all, least] = means.bounds();
-    let levels = (decibels(least) - decibels(all)).clamp(0.0, MOST_DB) / STEP_DB;
-    let (mut low, mut high) = (0, levels.ceil() as usize + 1);
-    let mut best: Option<Found> = None;
-    let mut known: Option<(Relieved, f64)> = None;
-    progress.stage("reach the goal", high.ilog2() as usize + 1);
-    // Predicted and measured errors differ, but not wildly: the first try is where they would meet.
-    let mut next = ((goal + MARGIN_DB - from_db) / STEP_DB).round() as usize;
-    while high - low > 1 {
-        let level = next.clamp(low + 1, high - 1);
-        let relieved = means.within((all * 10f64.powf(-0.1 * STEP_DB * level as f64)).max(least))?;
-        let plan = make(&relieved)?;
-        let same = known.as_ref().filter(|(other, _)| *other == relieved).map(|(_, db)| *db);
-        let db = same.map_or_else(|| sqnr_db(&plan), Ok)?;
-        known = Some((relieved.clone(), db));
-        progress.tick();
-        let reached = db >= goal + MARGIN_DB;
-        if reached || level + 1 == high && best.is_none() {
-            best = Some(Found { relieved, plan, db });
-        }
-        if reached {
-            high = level;
-        } else {
-            low = level;
-        }
-        next = low.midpoint(high);
+    make: Make<'a>,
+    sqnr_db: &'a dyn Fn(&Plan) -> Result<f64>,
+    progress: &'a dyn Progress,
+}
+
+impl Search<'_> {
+    fn is_reached(&self, found: &Found) -> bool {
+        found.db >= self.goal
     }
-    Ok(best)
+
+    /// The file of the highest level of harm that reaches the goal; that of the lowest where none does.
+    fn run(&self, means: &Means, from: &Found) -> Result<Found> {
+        let [all, least] = means.bounds();
+        let levels = (decibels(least) - decibels(all)).clamp(0.0, MOST_DB) / STEP_DB;
+        let (mut low, mut high) = (0, levels.ceil() as usize + 1);
+        self.progress.stage("reach the goal", high.ilog2() as usize + 1);
+        let (mut best, mut last): (Option<Found>, Option<Found>) = (None, None);
+        // Predicted and measured errors differ, but not wildly: the first try is where they would meet.
+        let mut next = ((self.goal - from.db) / STEP_DB).round() as usize;
+        while high - low > 1 {
+            let level = next.clamp(low + 1, high - 1);
+            let most = (all * 10f64.powf(-0.1 * STEP_DB * level as f64)).max(least);
+            let widths = means.within(most, &from.widths)?;
+            let found = match last.take().filter(|found| found.widths == widths) {
+                Some(same) => same,
+                None => {
+                    let plan = (self.make)(&widths)?;
+                    Found { db: (self.sqnr_db)(&plan)?, widths, plan }
+                }
+            };
+            self.progress.tick();
+            if self.is_reached(&found) {
+                high = level;
+                best = Some(found.clone());
+            } else {
+                low = level;
+            }
+            last = Some(found);
+            next = low.midpoint(high);
+        }
+        // Where nothing reached it, the last try was at the lowest level.
+        Ok(best.or(last).unwrap_or_else(|| from.clone()))
+    }
 }
 
 /// What can be given up, and how much of it for how much harm.
@@ -191,101 +227,62 @@ impl Means<'_> {
         }
     }
 
-    fn within(&self, most: f64) -> Result<Relieved> {
-        match self {
-            Means::Activations(widening) => widening.within(most).map(Relieved::Activations),
-            Means::Weights(weights) => weights.within(most).map(Relieved::Weights),
-            Means::Float(leaving) => {
-                let nothing = || Error::new(Code::NothingToQuantize, "no layer is left to quantize");
-                leaving.within(most).map(Relieved::Float).ok_or_else(nothing)
-            }
-        }
-    }
-}
-
-/// What is given up.
-#[derive(Clone)]
-enum Relieved {
-    /// Widths of the groups of the field.
-    Activations(Vec<u32>),
-    /// Wider weights beside what has been given up before, by layer.
-    Weights(BTreeMap<String, u32>),
-    Float(Left),
-}
-
-impl PartialEq for Relieved {
-    fn eq(&self, other: &Self) -> bool {
-        match (self, other) {
-            (Relieved::Activations(a), Relieved::Activations(b)) => a == b,
-            (Relieved::Weights(a), Relieved::Weights(b)) => a == b,
-            (Relieved::Float(a), Relieved::Float(b)) => a.nodes == b.nodes,
-            _ => false,
-        }
-    }
-}
-
-impl Relieved {
-    fn widths(&self, base: &Assignment, field: &Field, layers: &[Layer], target: &Target) -> Assignment {
+    /// `base`, changed as little as it takes for no more harm than `most`.
+    fn within(&self, most: f64, base: &Assignment) -> Result<Assignment> {
         let mut widths = base.clone();
         match self {
-            Relieved::Weights(bits) => {
-                widths.weights.extend(bits.iter().map(|(name, bits)| (name.clone(), Some(*bits))));
-            }
-            Relieved::Activations(bits) => {
-                widths.activations = field.by_value(bits);
-                let beside = |layer: &Layer| field.width(layer.node, bits).unwrap_or(8);
-                fit_weights(&mut widths.weights, layers, target, &beside);
-            }
-            Relieved::Float(left) => {
-                let named = widths.weights.iter_mut().filter(|(name, _)| left.nodes.contains(*name));
-                named.for_each(|(_, bits)| *bits = None);
-                widths.float.clone_from(&left.nodes);
-            }
+            Means::Activations(widening) => widening.within(most, &mut widths)?,
+            Means::Weights(weights) => weights.within(most, &mut widths)?,
+            Means::Float(leaving) => leaving.within(most, &mut widths),
         }
-        widths
+        Ok(widths)
     }
+}
 
-    fn record(
-        &self,
-        record: GoalRecord,
-        graph: &Graph,
-        observed: &Observed,
-        field: &Field,
-        options: &Options,
-    ) -> GoalRecord {
-        let costs = Costs::of(graph, observed);
-        match self {
-            Relieved::Weights(bits) => GoalRecord { weights: bits.len(), ..record },
-            Relieved::Activations(bits) => {
-                let is_wide = |group: &usize| bits[*group] > observed.activation_bits;
-                let nodes = 0..graph.nodes().len();
-                let touched = nodes.filter(|n| field.groups_at(*n).iter().any(is_wide));
-                let by_value = field.by_value(bits);
-                let relieved = by_value.values().filter(|bits| **bits > observed.activation_bits).count();
-                GoalRecord { macs: costs.macs_of(touched), relieved, ..record }
-            }
-            Relieved::Float(left) => {
-                let gone = gone(&observed.placement, &left.placement);
-                let is_layer = |node: usize| observed.placement.layers.iter().any(|l| l.node == node);
-                let ran = |node: usize| {
-                    let rule = options.target.rule(&graph.nodes()[node].op_type);
-                    rule.is_some_and(|r| !matches!(r.role, Role::FusedActivation | Role::WeightOnly))
-                };
-                let others = gone.iter().filter(|node| !is_layer(**node) && ran(**node));
-                GoalRecord {
-                    macs: costs.macs_of(gone.iter().copied()),
-                    relieved: record.values - left.placement.sites.len(),
-                    operators: others.map(|node| graph.nodes()[*node].name.clone()).collect(),
-                    ..record
-                }
-            }
+/// What a record is made from.
+struct Context<'a> {
+    graph: &'a Graph,
+    options: &'a Options<'a>,
+    observed: &'a Observed,
+}
+
+impl Context<'_> {
+    /// What is wider than it was.
+    fn widened(&self, now: &Assignment, before: &Assignment, field: &Field, record: GoalRecord) -> GoalRecord {
+        let from = self.observed.activation_bits;
+        let is_wide = |value: &String| now.activations.get(value).is_some_and(|bits| *bits > from);
+        let groups: BTreeSet<usize> = field.group_of(is_wide);
+        let nodes = 0..self.graph.nodes().len();
+        let touched = nodes.filter(|node| field.groups_at(*node).iter().any(|g| groups.contains(g)));
+        let wider = now.weights.iter().filter(|(name, bits)| before.weights.get(*name) != Some(*bits));
+        GoalRecord {
+            macs: Costs::of(self.graph, self.observed).macs_of(touched),
+            values: field.values.len(),
+            relieved: field.values.iter().filter(|value| is_wide(value)).count(),
+            weights: wider.count(),
+            ..record
         }
     }
 
-    /// Says of each layer in float what for.
-    fn explain(&self, plan: &mut Plan) {
-        let (Relieved::Float(left), Some(goal)) = (self, &plan.goal) else { return };
-        let layers = plan.layers.iter_mut().filter(|l| left.nodes.contains(&l.name));
-        layers.for_each(|layer| layer.because = goal.reason());
+    /// What is in float and was not.
+    fn left(&self, now: &Assignment, record: GoalRecord) -> GoalRecord {
+        let before = &self.observed.placement;
+        let after = leave::placement(self.graph, self.observed, self.options, &now.float);
+        let stays = inside(&after);
+        let is_gone = |node: &usize| !stays.contains(node) || now.float.contains(&self.graph.nodes()[*node].name);
+        let gone: Vec<usize> = inside(before).into_iter().filter(is_gone).collect();
+        let is_layer = |node: usize| before.layers.iter().any(|l| l.node == node);
+        let ran = |node: usize| {
+            let rule = self.options.target.rule(&self.graph.nodes()[node].op_type);
+            rule.is_some_and(|r| !matches!(r.role, Role::FusedActivation | Role::WeightOnly))
+        };
+        let others = gone.iter().filter(|node| !is_layer(**node) && ran(**node));
+        GoalRecord {
+            macs: Costs::of(self.graph, self.observed).macs_of(gone.iter().copied()),
+            values: before.sites.len(),
+            relieved: before.sites.len() - after.sites.len(),
+            operators: others.map(|node| self.graph.nodes()[*node].name.clone()).collect(),
+            ..record
+        }
     }
 }

@@ -2,9 +2,9 @@
 //! least work, and for the fewest bytes.
 
 use super::harm::Harm;
-use crate::pipeline::choice::Field;
+use crate::pipeline::choice::{Assignment, Field, Group};
 use crate::pipeline::observed::Observed;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use tapq::Result;
 use tapq::allocate::{self, Budget, Choice, Problem};
 use tapq::graph::Graph;
@@ -14,35 +14,50 @@ use tapq::target::Target;
 /// The widths that activations may have, with what each costs and what harm it does.
 pub struct Widening<'a> {
     field: &'a Field,
-    /// Position of the first width that is offered.
-    from: usize,
+    layers: &'a [Layer],
+    target: &'a Target,
+    /// Position of the first width that is offered to each group.
+    from: Vec<usize>,
     work: Vec<f64>,
 }
 
 impl<'a> Widening<'a> {
-    /// From a width for all on.
-    pub fn new(graph: &Graph, field: &'a Field, observed: &Observed) -> Self {
-        let from = field.bits().iter().position(|b| *b >= observed.activation_bits).unwrap_or(0);
-        Widening { field, from, work: work(graph, field, observed) }
+    /// From a width for all on; the groups of `needed` have the widest.
+    pub fn new(
+        graph: &Graph,
+        field: &'a Field,
+        observed: &'a Observed,
+        target: &'a Target,
+        needed: &BTreeSet<usize>,
+    ) -> Self {
+        let last = field.bits().len().saturating_sub(1);
+        let usual = field.bits().iter().position(|b| *b >= observed.activation_bits).unwrap_or(0);
+        let from = (0..field.groups.len()).map(|g| if needed.contains(&g) { last } else { usual }).collect();
+        Widening { field, layers: &observed.placement.layers, target, from, work: work(graph, field, observed) }
     }
 
     /// Predicted harm with all activations at their narrowest, and at their widest.
     pub fn bounds(&self) -> [f64; 2] {
-        let of = |w: usize| self.field.groups.iter().filter_map(|g| g.damage.get(w)).sum();
-        [of(self.from), of(self.field.bits().len() - 1)]
+        let groups = || self.field.groups.iter().zip(&self.from);
+        let narrow = groups().filter_map(|(g, from)| g.damage.get(*from)).sum();
+        [narrow, groups().filter_map(|(g, _)| g.damage.last()).sum()]
     }
 
-    /// Widths of the groups of the field that do no more harm than `most`, for the least work.
-    pub fn within(&self, most: f64) -> Result<Vec<u32>> {
-        let widths = self.from..self.field.bits().len();
-        let choice = |g: usize, w: usize| Choice {
-            cost: self.work[g] * f64::from(self.field.groups[g].bits[w]),
-            weights: vec![self.field.groups[g].damage[w]],
+    /// Sets the widths of activations that do no more harm than `most`, for the least work.
+    pub fn within(&self, most: f64, widths: &mut Assignment) -> Result<()> {
+        let groups = || self.field.groups.iter().zip(&self.from).zip(&self.work);
+        let choices = |((group, from), work): ((&Group, &usize), &f64)| {
+            let widths = *from..group.bits.len();
+            widths.map(|w| Choice { cost: work * f64::from(group.bits[w]), weights: vec![group.damage[w]] }).collect()
         };
-        let layers = (0..self.field.groups.len()).map(|g| widths.clone().map(|w| choice(g, w)).collect()).collect();
         let budget = Budget { name: "output error".to_owned(), limit: most, over: 1.0 };
-        let solution = allocate::solve(&Problem { layers, budgets: vec![budget] })?;
-        Ok(self.field.groups.iter().zip(solution.picks).map(|(g, pick)| g.bits[self.from + pick]).collect())
+        let solution = allocate::solve(&Problem { layers: groups().map(choices).collect(), budgets: vec![budget] })?;
+        let bits: Vec<u32> =
+            groups().zip(solution.picks).map(|(((group, from), _), pick)| group.bits[from + pick]).collect();
+        widths.activations = self.field.by_value(&bits);
+        let beside = |layer: &Layer| self.field.width(layer.node, &bits).unwrap_or(8);
+        fit_weights(&mut widths.weights, self.layers, self.target, &beside);
+        Ok(())
     }
 }
 
@@ -54,15 +69,16 @@ pub struct WideWeights<'a> {
 }
 
 impl<'a> WideWeights<'a> {
-    /// Of layers that have `widths` beside activations of width `beside`.
+    /// Of layers that have `widths` beside activations of the last width of `beside`.
     pub fn new(
         layers: &'a [Layer],
         widths: &BTreeMap<String, Option<u32>>,
         target: &Target,
-        beside: u32,
+        beside: &[u32],
         harm: &'a Harm,
     ) -> Self {
         let mut weights: Vec<(Vec<&str>, u32, u32, f64)> = vec![];
+        let beside = beside.last().copied().unwrap_or(8);
         for layer in layers {
             let sharers: Vec<&Layer> = layers.iter().filter(|l| l.weight == layer.weight).collect();
             let taken = |b: &&u32| sharers.iter().all(|l| target.weight_choices_at(&l.op, beside).contains(b));
@@ -86,8 +102,8 @@ impl<'a> WideWeights<'a> {
         [false, true].map(|wide| self.weights.iter().map(|w| self.of(w, wide)).sum())
     }
 
-    /// Layers and the widths of their weights that do no more harm than `most`, for the fewest bytes.
-    pub fn within(&self, most: f64) -> Result<BTreeMap<String, u32>> {
+    /// Sets the widths of weights that do no more harm than `most`, for the fewest bytes.
+    pub fn within(&self, most: f64, widths: &mut Assignment) -> Result<()> {
         let choice = |weight: &(Vec<&str>, u32, u32, f64), wide: bool| Choice {
             cost: if wide { weight.3 * f64::from(weight.2 - weight.1) } else { 0.0 },
             weights: vec![self.of(weight, wide)],
@@ -95,8 +111,11 @@ impl<'a> WideWeights<'a> {
         let layers = self.weights.iter().map(|w| vec![choice(w, false), choice(w, true)]).collect();
         let budget = Budget { name: "output error".to_owned(), limit: most, over: 1.0 };
         let solution = allocate::solve(&Problem { layers, budgets: vec![budget] })?;
-        let wide = self.weights.iter().zip(solution.picks).filter(|((_, own, wide, _), pick)| *pick > 0 && wide > own);
-        Ok(wide.flat_map(|((names, _, wide, _), _)| names.iter().map(|n| ((*n).to_owned(), *wide))).collect())
+        let wide = self.weights.iter().zip(solution.picks).filter(|(_, pick)| *pick > 0);
+        for ((names, _, wide, _), _) in wide {
+            widths.weights.extend(names.iter().map(|name| ((*name).to_owned(), Some(*wide))));
+        }
+        Ok(())
     }
 
     /// Each bit more leaves a quarter of the harm.
