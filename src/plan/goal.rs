@@ -21,15 +21,10 @@ pub struct GoalRecord {
     /// How many of them do no more.
     pub relieved: usize,
     /// Layers whose weights are wider, too.
-    #[serde(default, skip_serializing_if = "is_zero")]
     pub weights: usize,
     /// Operators without weights of their own that were left in float, in file order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub operators: Vec<String>,
-}
-
-fn is_zero(count: &usize) -> bool {
-    *count == 0
 }
 
 impl GoalRecord {

@@ -45,3 +45,33 @@ fn operators(report: &Report, goal: &GoalRecord) -> String {
         (_, false) => format!("{}, {}{more}", plural(layers, "layer"), named.join(", ")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::LayerReport;
+
+    fn text(goal: GoalRecord, layers: usize) -> String {
+        let layer = LayerReport { because: goal.reason(), ..Default::default() };
+        let layers = vec![layer; layers];
+        goal_text(&Report { goal: Some(goal), layers, ..Default::default() }).unwrap()
+    }
+
+    #[test]
+    fn it_says_what_was_given_up_and_whether_that_was_enough() {
+        let goal = GoalRecord { sqnr_db: 25.0, from_db: 18.0, reached_db: 25.5, values: 30, ..Default::default() };
+        let met = GoalRecord { from_db: 25.5, ..goal.clone() };
+        assert_eq!(text(met, 0), "25 dB is met as it is: 25.5 dB");
+        let left = GoalRecord { relieved: 4, macs: 0.125, operators: vec!["add".to_owned()], ..goal.clone() };
+        let layers = GoalRecord { operators: vec![], ..left.clone() };
+        let all = "25 dB reached: from 18.0 dB to 25.5 dB";
+        assert_eq!(text(left.clone(), 2), format!("{all} · 2 layers, add, 12.5 % of the MACs, are left in float"));
+        assert_eq!(text(left, 0), format!("{all} · add, 12.5 % of the MACs, are left in float"));
+        assert_eq!(text(layers, 1), format!("{all} · 1 layer, 12.5 % of the MACs, are left in float"));
+        let wide = GoalRecord { relief: Relief::Wider, relieved: 4, macs: 0.5, weights: 3, reached_db: 20.0, ..goal };
+        let missed = "25 dB NOT reached: from 18.0 dB to 20.0 dB · 4 of 30 values are wider, in operators with 50.0 % of \
+                      the MACs; weights of 3 layers are, too";
+        assert_eq!(text(wide, 0), missed);
+        assert_eq!(goal_text(&Report::default()), None);
+    }
+}

@@ -52,10 +52,30 @@ fn a_text_network_keeps_its_answers_and_shrinks() {
 }
 
 #[test]
+fn a_goal_is_reached_or_said_to_be_missed() {
+    let folder = TempDir::new().unwrap();
+    let output = folder.path().join("goal.onnx");
+    let run = |target: &str, extra: &[&str]| quantize("resnet_digits", target, &output).args(extra).assert();
+    let bars = ["--goal-sqnr", "42", "--verify-samples", "16", "--min-sqnr", "39"];
+    run("cpu", &bars).success().stdout(contains("goal       42 dB reached").and(contains("are left in float")));
+    run("hexagon", &bars).success().stdout(contains("values are wider"));
+    let missed = run("hexagon", &["--goal-sqnr", "100"]).code(3);
+    missed.stdout(contains("NOT reached").and(contains("the goal of 100 dB was not reached")));
+    run("cpu", &["--goal-sqnr", "10"]).success().stdout(contains("10 dB is met as it is"));
+    run("fpga", &["--goal-sqnr", "20"]).code(2).stderr(contains("offers nothing wider"));
+    let both = ["--goal-sqnr", "20", "--avg-weight-bits", "4"];
+    run("fpga", &both).code(2).stderr(contains("cannot be used with"));
+}
+
+#[test]
 fn the_same_bytes_for_any_thread_count() {
     let folder = TempDir::new().unwrap();
-    for (network, extra) in [("dwcnn_digits", vec![]), ("vit_digits", vec!["--avg-weight-bits", "4"])] {
-        let target = if extra.is_empty() { "cpu" } else { "fpga" };
+    let asked = [
+        ("dwcnn_digits", "cpu", vec![]),
+        ("vit_digits", "fpga", vec!["--avg-weight-bits", "4"]),
+        ("vit_digits", "jetson", vec!["--goal-sqnr", "40"]),
+    ];
+    for (network, target, extra) in asked {
         let outputs: Vec<PathBuf> = ["1", "2", "8"]
             .iter()
             .map(|threads| {
@@ -73,7 +93,7 @@ fn the_same_bytes_for_any_thread_count() {
             })
             .collect();
         for other in &outputs[1..] {
-            assert!(bytes(&outputs[0]) == bytes(other), "{network}: model");
+            assert!(bytes(&outputs[0]) == bytes(other), "{network} on {target}: model");
             let plan = |path: &Path| path.with_extension("plan.yaml");
             assert!(bytes(&plan(&outputs[0])) == bytes(&plan(other)), "{network}: plan");
             for file in ["report.json", "report.html"] {
