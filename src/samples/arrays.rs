@@ -4,7 +4,7 @@ use super::element::Element;
 use super::npy::Header;
 use super::pixels::Pixels;
 use super::preprocess::Kind;
-use super::{InputSpec, Preprocess, Request, Sample, SampleSet, check};
+use super::{FixedInput, InputSpec, Preprocess, Request, Sample, SampleSet, check};
 use crate::array::{Array, Values};
 use crate::{Code, Context, Error, Result};
 use npyz::npz::NpzArchive;
@@ -30,7 +30,7 @@ pub(super) fn npy(request: &Request) -> Result<SampleSet> {
 pub(super) fn npz(request: &Request) -> Result<SampleSet> {
     let place = || request.path.display().to_string();
     let mut archive = open_archive(request.path)?;
-    let names = array_names(&archive);
+    let names = open_names(&archive, request.fixed);
     let sources: Result<Vec<_>> = request.inputs.iter().map(|input| source_of(input, request.inputs, &names)).collect();
     let sources = sources.at(place)?;
     let first = sources.first().ok_or_else(|| Error::new(Code::Samples, "the graph has no inputs").at(place()))?;
@@ -45,6 +45,9 @@ pub(super) fn npz(request: &Request) -> Result<SampleSet> {
         });
         columns.push(column.at(place)?);
     }
+    for fixed in request.fixed {
+        check_fixed(&mut archive, fixed, (total, first), &wanted).at(place)?;
+    }
     let is_label = names.iter().any(|n| n == "y") && !sources.iter().any(|s| s == "y");
     let labels = if is_label { labels(&mut archive, total, first, &wanted).at(place)? } else { None };
     assembled(request, columns, &wanted, labels).at(place)
@@ -56,10 +59,10 @@ pub(super) fn npy_rows(path: &Path) -> Result<usize> {
 }
 
 /// Number of rows of an `.npz` file: of `x`, else of the first array by name that is not `y`.
-pub(super) fn npz_rows(path: &Path) -> Result<usize> {
+pub(super) fn npz_rows(path: &Path, fixed: &[FixedInput]) -> Result<usize> {
     let place = || path.display().to_string();
     let mut archive = open_archive(path)?;
-    let names = array_names(&archive);
+    let names = open_names(&archive, fixed);
     let name = names.iter().find(|n| *n == "x").or_else(|| names.iter().find(|n| *n != "y")).or(names.first());
     let name = name.ok_or_else(|| Error::new(Code::Samples, "holds no arrays").at(place()))?;
     rows_of(&mut archive, name).at(place)
@@ -171,6 +174,40 @@ fn assembled(
     Ok(request.sample_set(samples?, labels, wanted.iter().map(usize::to_string).collect()))
 }
 
+/// Refuses values of a fixed input that differ from it, where the archive holds any: one a row, or one for all.
+fn check_fixed(
+    archive: &mut Archive,
+    fixed: &FixedInput,
+    (total, first): (usize, &str),
+    wanted: &[usize],
+) -> Result<()> {
+    let name = fixed.name();
+    if !archive.array_names().any(|n| n == name) {
+        return Ok(());
+    }
+    let array = |element: Element, dims: &[usize], bytes: &[u8]| {
+        let is_float = fixed.spec.is_float();
+        let values = if is_float { Some(element.to_floats(bytes)) } else { element.to_integers(bytes) };
+        let values = values.ok_or_else(|| {
+            Error::new(Code::Samples, format!("input `{name}` takes integers, the array holds floats"))
+        })?;
+        fixed.check(Array { dims: dims.to_vec(), values })
+    };
+    with_member(archive, name, |reader| {
+        let header = Header::read(reader)?;
+        let shape: Vec<Option<usize>> = header.dims.iter().copied().map(Some).collect();
+        if header.dims.is_empty() || (shape == fixed.spec.dims && header.dims[0] != total) {
+            let all: Vec<usize> = (0..header.dims.first().copied().unwrap_or(1)).collect();
+            return array(header.element, &header.dims, &header.read_rows(reader, &all)?.concat());
+        }
+        same_rows(header.rows()?, total, first)
+            .map_err(|e| e.help(format!("hold `{name}` once a row or once for all, or leave it out: it is fixed")))?;
+        let dims = header.dims.get(1..).unwrap_or_default();
+        let rows = header.read_rows(reader, wanted)?;
+        wanted.iter().zip(&rows).try_for_each(|(at, row)| array(header.element, dims, row).at(|| format!("row {at}")))
+    })
+}
+
 fn source_of(input: &InputSpec, inputs: &[InputSpec], names: &[String]) -> Result<String> {
     let features: Vec<_> = names.iter().filter(|n| *n != "y").collect();
     let named = names.iter().find(|n| **n == input.name);
@@ -180,7 +217,11 @@ fn source_of(input: &InputSpec, inputs: &[InputSpec], names: &[String]) -> Resul
         return Ok(name.clone());
     }
     Err(Error::new(Code::Samples, format!("no array for input `{}`; there are: {}", input.name, names.join(", ")))
-        .help("name the arrays like the graph's inputs; a single input may be called `x`"))
+        .help(format!(
+            "name the arrays like the graph's inputs; a single input may be called `x`, and one that is always the \
+             same can be fixed: --fix-input {}=VALUE",
+            input.name
+        )))
 }
 
 /// Labels in `y`, where these are integers, one a row.
@@ -235,6 +276,13 @@ fn array_names(archive: &Archive) -> Vec<String> {
 fn open_archive(path: &Path) -> Result<Archive> {
     NpzArchive::new(open(path)?)
         .map_err(|e| Error::new(Code::Samples, format!("not an .npz archive: {e}")).at(path.display().to_string()))
+}
+
+/// Names of the arrays that may feed an open input.
+fn open_names(archive: &Archive, fixed: &[FixedInput]) -> Vec<String> {
+    let mut names = array_names(archive);
+    names.retain(|name| fixed.iter().all(|f| f.name() != name));
+    names
 }
 
 fn open(path: &Path) -> Result<BufReader<File>> {

@@ -2,6 +2,7 @@
 
 use super::preprocess::{Crop, Preprocess, Resize, Shorter};
 use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor, value};
+use std::collections::BTreeMap;
 use std::fmt;
 
 impl<'de> Deserialize<'de> for Resize {
@@ -107,5 +108,74 @@ impl<'de> Visitor<'de> for StepsOrPreset {
 
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Preprocess, A::Error> {
         Preprocess::deserialize(value::MapAccessDeserializer::new(map))
+    }
+}
+
+/// Values by name, as their text: a number, a switch, or a list of them.
+pub(super) fn values<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, String>, D::Error> {
+    let found: BTreeMap<String, AnyValue> = Deserialize::deserialize(deserializer)?;
+    Ok(found.into_iter().map(|(name, AnyValue(text))| (name, text)).collect())
+}
+
+struct AnyValue(String);
+
+impl<'de> Deserialize<'de> for AnyValue {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(OneValue { of_a_list: false }).map(AnyValue)
+    }
+}
+
+struct OfAList(String);
+
+impl<'de> Deserialize<'de> for OfAList {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(OneValue { of_a_list: true }).map(OfAList)
+    }
+}
+
+struct OneValue {
+    of_a_list: bool,
+}
+
+impl<'de> Visitor<'de> for OneValue {
+    type Value = String;
+
+    fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str(if self.of_a_list {
+            "a number, true or false"
+        } else {
+            "a number, true or false, or a list of them"
+        })
+    }
+
+    fn visit_bool<E: de::Error>(self, x: bool) -> Result<String, E> {
+        Ok(x.to_string())
+    }
+
+    fn visit_u64<E: de::Error>(self, n: u64) -> Result<String, E> {
+        Ok(n.to_string())
+    }
+
+    fn visit_i64<E: de::Error>(self, n: i64) -> Result<String, E> {
+        Ok(n.to_string())
+    }
+
+    fn visit_f64<E: de::Error>(self, x: f64) -> Result<String, E> {
+        Ok(x.to_string())
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<String, E> {
+        Ok(text.to_owned())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<String, A::Error> {
+        if self.of_a_list {
+            return Err(de::Error::invalid_type(de::Unexpected::Seq, &self));
+        }
+        let mut parts = vec![];
+        while let Some(OfAList(part)) = list.next_element()? {
+            parts.push(part);
+        }
+        Ok(format!("[{}]", parts.join(",")))
     }
 }

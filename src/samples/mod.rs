@@ -7,6 +7,7 @@ mod arrays;
 mod check;
 mod digest;
 mod element;
+mod fixed;
 mod forms;
 mod images;
 mod npy;
@@ -26,6 +27,7 @@ use crate::{Code, Error, Result};
 use std::path::Path;
 
 pub use digest::digest;
+pub use fixed::{FixedInput, fixed_inputs, fixed_texts, open_inputs};
 pub use outliers::LeftOut;
 pub use preprocess::{ChannelOrder, Crop, Filter, Kind, Layout, PRESETS, Preprocess, Resize, Shorter};
 pub use select::Selection;
@@ -97,7 +99,21 @@ pub struct SampleSet {
 /// [`Code::Samples`] where samples are missing, unreadable or of the wrong shape, [`Code::NonFinite`] where one holds
 /// NaN or infinity; both name the file and the sample.
 pub fn load(path: &Path, inputs: &[InputSpec], preprocess: &Preprocess, selection: &Selection) -> Result<SampleSet> {
-    let request = Request { path, inputs, preprocess, selection };
+    load_open(path, inputs, &[], preprocess, selection)
+}
+
+/// The same where other inputs are fixed: samples need not hold those, and what they hold must be the fixed value.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_open(
+    path: &Path,
+    inputs: &[InputSpec],
+    fixed: &[FixedInput],
+    preprocess: &Preprocess,
+    selection: &Selection,
+) -> Result<SampleSet> {
+    let request = Request { path, inputs, fixed, preprocess, selection };
     match Form::of(path)? {
         Form::Images => images::folder(&request),
         Form::Image => images::file(&request),
@@ -112,18 +128,28 @@ pub fn load(path: &Path, inputs: &[InputSpec], preprocess: &Preprocess, selectio
 /// # Errors
 /// [`Code::Samples`] where `path` holds no samples in a known form.
 pub fn available(path: &Path) -> Result<usize> {
+    available_open(path, &[])
+}
+
+/// The same where some inputs are fixed.
+///
+/// # Errors
+/// As [`available`].
+pub fn available_open(path: &Path, fixed: &[FixedInput]) -> Result<usize> {
     match Form::of(path)? {
         Form::Images => images::count(path),
         Form::Image => Ok(1),
         Form::Npy => arrays::npy_rows(path),
-        Form::Npz => arrays::npz_rows(path),
+        Form::Npz => arrays::npz_rows(path, fixed),
         Form::TestData => Ok(test_data::sets(path)?.len()),
     }
 }
 
 struct Request<'a> {
     path: &'a Path,
+    /// Those that every sample feeds.
     inputs: &'a [InputSpec],
+    fixed: &'a [FixedInput],
     preprocess: &'a Preprocess,
     selection: &'a Selection,
 }
@@ -143,7 +169,10 @@ impl Request<'_> {
                     format!("{what} can feed one input only, the graph has {}", names.join(", ")),
                 )
                 .at(self.path.display().to_string())
-                .help("use an .npz whose arrays are named like the inputs, or an ONNX test_data_set folder"))
+                .help(
+                    "use an .npz whose arrays are named like the inputs, or an ONNX test_data_set folder; inputs that \
+                     are always the same can be fixed: --fix-input NAME=VALUE",
+                ))
             }
         }
     }

@@ -26,6 +26,9 @@ pub struct Sidecar {
     /// Extents of symbolic dimensions by name.
     #[serde(default)]
     pub dims: BTreeMap<String, usize>,
+    /// Inputs that have one value for good: a number, true or false, or a list of numbers by name.
+    #[serde(default, deserialize_with = "forms::values")]
+    pub fixed_inputs: BTreeMap<String, String>,
     /// What people want to know about the model: origin, training, accuracy. Not read by the tool.
     #[serde(default)]
     pub about: BTreeMap<String, serde_json::Value>,
@@ -85,6 +88,24 @@ mod tests {
         assert_eq!((sidecar.samples, sidecar.dims["width"]), (Some(8), 320));
         assert_eq!(read("preprocess: tf\n").unwrap().unwrap().preprocess, Preprocess::preset("tf").ok());
         assert_eq!(read("preprocess: tf\n").unwrap().unwrap().calib, None);
+    }
+
+    #[test]
+    fn fixed_inputs_are_kept_as_text() {
+        let text = "fixed_inputs: {sr: 16000, on: true, t: -0.5, size: [224, 320], eps: 1e-6, s: '[7]', e: [7]}\n";
+        let found: Vec<(String, String)> = read(text).unwrap().unwrap().fixed_inputs.into_iter().collect();
+        let wanted = [
+            ("e", "[7]"),
+            ("eps", "0.000001"),
+            ("on", "true"),
+            ("s", "[7]"),
+            ("size", "[224,320]"),
+            ("sr", "16000"),
+            ("t", "-0.5"),
+        ];
+        assert_eq!(found, wanted.map(|(a, b)| (a.to_owned(), b.to_owned())));
+        check("fixed_inputs: {sr: {rate: 16000}}\n", "a number, true or false, or a list of them");
+        check("fixed_inputs:\n  size: [[1, 2], [3, 4]]\n", ":2:10: fixed_inputs.size[0]: invalid type: sequence");
     }
 
     #[test]

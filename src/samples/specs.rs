@@ -19,13 +19,35 @@ pub fn symbolic_dims(graph: &Graph) -> BTreeSet<String> {
 }
 
 fn input_spec(value: &ValueInfoProto, named: &BTreeMap<String, usize>) -> InputSpec {
-    let mut spec = InputSpec::new(&value.name, &[], DataType::FLOAT);
-    let Some(type_proto::Value::TensorType(tensor)) = value.type_.as_ref().and_then(|t| t.value.as_ref()) else {
-        return spec;
-    };
+    match tensor_type(value) {
+        Some(tensor) => spec_of(&value.name, tensor, named, Some(1)),
+        None => InputSpec::new(&value.name, &[], DataType::FLOAT),
+    }
+}
+
+/// The same with a symbolic batch left open; `None` where type or rank is not declared.
+pub(super) fn open_spec(value: &ValueInfoProto, named: &BTreeMap<String, usize>) -> Option<InputSpec> {
+    let tensor = tensor_type(value).filter(|tensor| tensor.shape.is_some())?;
+    Some(spec_of(&value.name, tensor, named, None))
+}
+
+fn tensor_type(value: &ValueInfoProto) -> Option<&type_proto::Tensor> {
+    match value.type_.as_ref()?.value.as_ref()? {
+        type_proto::Value::TensorType(tensor) => Some(tensor),
+        _ => None,
+    }
+}
+
+fn spec_of(
+    name: &str,
+    tensor: &type_proto::Tensor,
+    named: &BTreeMap<String, usize>,
+    batch: Option<usize>,
+) -> InputSpec {
+    let mut spec = InputSpec::new(name, &[], DataType::FLOAT);
     spec.data_type = tensor.elem_type;
     for (axis, dim) in tensor.shape.dim.iter().enumerate() {
-        let symbolic = if axis == 0 { Some(1) } else { None };
+        let symbolic = if axis == 0 { batch } else { None };
         let (extent, symbol) = match &dim.value {
             Some(dimension::Value::DimValue(n)) if *n > 0 => (usize::try_from(*n).ok(), ""),
             Some(dimension::Value::DimParam(name)) => (named.get(name).copied().or(symbolic), name.as_str()),

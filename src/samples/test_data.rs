@@ -1,6 +1,6 @@
 //! Samples in the form of ONNX's own tests: folders `test_data_set_0`, ... with `input_0.pb`, `input_1.pb`, ...
 
-use super::{InputSpec, Request, Sample, SampleSet, check, file_name};
+use super::{FixedInput, InputSpec, Request, Sample, SampleSet, check, file_name};
 use crate::array::{Array, Values};
 use crate::onnx::{self, ExternalData};
 use crate::{Code, Context, Error, Result};
@@ -32,17 +32,49 @@ pub(super) fn folder(request: &Request) -> Result<SampleSet> {
     let sets = sets(request.path)?;
     let picked = request.selection.pick(sets.len()).at(|| request.path.display().to_string())?;
     let sets: Vec<&PathBuf> = picked.into_iter().filter_map(|i| sets.get(i)).collect();
-    let samples: Result<Vec<Sample>> = sets.par_iter().map(|set| sample(set, request.inputs)).collect();
+    let samples: Result<Vec<Sample>> = sets.par_iter().map(|set| sample(set, request)).collect();
     Ok(request.sample_set(samples?, None, sets.iter().map(|set| file_name(set)).collect()))
 }
 
-fn sample(set: &Path, inputs: &[InputSpec]) -> Result<Sample> {
-    let input = |(i, input): (usize, &InputSpec)| {
-        let path = set.join(format!("input_{i}.pb"));
-        let array = array(&path).and_then(|array| check::fitted(typed(array, input)?, input));
-        Ok((input.name.clone(), array.at(|| path.display().to_string())?))
+fn sample(set: &Path, request: &Request) -> Result<Sample> {
+    let mut inputs = vec![];
+    for (number, input) in numbered(set, request) {
+        let path = set.join(format!("input_{number}.pb"));
+        let place = || path.display().to_string();
+        match input {
+            Which::Open(input) => {
+                let array = array(&path).and_then(|array| check::fitted(typed(array, input)?, input));
+                inputs.push((input.name.clone(), array.at(place)?));
+            }
+            Which::Fixed(fixed) if path.is_file() => {
+                array(&path).and_then(|array| fixed.check(typed(array, &fixed.spec)?)).at(place)?;
+            }
+            Which::Fixed(_) => {}
+        }
+    }
+    Ok(Sample { inputs })
+}
+
+/// An input that a file may be for.
+enum Which<'a> {
+    Open(&'a InputSpec),
+    Fixed(&'a FixedInput),
+}
+
+/// The inputs with the numbers of their files. Those of a set for the whole model count the fixed inputs, those of a set
+/// without them do not; the greatest number tells which.
+fn numbered<'a>(set: &Path, request: &'a Request) -> Vec<(usize, Which<'a>)> {
+    let fixed: Vec<(usize, &FixedInput)> = request.fixed.iter().filter_map(|f| Some((f.place?, f))).collect();
+    let total = request.inputs.len() + fixed.len();
+    if !fixed.is_empty() && !set.join(format!("input_{}.pb", total - 1)).is_file() {
+        return request.inputs.iter().map(Which::Open).enumerate().collect();
+    }
+    let mut open = request.inputs.iter();
+    let which = |number| match fixed.iter().find(|(place, _)| *place == number) {
+        Some((_, fixed)) => Some((number, Which::Fixed(fixed))),
+        None => Some((number, Which::Open(open.next()?))),
     };
-    inputs.iter().enumerate().map(input).collect::<Result<_>>().map(|inputs| Sample { inputs })
+    (0..total).filter_map(which).collect()
 }
 
 fn array(path: &Path) -> Result<Array> {
@@ -129,6 +161,34 @@ mod tests {
         assert_eq!(available(&one).unwrap(), 1);
         let error = load(&one, &[inputs[0].clone(), inputs[0].clone()], &Preprocess::default(), &all()).unwrap_err();
         assert!(error.to_string().contains("input_1.pb: input `x` takes floats, the tensor holds int64"), "{error}");
+    }
+
+    /// Files count the fixed input where the last of the whole model is there, and do not where it is not.
+    #[test]
+    fn sets_of_the_whole_model_and_of_what_is_left_open() {
+        let text = "g (float[1,2] a, int64 rate, float[1,2] b) => (y) { y = Add (a, b) }";
+        let graph = crate::graph::Graph::new(onnx::parse_text(text).unwrap(), ExternalData::none());
+        let given = [("rate".to_owned(), "8".to_owned())].into();
+        let fixed = crate::samples::fixed_inputs(&graph, &given, &Default::default()).unwrap();
+        let inputs = ["a", "b"].map(|name| InputSpec::new(name, &[Some(1), Some(2)], DataType::FLOAT));
+        let folder = tempfile::tempdir().unwrap();
+        let read = || {
+            let set = crate::samples::load_open(folder.path(), &inputs, &fixed, &Preprocess::default(), &all());
+            set.map(|set| set.samples[0].inputs.iter().map(|(_, array)| array.as_f32().unwrap()[0]).collect::<Vec<_>>())
+        };
+        let float = |x: f32| onnx::from_floats("t", &[1, 2], &[x, 0.0]);
+        write(folder.path(), 0, float(1.0));
+        write(folder.path(), 1, float(2.0));
+        assert_eq!(read().unwrap(), [1.0, 2.0]);
+        write(folder.path(), 2, float(3.0));
+        let error = read().unwrap_err().to_string();
+        assert!(error.contains("input_1.pb: input `rate` takes integers, the tensor holds float32"), "{error}");
+        write(folder.path(), 1, onnx::from_i64s("t", &[], &[8]));
+        assert_eq!(read().unwrap(), [1.0, 3.0]);
+        write(folder.path(), 1, onnx::from_i64s("t", &[], &[16]));
+        assert!(read().unwrap_err().to_string().contains("holds 16, and it is fixed at 8"));
+        std::fs::remove_file(folder.path().join("input_1.pb")).unwrap();
+        assert_eq!(read().unwrap(), [1.0, 3.0]);
     }
 
     #[test]

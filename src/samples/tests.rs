@@ -279,3 +279,47 @@ fn means(set: &SampleSet) -> Vec<f32> {
     let mean = |values: &[f32]| values.iter().sum::<f32>() / values.len() as f32;
     set.samples.iter().map(|s| mean(s.inputs[0].1.as_f32().unwrap())).collect()
 }
+
+fn fixed_rate(rate: &str) -> Vec<FixedInput> {
+    let text =
+        "<ir_version: 8, opset_import: [\"\" : 13]> g (float[N,2] x, int64 rate, float[N] z) => (y) { y = Relu (x) }";
+    let graph = crate::graph::Graph::new(crate::onnx::parse_text(text).unwrap(), crate::onnx::ExternalData::none());
+    fixed_inputs(&graph, &[("rate".to_owned(), rate.to_owned())].into(), &Default::default()).unwrap()
+}
+
+#[test]
+fn archives_may_hold_a_fixed_input_or_leave_it_out() {
+    let folder = tempdir().unwrap();
+    let write =
+        |name: &str, shape: &[u64], values: &[i64]| npy(&folder.path().join(format!("{name}.npy")), shape, values);
+    npy(&folder.path().join("x.npy"), &[3, 2], &[0.0f32; 6]);
+    let read = |members: &[&str], rate: &str| {
+        let path = npz(&folder, members);
+        let inputs = [InputSpec::new("x", &[Some(1), Some(2)], DataType::FLOAT)];
+        assert_eq!(available_open(&path, &fixed_rate(rate)).unwrap(), 3);
+        load_open(&path, &inputs, &fixed_rate(rate), &tensor(), &first(9)).map(|set| set.samples)
+    };
+    let without = read(&["x"], "8000").unwrap();
+    assert_eq!((without.len(), without[0].inputs.len()), (3, 1));
+    write("rate", &[3], &[8000, 8000, 16_000]);
+    let error = read(&["x", "rate"], "8000").unwrap_err().to_string();
+    assert!(error.contains("array `rate`: row 2: input `rate` holds 16000, and it is fixed at 8000"), "{error}");
+    write("rate", &[3], &[8000; 3]);
+    assert_eq!(read(&["rate", "x"], "8000").unwrap(), without);
+    write("rate", &[], &[8000]);
+    assert_eq!(read(&["rate", "x"], "8000").unwrap(), without);
+    assert!(read(&["rate", "x"], "1").is_err());
+    write("rate", &[2], &[8000; 2]);
+    let error = read(&["rate", "x"], "8000").unwrap_err().to_string();
+    assert!(error.contains("2 rows, but `x` has 3") && error.contains("leave it out: it is fixed"), "{error}");
+}
+
+#[test]
+fn a_single_array_feeds_the_input_that_is_left_open() {
+    let folder = tempdir().unwrap();
+    let path = folder.path().join("set.npy");
+    npy(&path, &[2, 2], &[1.0f32, 2.0, 3.0, 4.0]);
+    let inputs = [InputSpec::new("x", &[Some(1), Some(2)], DataType::FLOAT)];
+    let set = load_open(&path, &inputs, &fixed_rate("1"), &tensor(), &first(9)).unwrap();
+    assert_eq!(firsts(&set), [1.0, 3.0]);
+}
