@@ -7,6 +7,7 @@ mod bounds;
 mod constants;
 mod digest;
 mod equalize;
+mod fixed;
 mod goal;
 mod layers;
 mod operating;
@@ -22,6 +23,7 @@ pub use bounds::known_bound;
 pub use constants::plan_constants;
 pub use digest::{layer_digest, model_digest, text_digest};
 pub use equalize::Equalized;
+pub use fixed::{FIXED_INPUTS, check_fixed, fixed_in_file};
 pub use goal::{GoalRecord, Relief};
 pub use layers::{Layer, weight_layers};
 pub use operating::Operators;
@@ -58,6 +60,9 @@ pub struct Plan {
     pub proxy: String,
     /// Where the statistics came from.
     pub calibration: Calibration,
+    /// Inputs that the file has as constants, with their values; absent where all are open.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub fixed_inputs: BTreeMap<String, String>,
     /// Opset of the default domain that the file will import.
     pub opset: i64,
     /// IR version that the file will declare.

@@ -35,6 +35,7 @@ pub use text::text;
 use crate::plan::{AllocationRecord, Calibration, GoalRecord, RoundingError};
 use crate::proxy::Sensitivity;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// Version of the JSON schema.
 pub const REPORT_SCHEMA: u32 = 1;
@@ -56,6 +57,9 @@ pub struct Report {
     pub proxy: String,
     /// Where the statistics came from.
     pub calibration: Calibration,
+    /// Inputs that the file has as constants and no longer takes, with their values; absent where all are open.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub fixed_inputs: BTreeMap<String, String>,
     /// What the user should know before trusting the file.
     pub warnings: Vec<String>,
     /// Sizes before and after.

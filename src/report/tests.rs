@@ -19,6 +19,7 @@ fn report(n: usize) -> Report {
         target_title: "FPGA dataflow with FINN, Q-Clip-DQ".into(),
         proxy: "gain".into(),
         calibration: Calibration { source: "cifar10_calib".into(), samples: 16, digest: "9f86d081884c7d65".repeat(4) },
+        fixed_inputs: [("training".to_owned(), "false".to_owned())].into(),
         warnings: vec!["fidelity was measured on the calibration samples: it flatters".into()],
         size: Size {
             float_file: params * 4 + 21_000,
@@ -275,7 +276,8 @@ fn paths(value: &serde_json::Value, path: &str, out: &mut BTreeSet<String>) {
     match value {
         serde_json::Value::Object(fields) => {
             for (key, value) in fields {
-                let named = path.ends_with("allocation.budgets") || path.ends_with("allocation.used");
+                let named =
+                    ["allocation.budgets", "allocation.used", "fixed_inputs"].iter().any(|map| path.ends_with(map));
                 let key = if named { "*" } else { key.as_str() };
                 paths(value, &if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }, out);
             }

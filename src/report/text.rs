@@ -22,6 +22,8 @@ const LABEL: usize = 11;
 const WIDE: usize = 120;
 /// From this many columns on, what rounding did to each layer is shown.
 const ROOMY: usize = 96;
+/// Values of fixed inputs are cut to this length.
+const LONGEST_VALUE: usize = 40;
 /// Below this SQNR a layer's figure is coloured.
 const POOR_DB: f64 = 10.0;
 
@@ -137,6 +139,16 @@ impl Page {
         if let Some(allocation) = &report.activation_allocation {
             self.item("activation", &activation_widths(&report.activations), Ink::Plain);
             self.allocation(allocation);
+        }
+        if !report.fixed_inputs.is_empty() {
+            let one = |(name, value): (&String, &String)| format!("{name} = {}", shorten(value, LONGEST_VALUE));
+            let what = if report.fixed_inputs.len() == 1 {
+                "a constant, no longer an input"
+            } else {
+                "constants, no longer inputs"
+            };
+            let all = dotted(report.fixed_inputs.iter().map(one));
+            self.item("fixed", &format!("{all} ({what})"), Ink::Plain);
         }
         let source = &report.calibration;
         self.item("calibrated", &format!("on {} from {}", plural(source.samples, "sample"), source.source), Ink::Plain);

@@ -4,7 +4,7 @@ use clap::Args;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use tapq::graph::Graph;
-use tapq::samples::{self, InputSpec, Preprocess, Sample, SampleSet, Selection, Sidecar};
+use tapq::samples::{self, FixedInput, InputSpec, Preprocess, Sample, SampleSet, Selection, Sidecar};
 use tapq::{Code, Error, Result, onnx, report};
 
 /// Samples to calibrate on when neither the command line nor the sidecar says how many.
@@ -54,6 +54,10 @@ pub struct SelectionArgs {
     /// Extent of a symbolic dimension (repeatable)
     #[arg(long = "dim", value_name = "NAME=N", value_parser = dimension)]
     pub dims: Vec<(String, usize)>,
+    /// Fix an input at one value for good, which makes it a constant of the file: sr=16000, training=false, size=224,224
+    /// (repeatable)
+    #[arg(long = "fix-input", value_name = "NAME=VALUE", value_parser = fixed_input)]
+    pub fixed: Vec<(String, String)>,
 }
 
 impl ManySampleArgs {
@@ -86,6 +90,12 @@ fn dimension(text: &str) -> Result<(String, usize), String> {
     Ok((name.to_owned(), value))
 }
 
+/// Names may hold an equals sign, values do not.
+fn fixed_input(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.rsplit_once('=').ok_or("expected NAME=VALUE")?;
+    Ok((name.to_owned(), value.to_owned()))
+}
+
 /// A model and what is known about its samples.
 pub struct Inputs {
     /// The model.
@@ -98,6 +108,8 @@ pub struct Inputs {
     pub input_range: Option<(f32, f32)>,
     /// Extents of symbolic dimensions.
     pub dims: BTreeMap<String, usize>,
+    /// Inputs that have one value for good.
+    pub fixed: Vec<FixedInput>,
 }
 
 /// Says on standard error which samples do not count.
@@ -118,7 +130,9 @@ struct Source {
     /// `None` where there are none.
     path: Option<PathBuf>,
     preprocess: Option<Preprocess>,
+    /// Inputs that samples feed.
     specs: Vec<InputSpec>,
+    fixed: Vec<FixedInput>,
     dims: BTreeMap<String, usize>,
     count: usize,
     seed: Option<u64>,
@@ -130,7 +144,7 @@ impl Source {
         match &self.path {
             Some(path) => {
                 let selection = Selection { skip: 0, count: self.count, seed: self.seed };
-                samples::load(path, &self.specs, &prepared, &selection)
+                samples::load_open(path, &self.specs, &self.fixed, &prepared, &selection)
             }
             None => samples::synthetic(&self.specs, &prepared, self.count, self.seed.unwrap_or(0)),
         }
@@ -139,10 +153,10 @@ impl Source {
     /// At most `most` samples after those for calibration.
     fn held_out(&self, calibration: usize, most: usize) -> Result<Option<SampleSet>> {
         let Some(path) = &self.path else { return Ok(None) };
-        let left = samples::available(path)?.saturating_sub(calibration).min(most);
+        let left = samples::available_open(path, &self.fixed)?.saturating_sub(calibration).min(most);
         let rest = Selection { skip: calibration, count: left, seed: self.seed };
         let prepared = self.preprocess.clone().unwrap_or_default();
-        (left > 0).then(|| samples::load(path, &self.specs, &prepared, &rest)).transpose()
+        (left > 0).then(|| samples::load_open(path, &self.specs, &self.fixed, &prepared, &rest)).transpose()
     }
 
     /// What preprocessing implies for the one input that it makes.
@@ -158,7 +172,7 @@ impl SampleArgs {
         let calibration = source.calibration()?;
         let held_out = source.held_out(calibration.samples.len(), held_out)?;
         let input_range = source.input_range();
-        Ok(Inputs { graph, calibration, held_out, input_range, dims: source.dims })
+        Ok(Inputs { graph, calibration, held_out, input_range, dims: source.dims, fixed: source.fixed })
     }
 
     /// The first of the samples, and the extents of symbolic dimensions.
@@ -178,12 +192,40 @@ impl SampleArgs {
 
     /// Whether anything about samples was asked for.
     pub fn is_given(&self) -> bool {
-        self.calib.is_some() || self.preprocess.is_some() || !self.selection.dims.is_empty()
+        let SelectionArgs { dims, fixed, .. } = &self.selection;
+        self.calib.is_some() || self.preprocess.is_some() || !dims.is_empty() || !fixed.is_empty()
+    }
+
+    /// The inputs of the model that are fixed, as the command line and the sidecar say.
+    pub fn fixed(&self, model: &Path, graph: &Graph) -> Result<Vec<FixedInput>> {
+        self.fixed_of(graph, &samples::read_sidecar(model)?.unwrap_or_default())
+    }
+
+    fn fixed_of(&self, graph: &Graph, sidecar: &Sidecar) -> Result<Vec<FixedInput>> {
+        let mut given = sidecar.fixed_inputs.clone();
+        let mut said: BTreeMap<&String, &String> = BTreeMap::new();
+        for (name, value) in &self.selection.fixed {
+            if let Some(other) = said.insert(name, value).filter(|other| *other != value) {
+                let what = format!("--fix-input: '{name}' is to be {other} and {value}");
+                return Err(Error::new(Code::Config, what).help("say one value"));
+            }
+            if !self.shared || graph.index().is_input(name) {
+                given.insert(name.clone(), value.clone());
+            }
+        }
+        samples::fixed_inputs(graph, &given, &self.dims(sidecar))
+    }
+
+    /// Extents of symbolic dimensions, as the sidecar and the command line say.
+    fn dims(&self, sidecar: &Sidecar) -> BTreeMap<String, usize> {
+        let mut dims = sidecar.dims.clone();
+        dims.extend(self.selection.dims.iter().cloned());
+        dims
     }
 
     fn source(&self, model: &Path, graph: &Graph) -> Result<Source> {
         let sidecar = samples::read_sidecar(model)?.unwrap_or_default();
-        let SelectionArgs { samples, seed, dims: given } = &self.selection;
+        let SelectionArgs { samples, seed, dims: given, .. } = &self.selection;
         if !self.shared {
             given.iter().try_for_each(|(name, _)| check_dimension(name, graph))?;
         }
@@ -192,11 +234,11 @@ impl SampleArgs {
         if count == 0 {
             return Err(Error::new(Code::Config, "--samples must be at least 1"));
         }
-        let mut dims = sidecar.dims;
-        dims.extend(given.iter().cloned());
-        let specs = samples::input_specs(graph, &dims);
+        let dims = self.dims(&sidecar);
+        let fixed = self.fixed_of(graph, &sidecar)?;
+        let specs = samples::open_inputs(samples::input_specs(graph, &dims), &fixed);
         let path = self.calib.clone().or(sidecar.calib);
-        Ok(Source { path, preprocess, specs, dims, count, seed: *seed })
+        Ok(Source { path, preprocess, specs, fixed, dims, count, seed: *seed })
     }
 
     fn preprocess(&self, sidecar: &Sidecar) -> Result<Option<Preprocess>> {

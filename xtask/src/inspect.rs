@@ -12,7 +12,7 @@ use tapq::plan::{Layer, Placement, WEIGHT_ONLY_BITS, WeightOnly, out_of_reach, p
 use tapq::samples::Sample;
 use tapq::target::Target;
 use tapq::{Code, Error, Result, clean};
-use tapq_passes::{Driver, float_passes};
+use tapq_passes::{Driver, FixInputs, float_passes};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -27,6 +27,9 @@ pub struct Args {
     #[arg(long)]
     pub json: bool,
 }
+
+/// A sample, and the extents of symbolic dimensions.
+type First = (Sample, BTreeMap<String, usize>);
 
 /// Shapes of values by name.
 type Shapes = BTreeMap<String, Vec<usize>>;
@@ -60,9 +63,14 @@ pub fn run(args: &Args) -> Result<Verdict> {
     let operators = count_operators(&original);
     let target = args.target.as_deref().map(Target::named_or_read).transpose()?;
     let mut graph = original;
+    let fixed = args.samples.fixed(&args.model, &graph)?;
+    // What the model takes is what it took before anything was fixed.
+    let first = args.samples.first(&args.model, &graph);
     let mut driver = Driver::new(None);
+    driver.run(&mut graph, &[&FixInputs(&fixed)]).map_err(|e| e.at(args.model.display().to_string()))?;
     driver.run(&mut graph, &float_passes()).map_err(|e| e.at(args.model.display().to_string()))?;
-    let (shapes, mut notes) = input_shapes(args, &graph)?;
+    let (shapes, mut notes) = input_shapes(args, first, &graph)?;
+    notes.extend(fixed.iter().map(|f| format!("input '{}' is fixed at {}: a constant from here on", f.name(), f.text)));
     notes.extend(out_of_reach(&graph).map(|found| format!("not quantized: {}; {}", found.because, found.help)));
     let placement = target.as_ref().map(|t| place(&graph, t, &BTreeSet::new()));
     let mut layers: Vec<LayerRow> = weight_layers(&graph)
@@ -92,8 +100,8 @@ fn count_operators(graph: &Graph) -> BTreeMap<String, usize> {
 }
 
 /// Shapes of the layers' inputs, from one run on the first sample; empty, with a note, where the model does not run.
-fn input_shapes(args: &Args, graph: &Graph) -> Result<(Shapes, Vec<String>)> {
-    let found = match args.samples.first(&args.model, graph) {
+fn input_shapes(args: &Args, first: Result<First>, graph: &Graph) -> Result<(Shapes, Vec<String>)> {
+    let found = match first {
         // Only samples that were made up or that the sidecar names may fail: what was asked for is not passed over.
         Err(e) if args.samples.is_given() => return Err(e),
         first => first.and_then(|(sample, dims)| observed_shapes(graph, &sample, &dims)),

@@ -7,9 +7,10 @@ use crate::{Verdict, files, proxies};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use tapq::graph::Graph;
-use tapq::plan::Plan;
+use tapq::plan::{Plan, check_fixed};
 use tapq::proxy::DEFAULT_PROXY;
 use tapq::report::{self, Report};
+use tapq::samples::fixed_texts;
 use tapq::target::Target;
 use tapq::{Code, Error, Result, onnx};
 use tapq_passes::pipeline::{self, Effort, Equalize, Options, Outcome, Widths};
@@ -239,7 +240,11 @@ impl Job<'_> {
 
     /// Loads the samples and hands what the caller asked for to `then`.
     pub fn with_options<T>(self, graph: Graph, then: impl FnOnce(Graph, &Options) -> Result<T>) -> Result<T> {
-        let Inputs { graph, mut calibration, held_out, input_range, dims } =
+        if let Some(plan) = &self.plan {
+            // Before samples are read, which hold an input that the plan fixes or do not.
+            check_fixed(plan, &fixed_texts(&self.samples.fixed(self.model, &graph)?))?;
+        }
+        let Inputs { graph, mut calibration, held_out, input_range, dims, fixed } =
             self.samples.load(self.model, graph, self.verify_samples)?;
         if self.choice.outliers == Outliers::LeaveOut {
             calibration.leave_out_outliers(input_range);
@@ -258,6 +263,7 @@ impl Job<'_> {
             goal_db: self.choice.goal_sqnr,
             keep_float: self.choice.keep_float.iter().cloned().collect::<BTreeSet<String>>(),
             dims,
+            fixed: &fixed,
             input_range,
             plan: self.plan,
             verify: self.verify_samples > 0,

@@ -4,13 +4,16 @@ use crate::Verdict;
 use crate::inputs::{SampleArgs, read_graph};
 use crate::progress::Bars;
 use crate::quantize::bar;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use tapq::engine::{Engine, Options};
 use tapq::graph::Graph;
+use tapq::plan::fixed_in_file;
 use tapq::report::{Fidelity, measure};
+use tapq::samples::{FixedInput, fixed_texts, input_specs};
 use tapq::{Code, Error, Result, clean};
 use tapq_passes::pipeline::Progress;
+use tapq_passes::{FixInputs, Pass};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -36,8 +39,11 @@ pub struct Args {
 
 pub fn run(args: &Args) -> Result<Verdict> {
     let graph = read_graph(&args.reference)?;
-    let inputs = args.samples.load(&args.reference, graph, 0)?;
-    let judged = read_graph(&args.judged)?;
+    let mut judged = read_graph(&args.judged)?;
+    let mut inputs = samples_for(args, &graph, &judged)?.load(&args.reference, graph, 0)?;
+    fix(&mut inputs.graph, &inputs.fixed)?;
+    fix(&mut judged, &inputs.fixed)?;
+    check_inputs(args, &inputs.graph, &judged)?;
     if inputs.calibration.synthetic {
         eprintln!("warning: no samples were given; the figures come from made-up ones");
     }
@@ -63,6 +69,50 @@ pub fn run(args: &Args) -> Result<Verdict> {
     let below = args.min_sqnr.is_some_and(|bar| found.sqnr_db < bar)
         || args.min_agreement.is_some_and(|bar| found.agreement < bar);
     Ok(if below { Verdict::BelowBar } else { Verdict::Done })
+}
+
+/// Samples as the command line and the sidecar say, with the inputs fixed that the judged file has as constants.
+fn samples_for(args: &Args, reference: &Graph, judged: &Graph) -> Result<SampleArgs> {
+    let mut samples = args.samples.clone();
+    for (name, value) in fixed_in_file(judged) {
+        let open = reference.index().is_input(&name) && !judged.index().is_input(&name);
+        if open && samples.selection.fixed.iter().all(|(other, _)| *other != name) {
+            samples.selection.fixed.push((name, value));
+        }
+    }
+    let asked = fixed_texts(&samples.fixed(&args.reference, reference)?);
+    let differs = |(name, value): (String, String)| {
+        let asked = asked.get(&name).filter(|asked| **asked != value)?;
+        Some((name, value, asked))
+    };
+    match fixed_in_file(judged).into_iter().find_map(differs) {
+        None => Ok(samples),
+        Some((name, value, asked)) => {
+            let what = format!("input '{name}' is {value} in this file, and {asked} was asked for");
+            let error = Error::new(Code::Config, what).at(args.judged.display().to_string());
+            Err(error.help(format!("leave --fix-input {name} out: the file says what it was made with")))
+        }
+    }
+}
+
+fn fix(graph: &mut Graph, fixed: &[FixedInput]) -> Result<()> {
+    if let Some(patch) = FixInputs(fixed).run(graph)? {
+        graph.apply(patch);
+    }
+    Ok(())
+}
+
+/// Refuses a file that takes fewer inputs than the reference: nothing says what it has in their place.
+fn check_inputs(args: &Args, reference: &Graph, judged: &Graph) -> Result<()> {
+    let fed = input_specs(reference, &BTreeMap::new());
+    match fed.iter().find(|spec| !judged.index().is_input(&spec.name)) {
+        None => Ok(()),
+        Some(spec) => {
+            let what = format!("has no input '{}', which {} takes", spec.name, args.reference.display());
+            let error = Error::new(Code::Samples, what).at(args.judged.display().to_string());
+            Err(error.help(format!("say what it always is with --fix-input {}=VALUE", spec.name)))
+        }
+    }
 }
 
 /// Outputs of layers that both models make: what the per-layer table compares.

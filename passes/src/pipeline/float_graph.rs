@@ -1,17 +1,22 @@
 //! The float graph that everything is decided on.
 
+use super::options::Options;
 use crate::driver::Driver;
 use crate::form_hard_swish::{FormHardSwish, HARD_SWISH_OPSET};
-use crate::{Pass, float_passes, lower_opset};
+use crate::{FixInputs, Pass, float_passes, lower_opset};
 use tapq::graph::Graph;
-use tapq::target::Target;
 use tapq::{Code, Error, Result};
 
-/// Refuses what is quantized already, and runs the float passes; `fuel` bounds their patches. A newer opset than the
-/// target reads is lowered where that changes nothing, and a target of opset 13 is spared an operator of 14.
-pub fn simplify(graph: &mut Graph, target: &Target, fuel: Option<usize>) -> Result<Driver> {
+/// Refuses what is quantized already, fixes inputs, and runs the float passes; the options' fuel bounds their patches. A
+/// newer opset than the target reads is lowered where that changes nothing, and a target of opset 13 is spared an operator
+/// of 14.
+pub fn simplify(graph: &mut Graph, options: &Options) -> Result<Driver> {
     refuse_quantized(graph)?;
-    let mut driver = Driver::new(fuel);
+    let target = options.target;
+    // Whatever the fuel: samples feed the network without them.
+    let mut driver = Driver::new(None);
+    driver.run(graph, &[&FixInputs(options.fixed)])?;
+    driver.fuel = options.fuel.map(|fuel| fuel.saturating_add(driver.applied.len()));
     let mut passes = float_passes();
     passes.retain(|pass| target.onnx.max_opset >= HARD_SWISH_OPSET || pass.name() != FormHardSwish.name());
     driver.run(graph, &passes)?;

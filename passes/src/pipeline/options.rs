@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use tapq::Result;
 use tapq::plan::Plan;
 use tapq::proxy::{ProxyFile, default_proxy};
-use tapq::samples::{Sample, SampleSet};
+use tapq::samples::{FixedInput, Sample, SampleSet};
 use tapq::stats::{Backend, Cpu};
 use tapq::target::Target;
 
@@ -35,6 +35,8 @@ pub struct Options<'a> {
     pub equalize: Equalize,
     /// Values of symbolic dimensions.
     pub dims: BTreeMap<String, usize>,
+    /// Inputs that the file is to have as constants.
+    pub fixed: &'a [FixedInput],
     /// Bounds of the network input that preprocessing implies.
     pub input_range: Option<(f32, f32)>,
     /// A plan to replay instead of making one.
@@ -64,6 +66,7 @@ impl<'a> Options<'a> {
             effort: Effort::default(),
             equalize: Equalize::default(),
             dims: BTreeMap::new(),
+            fixed: &[],
             input_range: None,
             plan: None,
             verify: false,

@@ -20,7 +20,7 @@ const MEASURED: usize = 16;
 
 /// Computes the front of a float model.
 pub fn pareto(mut graph: Graph, options: &Options, progress: &dyn Progress) -> Result<Front> {
-    simplify(&mut graph, options.target, None)?;
+    simplify(&mut graph, options)?;
     let mut observed = observe_network(&graph, options, true, progress)?;
     let grams = std::mem::take(&mut observed.seen.grams);
     let mut units = units(&observed.placement, options.target, &|_| observed.activation_bits, &observed.macs);

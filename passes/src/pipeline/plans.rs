@@ -14,6 +14,7 @@ use tapq::plan::{
 };
 use tapq::proxy;
 use tapq::quant::RangeRule;
+use tapq::samples::fixed_texts;
 use tapq::stats::ValueObservation;
 
 /// The plan that these widths make, with the records of the choice.
@@ -37,6 +38,7 @@ pub fn plan_of(
         model: model_digest(graph)?,
         proxy: options.proxy.label(),
         calibration: calibration(options),
+        fixed_inputs: fixed_texts(options.fixed),
         opset,
         ir,
         allocation: chosen.record.clone(),

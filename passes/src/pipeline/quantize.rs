@@ -14,8 +14,9 @@ use super::versions::check_versions;
 use tapq::Result;
 use tapq::engine::{Engine, Options as EngineOptions};
 use tapq::graph::Graph;
-use tapq::plan::{Plan, check_matches, check_target};
+use tapq::plan::{Plan, check_fixed, check_matches, check_target};
 use tapq::report::{Fidelity, Report, measure};
+use tapq::samples::fixed_texts;
 use tapq::stats::Observation;
 
 /// What comes out.
@@ -31,7 +32,8 @@ pub struct Outcome {
 /// Quantizes a float model.
 pub fn quantize(mut graph: Graph, options: &Options, progress: &dyn Progress) -> Result<Outcome> {
     let opset = graph.opset();
-    let mut driver = simplify(&mut graph, options.target, options.fuel)?;
+    options.plan.as_ref().map_or(Ok(()), |plan| check_fixed(plan, &fixed_texts(options.fixed)))?;
+    let mut driver = simplify(&mut graph, options)?;
     let mut analysis = match &options.plan {
         Some(plan) => {
             equalize::apply(&mut graph, &plan.equalized, &mut driver)?;
@@ -71,7 +73,7 @@ pub fn quantize(mut graph: Graph, options: &Options, progress: &dyn Progress) ->
 /// Runs the samples through the float network and takes all the statistics that a choice of widths needs: the part of
 /// [`quantize`] that a GPU does.
 pub fn calibrate(mut graph: Graph, options: &Options, progress: &dyn Progress) -> Result<Observation> {
-    simplify(&mut graph, options.target, options.fuel)?;
+    simplify(&mut graph, options)?;
     Ok(observe_network(&graph, options, true, progress)?.seen)
 }
 

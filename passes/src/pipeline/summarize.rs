@@ -81,6 +81,7 @@ pub fn report(
         target_title: options.target.title.clone(),
         proxy: plan.proxy.clone(),
         calibration: plan.calibration.clone(),
+        fixed_inputs: plan.fixed_inputs.clone(),
         warnings: warnings(options, plan, fidelity.as_ref()),
         size: Size { elsewhere: facts.elsewhere.bytes, ..size(&pairs, facts, analysis, options) },
         allocation: plan.allocation.clone(),

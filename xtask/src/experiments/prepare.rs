@@ -71,7 +71,7 @@ impl Lab<'_> {
     /// Options of the pipeline with the default proxy.
     pub fn options<'o>(
         &self,
-        inputs: &Inputs,
+        inputs: &'o Inputs,
         calibration: &'o SampleSet,
         held_out: &'o [Sample],
         effort: Effort,
@@ -81,6 +81,7 @@ impl Lab<'_> {
             held_out,
             effort,
             dims: inputs.dims.clone(),
+            fixed: &inputs.fixed,
             input_range: inputs.input_range,
             verify: !held_out.is_empty(),
             ..Options::new(target, calibration)?

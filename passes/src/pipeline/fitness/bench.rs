@@ -36,7 +36,7 @@ pub fn with_workbench<T>(
     progress: &dyn Progress,
     then: impl FnOnce(&Workbench) -> Result<T>,
 ) -> Result<T> {
-    simplify(&mut graph, options.target, None)?;
+    simplify(&mut graph, options)?;
     if options.calibration.samples.len() < 2 {
         let what = "a bench needs at least two samples: weights are rounded on some and judged on others";
         return Err(Error::new(Code::Samples, what));
