@@ -2,6 +2,8 @@
 
 use crate::graph::{Graph, subgraphs};
 use crate::onnx::{DataType, NodeProto as Node};
+use crate::samples::{InputSpec, input_specs};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Why layers of a model cannot be quantized on any device, and what helps.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -9,7 +11,7 @@ pub struct OutOfReach {
     /// Where they are, or what is wrong with them.
     pub because: String,
     /// What the user can do.
-    pub help: &'static str,
+    pub help: String,
 }
 
 /// Layers in the bodies of If, Loop and Scan, or with weights of a type other than float32; `None` where none are.
@@ -26,11 +28,34 @@ fn in_a_body(graph: &Graph) -> Option<OutOfReach> {
     let node = graph.nodes().iter().find(|node| holds_layers(node))?;
     Some(OutOfReach {
         because: format!("layers in the body of {} '{}' stay in float", node.op_type, node.name),
-        help: match node.op_type.as_str() {
-            "If" => "bodies are left as they are: export the branch that runs as a model of its own",
-            _ => "bodies are left as they are: export the network with its loop written out (in Keras, unroll=True)",
+        help: match (node.op_type.as_str(), deciding_input(graph, node)) {
+            ("If", None) => "bodies are left as they are: export the branch that runs as a model of its own".to_owned(),
+            ("If", Some(name)) => format!(
+                "bodies are left as they are: say which branch runs by what input '{name}' always is, with --fix-input \
+                 {name}=VALUE, or export the branch as a model of its own"
+            ),
+            _ => "bodies are left as they are: export the network with its loop written out (in Keras, unroll=True)"
+                .to_owned(),
         },
     })
+}
+
+/// An input that is a setting rather than data, of integers or bool, and that the condition of an If depends on.
+fn deciding_input<'g>(graph: &'g Graph, node: &'g Node) -> Option<&'g str> {
+    let mut seen: BTreeSet<&str> = BTreeSet::new();
+    let mut open: Vec<&str> = node.input.first().map(String::as_str).into_iter().collect();
+    while let Some(value) = open.pop() {
+        if !seen.insert(value) {
+            continue;
+        }
+        let maker = graph.index().producer(value).map(|at| &graph.nodes()[at]);
+        // A shape is asked for at run time, whatever the elements are.
+        let reads = maker.filter(|maker| !matches!(maker.op_type.as_str(), "Shape" | "Size"));
+        open.extend(reads.into_iter().flat_map(|maker| &maker.input).map(String::as_str));
+    }
+    let is_setting = |spec: &InputSpec| !spec.is_float() && seen.contains(spec.name.as_str());
+    let found = input_specs(graph, &BTreeMap::new()).into_iter().find(is_setting)?;
+    graph.proto().input.iter().map(|v| v.name.as_str()).find(|name| *name == found.name)
 }
 
 /// Whether a layer is in a body of the node, or in a body in one of those.
@@ -51,7 +76,7 @@ fn of_another_type(graph: &Graph) -> Option<OutOfReach> {
         1 => format!("the weight of {} '{}' is {of:?}", first.op_type, first.name),
         n => format!("the weights of {n} layers are {of:?}, as that of {} '{}'", first.op_type, first.name),
     };
-    Some(OutOfReach { because, help: "only float32 weights are quantized: export the model in float32" })
+    Some(OutOfReach { because, help: "only float32 weights are quantized: export the model in float32".to_owned() })
 }
 
 #[cfg(test)]
@@ -88,6 +113,22 @@ mod tests {
                     else_branch = u () => (float[1,2] v) { v = Abs (x) }>";
         assert_eq!(because(&body(deep)), found);
         assert_eq!(because(&body("p = Relu (x)")), None);
+    }
+
+    #[test]
+    fn an_input_that_decides_a_branch_is_named() {
+        let help = |inputs: &str, condition: &str| {
+            let text = format!(
+                "g (float[1,2] x, {inputs}) => (y) <float[2,2] w = {{1, 2, 3, 4}}, int64 one = {{1}}> {{ {condition}
+                 [fork] y = If (c) <then_branch = t () => (float[1,2] p) {{ p = MatMul (x, w) }},
+                                    else_branch = e () => (float[1,2] q) {{ q = Neg (x) }}> }}"
+            );
+            out_of_reach(&Graph::new(parse_text(&text).unwrap(), ExternalData::none())).unwrap().help
+        };
+        assert!(help("int64 rate", "c = Equal (rate, one)").contains("--fix-input rate=VALUE"));
+        assert!(help("bool on", "c = Not (on)").contains("--fix-input on=VALUE"));
+        let by_shape = help("int64[n] ids", "s = Shape (ids) c = Equal (s, one)");
+        assert!(by_shape.ends_with("export the branch that runs as a model of its own"), "{by_shape}");
     }
 
     #[test]
