@@ -20,6 +20,8 @@
 //!                                ▼
 //!              quant::choose_range, allocate::solve, for weights and activations; each choice is compared with
 //!                                │                one width for all
+//!                                │  where a fidelity is asked for: what harms the output most for its cost gets more
+//!                                │  bits, or stays in float
 //!                                ▼
 //!                              Plan       plan.yaml: reviewable, editable, replayable
 //!                                ▼

@@ -1,9 +1,10 @@
 //! The pipeline: a float graph, samples and a target in; a quantized graph, a plan and a report out.
 //!
 //! `quantize` is the way through: the float graph is simplified and observed (`observed`), widths are chosen (`choice`)
-//! and written down (`plans`), what measurement can decide better than prediction is tried out (`trial`), weights are
-//! rounded layer by layer (`sequential`), and the plan is written into the graph (`rewrite`). `fitness` judges formulas
-//! by the same measurements, and `pareto` shows all sizes at once.
+//! and written down (`plans`), what measurement can decide better than prediction is tried out (`trial`), what a fidelity
+//! that was asked for takes is given up (`goal`), weights are rounded layer by layer (`sequential`), and the plan is
+//! written into the graph (`rewrite`). `fitness` judges formulas by the same measurements, and `pareto` shows all sizes
+//! at once.
 
 mod analyze;
 mod biases;

@@ -17,7 +17,6 @@ use tapq::plan::{Placement, place};
 use tapq::target::Role;
 
 /// The network with some operators in float.
-#[derive(Clone)]
 struct Left {
     /// Names of operators that are left in float.
     nodes: BTreeSet<String>,
@@ -60,7 +59,14 @@ pub struct Leaving<'a> {
     harm: &'a Harm,
     costs: Costs,
     /// Steps on the path, the first with nothing in float, as long as anything is left of the integers.
-    path: Vec<Left>,
+    path: Vec<Step>,
+}
+
+struct Step {
+    /// Names of operators that leave with this step.
+    leaving: BTreeSet<String>,
+    /// Predicted harm of what remains.
+    harm: f64,
 }
 
 impl<'a> Leaving<'a> {
@@ -69,41 +75,40 @@ impl<'a> Leaving<'a> {
         let mut leaving = Leaving { graph, observed, options, harm, costs: Costs::of(graph, observed), path: vec![] };
         let mut last = leaving.left(BTreeSet::new());
         let mut open: Vec<(f64, Candidate)> = leaving.candidates().into_iter().map(|c| (f64::INFINITY, c)).collect();
-        while !last.placement.layers.is_empty() {
-            leaving.path.push(last);
-            let Some((taken, left)) = leaving.best(&leaving.path[leaving.path.len() - 1], &mut open) else { break };
+        leaving.path.push(Step { leaving: BTreeSet::new(), harm: last.harm });
+        while let Some((taken, next)) = leaving.best(&last, &mut open) {
+            if next.placement.layers.is_empty() {
+                break;
+            }
             open.retain(|(_, candidate)| *candidate != taken);
-            last = left;
+            let own = next.nodes.difference(&last.nodes).cloned().collect();
+            leaving.path.push(Step { leaving: own, harm: next.harm });
+            last = next;
         }
         leaving
     }
 
     /// Predicted harm with all in integers, and with all in float that the path takes there.
     pub fn bounds(&self) -> [f64; 2] {
-        [self.path.first(), self.path.last()].map(|end| end.map_or(0.0, |left| left.harm))
+        [self.path.first(), self.path.last()].map(|end| end.map_or(0.0, |step| step.harm))
     }
 
     /// Leaves operators in float, so that those among the integers do no more harm than `most`.
     pub fn within(&self, most: f64, widths: &mut Assignment) {
-        let Some(left) = self.least(most) else { return };
-        let named = widths.weights.iter_mut().filter(|(name, _)| left.nodes.contains(*name));
-        named.for_each(|(_, bits)| *bits = None);
-        widths.float = left.nodes;
-    }
-
-    fn least(&self, most: f64) -> Option<Left> {
-        let end = self.path.iter().position(|left| left.harm <= most).unwrap_or(self.path.len().saturating_sub(1));
-        let mut left = self.path.get(end)?.clone();
+        let last = self.path.len().saturating_sub(1);
+        let end = self.path.iter().position(|step| step.harm <= most).unwrap_or(last);
+        let steps = self.path.iter().take(end + 1);
+        let mut left = self.left(steps.flat_map(|step| step.leaving.iter().cloned()).collect());
         // What came late did most for its cost of what was left; what came before it may be needed no more.
-        for step in (1..end).rev() {
-            let own = self.path[step].nodes.difference(&self.path[step - 1].nodes);
-            let back: BTreeSet<&String> = own.collect();
-            let fewer = self.left(left.nodes.iter().filter(|node| !back.contains(node)).cloned().collect());
+        for step in self.path.iter().take(end).skip(1).rev() {
+            let fewer = self.left(left.nodes.difference(&step.leaving).cloned().collect());
             if fewer.harm <= most && fewer.cost > left.cost {
                 left = fewer;
             }
         }
-        Some(left)
+        let named = widths.weights.iter_mut().filter(|(name, _)| left.nodes.contains(*name));
+        named.for_each(|(_, bits)| *bits = None);
+        widths.float = left.nodes;
     }
 
     fn candidates(&self) -> Vec<Candidate> {
