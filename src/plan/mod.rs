@@ -24,7 +24,7 @@ pub use constants::plan_constants;
 pub use digest::{layer_digest, model_digest, text_digest};
 pub use equalize::Equalized;
 pub use fixed::{FIXED_INPUTS, check_fixed, fixed_in_file};
-pub use goal::{GoalRecord, Relief};
+pub use goal::{GOAL_MARGIN_DB, GoalRecord, Relief};
 pub use layers::{Layer, weight_layers};
 pub use operating::Operators;
 pub use out_of_reach::{OutOfReach, holds_layers, out_of_reach, weighs};

@@ -2,7 +2,7 @@
 
 use super::Report;
 use super::format::{clean, in_db, percent, plural, shorten, significant};
-use crate::plan::{GoalRecord, Relief};
+use crate::plan::{GOAL_MARGIN_DB, GoalRecord, Relief};
 
 /// Operators that are named; the others are counted.
 const NAMED: usize = 4;
@@ -11,10 +11,11 @@ const NAMED: usize = 4;
 pub fn goal_text(report: &Report) -> Option<String> {
     let goal = report.goal.as_ref()?;
     let asked = format!("{} dB", significant(goal.sqnr_db));
-    if goal.relieved == 0 {
-        let met = if goal.is_reached() { "is met as it is" } else { "is not met" };
-        return Some(format!("{asked} {met}: {}", in_db(goal.from_db)));
+    if goal.relieved == 0 && goal.operators.is_empty() {
+        let met = if goal.is_reached() { "is met as it is" } else { "is not met, and nothing given up comes nearer" };
+        return Some(format!("{asked} {met}: {} on calibration samples", in_db(goal.from_db)));
     }
+    let aim = significant(goal.sqnr_db + GOAL_MARGIN_DB);
     let reached = if goal.is_reached() { "reached" } else { "NOT reached" };
     let what = match goal.relief {
         Relief::Wider => {
@@ -23,12 +24,13 @@ pub fn goal_text(report: &Report) -> Option<String> {
                 0 => String::new(),
                 n => format!("; weights of {} are, too", plural(n, "layer")),
             };
-            let of = percent(goal.macs);
-            format!("{} of {all} are wider, in operators with {of} of the MACs{weights}", goal.relieved)
+            let (of, is) = (percent(goal.macs), if goal.relieved == 1 { "is" } else { "are" });
+            format!("{} of {all} {is} wider, in operators with {of} of the MACs{weights}", goal.relieved)
         }
         Relief::Float => format!("{}, {} of the MACs, are left in float", operators(report, goal), percent(goal.macs)),
     };
-    Some(format!("{asked} {reached}: from {} to {} · {what}", in_db(goal.from_db), in_db(goal.reached_db)))
+    let (from, to) = (in_db(goal.from_db), in_db(goal.reached_db));
+    Some(format!("{asked} {reached}: from {from} to {to} on calibration samples, aimed at {aim} · {what}"))
 }
 
 fn operators(report: &Report, goal: &GoalRecord) -> String {
@@ -61,15 +63,15 @@ mod tests {
     fn it_says_what_was_given_up_and_whether_that_was_enough() {
         let goal = GoalRecord { sqnr_db: 25.0, from_db: 18.0, reached_db: 25.5, values: 30, ..Default::default() };
         let met = GoalRecord { from_db: 25.5, ..goal.clone() };
-        assert_eq!(text(met, 0), "25 dB is met as it is: 25.5 dB");
+        assert_eq!(text(met, 0), "25 dB is met as it is: 25.5 dB on calibration samples");
         let left = GoalRecord { relieved: 4, macs: 0.125, operators: vec!["add".to_owned()], ..goal.clone() };
         let layers = GoalRecord { operators: vec![], ..left.clone() };
-        let all = "25 dB reached: from 18.0 dB to 25.5 dB";
+        let all = "25 dB reached: from 18.0 dB to 25.5 dB on calibration samples, aimed at 26";
         assert_eq!(text(left.clone(), 2), format!("{all} · 2 layers, add, 12.5 % of the MACs, are left in float"));
         assert_eq!(text(left, 0), format!("{all} · add, 12.5 % of the MACs, are left in float"));
         assert_eq!(text(layers, 1), format!("{all} · 1 layer, 12.5 % of the MACs, are left in float"));
         let wide = GoalRecord { relief: Relief::Wider, relieved: 4, macs: 0.5, weights: 3, reached_db: 20.0, ..goal };
-        let missed = "25 dB NOT reached: from 18.0 dB to 20.0 dB · 4 of 30 values are wider, in operators with 50.0 % of \
+        let missed = "25 dB NOT reached: from 18.0 dB to 20.0 dB on calibration samples, aimed at 26 · 4 of 30 values are wider, in operators with 50.0 % of \
                       the MACs; weights of 3 layers are, too";
         assert_eq!(text(wide, 0), missed);
         assert_eq!(goal_text(&Report::default()), None);

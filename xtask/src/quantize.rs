@@ -138,8 +138,8 @@ pub struct ChoiceArgs {
     #[arg(long, value_name = "X")]
     pub avg_act_bits: Option<f64>,
     /// Reach this SQNR of the outputs in dB with as little as it takes of wider activations or, where the device has
-    /// none, of operators in float
-    #[arg(long, value_name = "DB", value_parser = bar, conflicts_with_all = ["avg_weight_bits", "max_bytes", "max_bops", "avg_act_bits"])]
+    /// none, of operators in float; measured on calibration samples, and files aim 1 dB higher
+    #[arg(long, value_name = "DB", value_parser = bar, allow_negative_numbers = true, conflicts_with_all = ["avg_weight_bits", "max_bytes", "max_bops", "avg_act_bits"])]
     pub goal_sqnr: Option<f64>,
     /// What scores a layer's widths when they are chosen: a name (`xtask proxies` lists them), a YAML file, or a formula
     #[arg(long, value_name = "NAME|FILE|FORMULA", allow_hyphen_values = true, default_value = DEFAULT_PROXY)]
@@ -362,9 +362,13 @@ fn print(args: &Args, report: &Report, written: &[&Path], plan: &Path) -> Result
 }
 
 fn verdict(args: &Args, report: &Report) -> Verdict {
-    let goal = report.goal.as_ref().is_some_and(|goal| !goal.is_reached());
-    let Some(fidelity) = &report.fidelity else { return if goal { Verdict::BelowBar } else { Verdict::Done } };
-    if let Some(why) = fidelity.says_nothing.as_ref().filter(|_| args.min_sqnr.or(args.min_agreement).is_some()) {
+    // What was missed on calibration samples may be there in the file that all of them made.
+    let missed = report.goal.as_ref().filter(|goal| !goal.is_reached()).map(|goal| goal.sqnr_db);
+    let Some(fidelity) = &report.fidelity else {
+        return if missed.is_some() { Verdict::BelowBar } else { Verdict::Done };
+    };
+    let asked = args.min_sqnr.or(args.min_agreement).or(report.goal.as_ref().map(|goal| goal.sqnr_db));
+    if let Some(why) = fidelity.says_nothing.as_ref().filter(|_| asked.is_some()) {
         eprintln!("no bar is met: the comparison says nothing: {why}");
         return Verdict::BelowBar;
     }
@@ -375,7 +379,7 @@ fn verdict(args: &Args, report: &Report) -> Verdict {
         }
         missed
     };
-    let sqnr = below("output SQNR in dB", fidelity.sqnr_db, args.min_sqnr);
+    let sqnr = below("output SQNR in dB", fidelity.sqnr_db, args.min_sqnr.into_iter().chain(missed).reduce(f64::max));
     let agreement = below("top-1 agreement", fidelity.agreement, args.min_agreement);
-    if sqnr || agreement || goal { Verdict::BelowBar } else { Verdict::Done }
+    if sqnr || agreement { Verdict::BelowBar } else { Verdict::Done }
 }

@@ -10,16 +10,20 @@ use super::options::Options;
 use super::progress::Progress;
 use super::widths::Widths;
 use std::collections::BTreeMap;
-use tapq::Result;
 use tapq::allocate::front;
 use tapq::graph::Graph;
 use tapq::report::{Front, FrontPoint, decibels};
+use tapq::{Code, Error, Result};
 
 /// Points that are measured at most, beside the uniform widths.
 const MEASURED: usize = 16;
 
 /// Computes the front of a float model.
 pub fn pareto(mut graph: Graph, options: &Options, progress: &dyn Progress) -> Result<Front> {
+    if options.goal_db.is_some() {
+        let what = "--goal-sqnr asks for one file, and a front shows what every size reaches";
+        return Err(Error::new(Code::Config, what).help("leave --goal-sqnr out, or use `xtask quantize`"));
+    }
     simplify(&mut graph, options)?;
     let mut observed = observe_network(&graph, options, true, progress)?;
     let grams = std::mem::take(&mut observed.seen.grams);

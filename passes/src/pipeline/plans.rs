@@ -49,7 +49,8 @@ pub fn plan_of(
         weight_only: vec![],
         activations,
     };
-    let stored = plan.offered_weight_only(graph, target, &options.keep_float);
+    let keep_float = options.keep_float.union(&widths.float).cloned().collect();
+    let stored = plan.offered_weight_only(graph, target, &keep_float);
     plan.weight_only = stored.iter().map(plan::WeightOnly::plan).collect();
     ask_for_second_order(graph, &mut plan);
     if options.widths.is_choice() && plan.allocation.method == "uniform" {

@@ -36,7 +36,9 @@ impl Costs {
             macs.insert(layer.node, observed.macs.get(&layer.name).copied().unwrap_or(0) as f64);
             params.insert(layer.node, layer.params() as f64);
         }
-        let nodes: BTreeSet<usize> = macs.keys().chain(elements.keys()).copied().collect();
+        params.extend(observed.placement.weight_only.iter().map(|alone| (alone.node, alone.params() as f64)));
+        let nodes: BTreeSet<usize> =
+            [&macs, &elements, &params].iter().flat_map(|known| known.keys()).copied().collect();
         let at = |known: &BTreeMap<usize, f64>, node: usize| known.get(&node).copied().unwrap_or(0.0);
         let work = |node: usize| at(&macs, node) + MACS_OF_AN_ELEMENT * at(&elements, node);
         let all_work = nodes.iter().map(|n| work(*n)).sum::<f64>().max(1.0);
@@ -58,10 +60,11 @@ impl Costs {
     }
 }
 
-/// Nodes that run with integers, or read them.
+/// Nodes that run with integers, read them or have their weights stored so.
 pub fn inside(placement: &Placement) -> BTreeSet<usize> {
     let readers = placement.sites.iter().flat_map(|site| site.readers.iter().map(|(node, _)| *node));
-    readers.chain(placement.layers.iter().map(|layer| layer.node)).collect()
+    let alone = placement.weight_only.iter().map(|node| node.node);
+    readers.chain(placement.layers.iter().map(|layer| layer.node)).chain(alone).collect()
 }
 
 /// Columns of the second operand of a product of two activations.

@@ -1,17 +1,18 @@
-//! What each quantized value and each rounded weight does to the output of the network, one at a time.
+//! What each quantized value and each stored weight does to the output of the network, one at a time.
 
 use crate::pipeline::choice::{Change, Changes, Field, Probe, Weight};
 use crate::pipeline::depth::Depth;
 use crate::pipeline::observed::Observed;
 use crate::pipeline::options::Options;
 use crate::pipeline::progress::Progress;
+use crate::pipeline::trial::error_as_file;
 use crate::quantize_weights::Storage;
 use std::collections::BTreeMap;
 use tapq::Result;
 use tapq::array::Array;
 use tapq::engine::Options as EngineOptions;
 use tapq::graph::Graph;
-use tapq::plan::{Layer, LayerPlan, Plan, RoundingMethod};
+use tapq::plan::{Layer, LayerPlan, Placement, Plan, Rounding, RoundingMethod};
 use tapq::samples::Sample;
 use tapq::stats::Patches;
 
@@ -20,8 +21,8 @@ use tapq::stats::Patches;
 pub struct Harm {
     /// By name of the value.
     pub values: BTreeMap<String, f64>,
-    /// By name of the layer.
-    pub layers: BTreeMap<String, f64>,
+    /// By name of the layer, or of the operator whose weights alone are stored.
+    pub weights: BTreeMap<String, f64>,
 }
 
 impl Harm {
@@ -35,18 +36,49 @@ impl Harm {
         progress: &dyn Progress,
     ) -> Result<Self> {
         let values = field.harm(observed.activation_bits);
-        Ok(Harm { values, layers: of_weights(graph, plan, observed, options, progress)? })
+        let mut weights = of_layers(graph, plan, observed, options, progress)?;
+        weights.extend(of_weights_alone(graph, plan, observed, options)?);
+        Ok(Harm { values, weights })
     }
 
-    /// Of all that is left in a placement.
-    pub fn of<'n>(&self, values: impl Iterator<Item = &'n str>, layers: impl Iterator<Item = &'n str>) -> f64 {
-        let of = |known: &BTreeMap<String, f64>, name: &str| known.get(name).copied().unwrap_or(0.0);
-        values.map(|name| of(&self.values, name)).sum::<f64>() + layers.map(|name| of(&self.layers, name)).sum::<f64>()
+    /// Of all that a placement quantizes.
+    pub fn of(&self, placement: &Placement) -> f64 {
+        let values = placement.sites.iter().filter_map(|site| self.values.get(&site.value));
+        let alone = placement.weight_only.iter().map(|node| &node.name);
+        values.sum::<f64>() + self.of_weights(placement.layers.iter().map(|layer| &layer.name).chain(alone))
+    }
+
+    /// Of the weights of these operators.
+    pub fn of_weights<'n>(&self, names: impl Iterator<Item = &'n String>) -> f64 {
+        names.filter_map(|name| self.weights.get(name)).sum()
     }
 }
 
+/// Operators that compute in float have no product to change: each is run as a file that stores its weights alone.
+fn of_weights_alone(
+    graph: &Graph,
+    plan: &Plan,
+    observed: &Observed,
+    options: &Options,
+) -> Result<BTreeMap<String, f64>> {
+    let samples = options.calibration.samples.len();
+    let positions: Vec<usize> = (0..Depth::of(options.effort).gain_samples.min(samples)).collect();
+    let mut float = Plan { activations: vec![], ..plan.clone() };
+    float.layers.iter_mut().for_each(|layer| layer.bits = None);
+    let mut found = BTreeMap::new();
+    for node in &plan.weight_only {
+        let alone = Plan { weight_only: vec![node.clone()], ..float.clone() };
+        // A weight that a layer shares is not stored without it.
+        if alone.weight_only_nodes(graph, options.target).is_ok() {
+            let error = error_as_file(graph, &alone, &Rounding::default(), options, &observed.seen, &positions)?;
+            found.insert(node.name.clone(), error);
+        }
+    }
+    Ok(found)
+}
+
 /// Weights are rounded to the nearest for this, however the plan has them rounded: it is about their order.
-fn of_weights(
+fn of_layers(
     graph: &Graph,
     plan: &Plan,
     observed: &Observed,

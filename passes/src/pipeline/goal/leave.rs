@@ -32,8 +32,13 @@ struct Left {
 enum Candidate {
     /// Values that share a scale.
     Values(Vec<String>),
-    /// The weight of a layer.
-    Layer(String),
+    /// The weights of an operator.
+    Weights(String),
+}
+
+/// Operators whose weights are stored as integers.
+fn stored(placement: &Placement) -> impl Iterator<Item = &String> {
+    placement.layers.iter().map(|layer| &layer.name).chain(placement.weight_only.iter().map(|node| &node.name))
 }
 
 /// What is quantized with these operators in float.
@@ -77,7 +82,7 @@ impl<'a> Leaving<'a> {
         let mut open: Vec<(f64, Candidate)> = leaving.candidates().into_iter().map(|c| (f64::INFINITY, c)).collect();
         leaving.path.push(Step { leaving: BTreeSet::new(), harm: last.harm });
         while let Some((taken, next)) = leaving.best(&last, &mut open) {
-            if next.placement.layers.is_empty() {
+            if next.placement.layers.is_empty() && next.placement.weight_only.is_empty() {
                 break;
             }
             open.retain(|(_, candidate)| *candidate != taken);
@@ -116,7 +121,7 @@ impl<'a> Leaving<'a> {
         let members = |group: usize| sites.iter().filter(|s| s.group == group).map(|s| s.value.clone()).collect();
         let leaders = (0..sites.len()).filter(|i| sites[*i].group == *i);
         let values = leaders.map(|group| Candidate::Values(members(group)));
-        values.chain(self.observed.placement.layers.iter().map(|l| Candidate::Layer(l.name.clone()))).collect()
+        values.chain(stored(&self.observed.placement).map(|name| Candidate::Weights(name.clone()))).collect()
     }
 
     /// The candidate that takes away most harm for its cost. What a candidate was worth earlier on the path bounds what
@@ -141,8 +146,8 @@ impl<'a> Leaving<'a> {
     /// The network in which a candidate is rounded no more; `None` if it is not rounded as it is.
     fn without(&self, from: &Left, candidate: &Candidate) -> Option<Left> {
         let values = match candidate {
-            Candidate::Layer(name) => {
-                let quantized = from.placement.layers.iter().any(|l| l.name == *name);
+            Candidate::Weights(name) => {
+                let quantized = stored(&from.placement).any(|other| other == name);
                 return quantized.then(|| self.left(from.nodes.iter().chain([name]).cloned().collect()));
             }
             Candidate::Values(values) => values,
@@ -165,8 +170,7 @@ impl<'a> Leaving<'a> {
 
     fn left(&self, nodes: BTreeSet<String>) -> Left {
         let placement = placement(self.graph, self.observed, self.options, &nodes);
-        let values = placement.sites.iter().map(|s| s.value.as_str());
-        let harm = self.harm.of(values, placement.layers.iter().map(|l| l.name.as_str()));
+        let harm = self.harm.of(&placement);
         let mut left = Left { nodes, placement, harm, cost: 0.0 };
         left.cost = self.costs.of_nodes(left.inside(self.graph));
         left

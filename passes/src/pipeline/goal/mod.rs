@@ -22,15 +22,12 @@ use harm::Harm;
 use leave::Leaving;
 use std::collections::{BTreeMap, BTreeSet};
 use tapq::graph::Graph;
-use tapq::plan::{GoalRecord, Plan, Relief};
+use tapq::plan::{GOAL_MARGIN_DB, GoalRecord, Plan, Relief};
 use tapq::report::decibels;
 use tapq::target::Role;
 use tapq::{Code, Error, Result};
 use widen::{WideWeights, Widening};
 
-/// Ranges come from the samples that files are run on, which flatters them: on others they had up to 3 dB less. Files
-/// aim at so much more.
-const MARGIN_DB: f64 = 1.0;
 /// Steps between the levels that are tried, in dB.
 const STEP_DB: f64 = 0.25;
 /// The lowest level that is tried, in dB below all that there is.
@@ -89,17 +86,17 @@ pub fn reach(
 ) -> Result<Plan> {
     let (Some(goal), Some(relief)) = (options.goal_db, relief(options)) else { return Ok(plan) };
     let trial = Trial { graph, options, seen: &observed.seen };
-    let sqnr_db = |plan: &Plan| Ok(decibels(trial.error(plan, progress)?));
+    let sqnr_db = |plan: &Plan| trial.held_out_db(plan, progress);
     let start = Found { widths: widths.clone(), db: sqnr_db(&plan)?, plan };
     let from_db = start.db;
     let record = |db| GoalRecord { sqnr_db: goal, from_db, reached_db: db, relief, ..Default::default() };
-    if from_db >= goal + MARGIN_DB {
+    if from_db >= goal + GOAL_MARGIN_DB {
         let values = observed.placement.sites.len();
         return Ok(Plan { goal: Some(GoalRecord { values, ..record(from_db) }), ..start.plan });
     }
     let field = Field::measure(graph, observed, options, progress)?;
     let harm = Harm::measure(graph, &start.plan, &field, observed, options, progress)?;
-    let search = Search { goal: goal + MARGIN_DB, make, sqnr_db: &sqnr_db, progress };
+    let search = Search { goal, make, sqnr_db: &sqnr_db, progress };
     let found = match relief {
         Relief::Float => search.run(&Means::Float(Leaving::new(graph, observed, options, &harm)), &start)?,
         Relief::Wider => widen(graph, options, observed, &field, &harm, &search, &start)?,
@@ -130,14 +127,17 @@ fn widen(
     let layers = &observed.placement.layers;
     let activations =
         |needed: &BTreeSet<usize>| Means::Activations(Widening::new(graph, field, observed, options.target, needed));
-    let widest = search.run(&activations(&BTreeSet::new()), start)?;
+    let narrow = activations(&BTreeSet::new());
+    let found = search.run(&narrow, start)?;
+    let widest = Found { widths: narrow.within(narrow.bounds()[1], &start.widths)?, ..found.clone() };
     let weights = WideWeights::new(layers, &widest.widths.weights, options.target, field.bits(), harm);
-    if search.is_reached(&widest) || !weights.offers() {
-        return Ok(widest);
+    if search.is_reached(&found) || !weights.offers() {
+        return Ok(found);
     }
     let all = search.run(&Means::Weights(weights), &widest)?;
     if !search.is_reached(&all) {
-        return Ok(if all.db > widest.db { all } else { widest });
+        // Where nothing came nearer, that is what was found before.
+        return Ok(if all.db > found.db { all } else { found });
     }
     let wide: BTreeMap<String, Option<u32>> =
         all.widths.weights.iter().filter(|(name, bits)| widest.widths.weights[*name] != **bits).map(cloned).collect();
@@ -166,6 +166,7 @@ struct Found {
 
 /// Finds what reaches a fidelity.
 struct Search<'a> {
+    /// SQNR in dB.
     goal: f64,
     make: Make<'a>,
     sqnr_db: &'a dyn Fn(&Plan) -> Result<f64>,
@@ -174,18 +175,21 @@ struct Search<'a> {
 
 impl Search<'_> {
     fn is_reached(&self, found: &Found) -> bool {
-        found.db >= self.goal
+        found.db >= self.goal + GOAL_MARGIN_DB
     }
 
-    /// The file of the highest level of harm that reaches the goal; that of the lowest where none does.
+    /// The file of the highest level of harm that reaches the goal with the margin; else the one that reaches it
+    /// without, or that comes nearest.
     fn run(&self, means: &Means, from: &Found) -> Result<Found> {
         let [all, least] = means.bounds();
         let levels = (decibels(least) - decibels(all)).clamp(0.0, MOST_DB) / STEP_DB;
         let (mut low, mut high) = (0, levels.ceil() as usize + 1);
         self.progress.stage("reach the goal", high.ilog2() as usize + 1);
         let (mut best, mut last): (Option<Found>, Option<Found>) = (None, None);
+        // Less rounding is not always less noise.
+        let mut nearest = from.clone();
         // Predicted and measured errors differ, but not wildly: the first try is where they would meet.
-        let mut next = ((self.goal - from.db) / STEP_DB).round() as usize;
+        let mut next = ((self.goal + GOAL_MARGIN_DB - from.db) / STEP_DB).round() as usize;
         while high - low > 1 {
             let level = next.clamp(low + 1, high - 1);
             let most = (all * 10f64.powf(-0.1 * STEP_DB * level as f64)).max(least);
@@ -203,12 +207,14 @@ impl Search<'_> {
                 best = Some(found.clone());
             } else {
                 low = level;
+                if found.db.min(self.goal) > nearest.db {
+                    nearest = found.clone();
+                }
             }
             last = Some(found);
             next = low.midpoint(high);
         }
-        // Where nothing reached it, the last try was at the lowest level.
-        Ok(best.or(last).unwrap_or_else(|| from.clone()))
+        Ok(best.unwrap_or(nearest))
     }
 }
 
@@ -277,7 +283,8 @@ impl Context<'_> {
             let rule = self.options.target.rule(&self.graph.nodes()[node].op_type);
             rule.is_some_and(|r| !matches!(r.role, Role::FusedActivation | Role::WeightOnly))
         };
-        let others = gone.iter().filter(|node| !is_layer(**node) && ran(**node));
+        let is_alone = |node: usize| before.weight_only.iter().any(|alone| alone.node == node);
+        let others = gone.iter().filter(|node| !is_layer(**node) && (ran(**node) || is_alone(**node)));
         GoalRecord {
             macs: Costs::of(self.graph, self.observed).macs_of(gone.iter().copied()),
             values: before.sites.len(),

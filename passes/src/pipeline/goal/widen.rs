@@ -64,7 +64,7 @@ impl<'a> Widening<'a> {
 /// Weights that the device takes wider beside its widest activations.
 pub struct WideWeights<'a> {
     /// Layers that share a weight, its width, the widest, and its elements.
-    weights: Vec<(Vec<&'a str>, u32, u32, f64)>,
+    weights: Vec<(Vec<&'a String>, u32, u32, f64)>,
     harm: &'a Harm,
 }
 
@@ -77,7 +77,7 @@ impl<'a> WideWeights<'a> {
         beside: &[u32],
         harm: &'a Harm,
     ) -> Self {
-        let mut weights: Vec<(Vec<&str>, u32, u32, f64)> = vec![];
+        let mut weights: Vec<(Vec<&String>, u32, u32, f64)> = vec![];
         let beside = beside.last().copied().unwrap_or(8);
         for layer in layers {
             let sharers: Vec<&Layer> = layers.iter().filter(|l| l.weight == layer.weight).collect();
@@ -85,7 +85,7 @@ impl<'a> WideWeights<'a> {
             let widest = target.weight_choices_at(&layer.op, beside).iter().filter(taken).max().copied();
             let own = widths.get(&layer.name).copied().flatten();
             if let (Some(own), Some(wide), true) = (own, widest, sharers[0].name == layer.name) {
-                let names = sharers.iter().map(|l| l.name.as_str()).collect();
+                let names = sharers.iter().map(|l| &l.name).collect();
                 weights.push((names, own, wide.max(own), layer.params() as f64));
             }
         }
@@ -104,7 +104,7 @@ impl<'a> WideWeights<'a> {
 
     /// Sets the widths of weights that do no more harm than `most`, for the fewest bytes.
     pub fn within(&self, most: f64, widths: &mut Assignment) -> Result<()> {
-        let choice = |weight: &(Vec<&str>, u32, u32, f64), wide: bool| Choice {
+        let choice = |weight: &(Vec<&String>, u32, u32, f64), wide: bool| Choice {
             cost: if wide { weight.3 * f64::from(weight.2 - weight.1) } else { 0.0 },
             weights: vec![self.of(weight, wide)],
         };
@@ -113,14 +113,14 @@ impl<'a> WideWeights<'a> {
         let solution = allocate::solve(&Problem { layers, budgets: vec![budget] })?;
         let wide = self.weights.iter().zip(solution.picks).filter(|(_, pick)| *pick > 0);
         for ((names, _, wide, _), _) in wide {
-            widths.weights.extend(names.iter().map(|name| ((*name).to_owned(), Some(*wide))));
+            widths.weights.extend(names.iter().map(|name| ((*name).clone(), Some(*wide))));
         }
         Ok(())
     }
 
     /// Each bit more leaves a quarter of the harm.
-    fn of(&self, (names, own, wide, _): &(Vec<&str>, u32, u32, f64), widened: bool) -> f64 {
-        let harm = self.harm.of(std::iter::empty(), names.iter().copied());
+    fn of(&self, (names, own, wide, _): &(Vec<&String>, u32, u32, f64), widened: bool) -> f64 {
+        let harm = self.harm.of_weights(names.iter().copied());
         if widened { harm * 0.25f64.powi((wide - own) as i32) } else { harm }
     }
 }

@@ -91,10 +91,10 @@ impl Trial<'_> {
         Ok(self.compare(plan, samples, run, progress)?.iter().map(Compare::sqnr_db).collect())
     }
 
-    /// Relative squared output error of a file on samples that its weights were not rounded with: rounded on three
+    /// SQNR in dB of a file on samples that its weights were not rounded with: rounded on three
     /// quarters of the samples, so that it is nearly the file that all of them make, and run on the fourth. Weights that
     /// are rounded to the nearest have seen no sample, and are run on all.
-    pub fn error(&self, plan: &Plan, progress: &dyn Progress) -> Result<f64> {
+    pub fn held_out_db(&self, plan: &Plan, progress: &dyn Progress) -> Result<f64> {
         let all = &self.options.calibration.samples;
         let nearest = plan.layers.iter().all(|l| l.rounding == RoundingMethod::Nearest);
         let (run, rounded): (Vec<usize>, Vec<usize>) = (0..all.len()).partition(|i| nearest || i % 4 == 3);
@@ -102,7 +102,7 @@ impl Trial<'_> {
         let samples: Vec<Sample> = rounded.iter().map(|i| all[*i].clone()).collect();
         let mut total = Compare::default();
         self.compare(plan, &samples, run, progress)?.iter().for_each(|sample| total.merge(sample));
-        Ok(total.relative_error())
+        Ok(total.sqnr_db())
     }
 
     fn compare(&self, plan: &Plan, samples: &[Sample], run: &[usize], progress: &dyn Progress) -> Result<Vec<Compare>> {
