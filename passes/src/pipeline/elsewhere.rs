@@ -23,8 +23,15 @@ pub struct Elsewhere {
     pub refused: Vec<Refused>,
 }
 
-/// Looks for weights that are neither those of `layers` nor those that are `stored` without their operator.
-pub fn elsewhere(graph: &Graph, layers: &[Layer], stored: &[WeightOnlyPlan], target: &Target) -> Elsewhere {
+/// Looks for weights that are neither those of `layers` nor those that are `stored` without their operator; `chosen` says
+/// of an operator by name why it was left in float, if that was a choice.
+pub fn elsewhere(
+    graph: &Graph,
+    layers: &[Layer],
+    stored: &[WeightOnlyPlan],
+    target: &Target,
+    chosen: &dyn Fn(&str) -> Option<String>,
+) -> Elsewhere {
     let mut found = Elsewhere::default();
     let mut known: BTreeSet<&str> = layers.iter().map(|l| l.weight.as_str()).collect();
     known.extend(stored.iter().flat_map(|node| &node.weights).map(String::as_str));
@@ -43,11 +50,11 @@ pub fn elsewhere(graph: &Graph, layers: &[Layer], stored: &[WeightOnlyPlan], tar
         let what = || format!("{} '{}'", node.op_type, node.name);
         if own > 0 || holds_layers(node) {
             found.bytes += 4 * own;
-            let because = match weighs(node) {
+            let because = chosen(&node.name).unwrap_or_else(|| match weighs(node) {
                 true => "it works on a constant, and not on anything that samples show".to_owned(),
                 false if subgraphs(node).next().is_some() => "what is in its body stays in float".to_owned(),
                 false => taken_by(target),
-            };
+            });
             found.refused.push(Refused { what: what(), because });
         }
         if computes_weight(graph, node) {
@@ -118,7 +125,7 @@ net (float[1,64] x, int64 n, bool c) => (float[1,64] y, float[64,64] z)
         main.node[0].attribute[0].g.as_mut().unwrap().initializer.push(tensor("held"));
         main.initializer.extend([tensor("carried"), tensor("captured")]);
         let graph = Graph::new(model, ExternalData::none());
-        let found = elsewhere(&graph, &[], &[], &Target::named("cpu").unwrap());
+        let found = elsewhere(&graph, &[], &[], &Target::named("cpu").unwrap(), &|_| None);
         assert_eq!(found.bytes, 3 * 4 * 4096);
         let said = &found.refused[0];
         assert_eq!((said.what.as_str(), said.because.as_str()), ("Loop 'again'", "what is in its body stays in float"));
@@ -144,7 +151,7 @@ net (int64[4] i, float[1,2,4,4] x, float[3,2,1,1] v) => (float[4,8] y, float[1,3
             model.graph.as_mut().unwrap().initializer.push(from_floats(name, dims, &values));
         }
         let graph = Graph::new(model, ExternalData::none());
-        let found = elsewhere(&graph, &weight_layers(&graph), &[], &Target::named("fpga").unwrap());
+        let found = elsewhere(&graph, &weight_layers(&graph), &[], &Target::named("fpga").unwrap(), &|_| None);
         assert_eq!(found.bytes, 4 * 128 * 8);
         let what: Vec<&str> = found.refused.iter().map(|r| r.what.as_str()).collect();
         assert_eq!(what, ["Gather 'look'", "Conv 'conv'"]);

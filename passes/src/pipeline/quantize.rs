@@ -49,7 +49,7 @@ pub fn quantize(mut graph: Graph, options: &Options, progress: &dyn Progress) ->
             analysis
         }
     };
-    let facts = summarize::Facts::of(&graph, &analysis.plan, options.target)?;
+    let facts = summarize::Facts::of(&graph, &analysis.plan, options)?;
     let rounding = round(&graph, &mut analysis.plan, options, progress)?;
     // Compiled once more rather than kept from the observation: rounding has two engines in memory beside it.
     let compile = || Engine::new(&graph, &analysis.compared, &EngineOptions::with_dims(&options.dims));

@@ -42,9 +42,14 @@ pub struct Facts {
 
 impl Facts {
     /// Of the float graph that is about to be quantized.
-    pub fn of(graph: &Graph, plan: &Plan, target: &Target) -> Result<Self> {
-        let layers = weight_layers(graph);
-        let elsewhere = elsewhere(graph, &layers, &plan.weight_only, target);
+    pub fn of(graph: &Graph, plan: &Plan, options: &Options) -> Result<Self> {
+        let (layers, target) = (weight_layers(graph), options.target);
+        let goal = plan.goal.as_ref();
+        let chosen = |name: &str| match goal.filter(|goal| goal.operators.iter().any(|left| left == name)) {
+            Some(goal) => Some(goal.reason()),
+            None => options.keep_float.contains(name).then(|| "kept in float on request".to_owned()),
+        };
+        let elsewhere = elsewhere(graph, &layers, &plan.weight_only, target, &chosen);
         let facts = |layer: Layer| LayerFacts { results: layer_results(graph, &layer), layer };
         let alone = |node: WeightOnly| WeightOnlyFacts { result: first_result(graph, node.node), node };
         let weight_only = plan.weight_only_nodes(graph, target)?.into_iter().map(alone).collect();
@@ -89,7 +94,7 @@ pub fn report(
         goal: plan.goal.clone(),
         layers: layers.into_iter().map(|(_, report)| report).collect(),
         activations: plan.activations.iter().map(|a| activation_report(a, analysis, &sqnr)).collect(),
-        refused: refused(&pairs, plan.goal.as_ref()).chain(facts.elsewhere.refused.iter().cloned()).collect(),
+        refused: refused(&pairs, &facts.elsewhere, plan.goal.as_ref()),
         passes: applied.into_iter().map(|a| PassReport { pass: a.pass.to_owned(), reasons: a.reasons }).collect(),
         fidelity,
         ..Default::default()
@@ -228,12 +233,11 @@ fn activation_report(plan: &ActivationPlan, analysis: &Analysis, sqnr: &BTreeMap
     }
 }
 
-/// Layers that the target left in float; those that a goal left there were not refused.
-fn refused<'a>(
-    pairs: &'a [(&LayerPlan, &LayerFacts)],
-    goal: Option<&GoalRecord>,
-) -> impl Iterator<Item = Refused> + 'a {
+/// What the target left in float; what a goal left there was not refused.
+fn refused(pairs: &[(&LayerPlan, &LayerFacts)], elsewhere: &Elsewhere, goal: Option<&GoalRecord>) -> Vec<Refused> {
+    let float = pairs.iter().filter(|(p, _)| p.bits.is_none());
+    let layers = float.map(|(p, _)| Refused { what: format!("{} '{}'", p.op, p.name), because: p.because.clone() });
     let chosen = goal.map(GoalRecord::reason);
-    let float = pairs.iter().filter(move |(p, _)| p.bits.is_none() && chosen.as_ref() != Some(&p.because));
-    float.map(|(p, _)| Refused { what: format!("{} '{}'", p.op, p.name), because: p.because.clone() })
+    let all = layers.chain(elsewhere.refused.iter().cloned());
+    all.filter(|refused| chosen.as_ref() != Some(&refused.because)).collect()
 }

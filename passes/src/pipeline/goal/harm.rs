@@ -17,7 +17,6 @@ use tapq::samples::Sample;
 use tapq::stats::Patches;
 
 /// Relative squared output error that each value and each weight causes alone; they add up where they are small.
-#[derive(Default)]
 pub struct Harm {
     /// By name of the value.
     pub values: BTreeMap<String, f64>,

@@ -63,9 +63,17 @@ impl<'a> Widening<'a> {
 
 /// Weights that the device takes wider beside its widest activations.
 pub struct WideWeights<'a> {
-    /// Layers that share a weight, its width, the widest, and its elements.
-    weights: Vec<(Vec<&'a String>, u32, u32, f64)>,
+    weights: Vec<Weight<'a>>,
     harm: &'a Harm,
+}
+
+/// A weight and how wide it may be.
+struct Weight<'a> {
+    /// Layers that share it.
+    layers: Vec<&'a String>,
+    own: u32,
+    widest: u32,
+    params: usize,
 }
 
 impl<'a> WideWeights<'a> {
@@ -77,51 +85,48 @@ impl<'a> WideWeights<'a> {
         beside: &[u32],
         harm: &'a Harm,
     ) -> Self {
-        let mut weights: Vec<(Vec<&String>, u32, u32, f64)> = vec![];
         let beside = beside.last().copied().unwrap_or(8);
-        for layer in layers {
+        let weight = |layer: &'a Layer| {
             let sharers: Vec<&Layer> = layers.iter().filter(|l| l.weight == layer.weight).collect();
             let taken = |b: &&u32| sharers.iter().all(|l| target.weight_choices_at(&l.op, beside).contains(b));
-            let widest = target.weight_choices_at(&layer.op, beside).iter().filter(taken).max().copied();
-            let own = widths.get(&layer.name).copied().flatten();
-            if let (Some(own), Some(wide), true) = (own, widest, sharers[0].name == layer.name) {
-                let names = sharers.iter().map(|l| &l.name).collect();
-                weights.push((names, own, wide.max(own), layer.params() as f64));
-            }
-        }
-        WideWeights { weights, harm }
+            let widest = target.weight_choices_at(&layer.op, beside).iter().filter(taken).max().copied()?;
+            let own = widths.get(&layer.name).copied().flatten()?;
+            let layers = sharers.iter().map(|l| &l.name).collect();
+            let first = sharers[0].name == layer.name;
+            first.then_some(Weight { layers, own, widest: widest.max(own), params: layer.params() })
+        };
+        WideWeights { weights: layers.iter().filter_map(weight).collect(), harm }
     }
 
     /// Whether any weight can be wider than it is.
     pub fn offers(&self) -> bool {
-        self.weights.iter().any(|(_, own, wide, _)| wide > own)
+        self.weights.iter().any(|weight| weight.widest > weight.own)
     }
 
     /// Predicted harm of all weights as they are, and at their widest.
     pub fn bounds(&self) -> [f64; 2] {
-        [false, true].map(|wide| self.weights.iter().map(|w| self.of(w, wide)).sum())
+        [false, true].map(|widened| self.weights.iter().map(|weight| self.of(weight, widened)).sum())
     }
 
     /// Sets the widths of weights that do no more harm than `most`, for the fewest bytes.
     pub fn within(&self, most: f64, widths: &mut Assignment) -> Result<()> {
-        let choice = |weight: &(Vec<&String>, u32, u32, f64), wide: bool| Choice {
-            cost: if wide { weight.3 * f64::from(weight.2 - weight.1) } else { 0.0 },
-            weights: vec![self.of(weight, wide)],
+        let choice = |weight: &Weight, widened: bool| {
+            let more = if widened { weight.widest - weight.own } else { 0 };
+            Choice { cost: weight.params as f64 * f64::from(more), weights: vec![self.of(weight, widened)] }
         };
         let layers = self.weights.iter().map(|w| vec![choice(w, false), choice(w, true)]).collect();
         let budget = Budget { name: "output error".to_owned(), limit: most, over: 1.0 };
         let solution = allocate::solve(&Problem { layers, budgets: vec![budget] })?;
-        let wide = self.weights.iter().zip(solution.picks).filter(|(_, pick)| *pick > 0);
-        for ((names, _, wide, _), _) in wide {
-            widths.weights.extend(names.iter().map(|name| ((*name).clone(), Some(*wide))));
+        for (weight, _) in self.weights.iter().zip(solution.picks).filter(|(_, pick)| *pick > 0) {
+            widths.weights.extend(weight.layers.iter().map(|name| ((*name).clone(), Some(weight.widest))));
         }
         Ok(())
     }
 
     /// Each bit more leaves a quarter of the harm.
-    fn of(&self, (names, own, wide, _): &(Vec<&String>, u32, u32, f64), widened: bool) -> f64 {
-        let harm = self.harm.of_weights(names.iter().copied());
-        if widened { harm * 0.25f64.powi((wide - own) as i32) } else { harm }
+    fn of(&self, weight: &Weight, widened: bool) -> f64 {
+        let harm = self.harm.of_weights(weight.layers.iter().copied());
+        if widened { harm * 0.25f64.powi((weight.widest - weight.own) as i32) } else { harm }
     }
 }
 
