@@ -41,7 +41,7 @@ impl<'de> Deserialize<'de> for Shift {
     }
 }
 
-/// (W - W') E[x] for a layer whose rows (see [`Layer::rows`]) are `float` and `stored`.
+/// `(W - W') E[x]` for a layer whose rows (see [`Layer::rows`]) are `float` and `stored`.
 ///
 /// `seen` holds per-channel means of the layer's input. Empty where the means do not fit the weight.
 /// Padding is not accounted for: border positions are taken to see the mean too.

@@ -31,7 +31,7 @@ impl Cross {
     /// is complete: sums of what an output should be become sums of what it lacks, and no output is computed for it.
     ///
     /// # Errors
-    /// [`Code::Engine`] where weight and moments are not of one layer.
+    /// [`crate::Code::Engine`] where weight and moments are not of one layer.
     pub fn take_away(&mut self, rows: &[f32], bias: &[f32], gram: &Gram) -> Result<()> {
         let (n, channels) = (gram.size, bias.len());
         let each = channels / gram.groups.max(1);

@@ -140,7 +140,7 @@ impl Patches {
     }
 
     /// Shows X of one tensor tile by tile: images outermost, then groups, then positions. Of a large image every
-    /// `step`-th row of positions is shown (every `step`-th run of [`RUN`] positions of a linear layer).
+    /// `step`-th row of positions is shown (every `step`-th run of 16 positions of a linear layer).
     pub fn each_tile(
         &self,
         dims: &[usize],
