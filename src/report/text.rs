@@ -35,7 +35,7 @@ pub fn text(report: &Report, columns: usize, color: bool, all_layers: bool) -> S
     let mut page = Page { out: String::new(), columns: columns.max(60), color };
     page.headline(report);
     page.warnings(&report.warnings);
-    page.summary(report);
+    page.summary(report, all_layers);
     let reasons = page.layers(report, all_layers);
     page.refused(report, &reasons);
     page.out
@@ -102,7 +102,7 @@ impl Page {
         }
     }
 
-    fn summary(&mut self, report: &Report) {
+    fn summary(&mut self, report: &Report, all: bool) {
         let size = &report.size;
         self.item("fidelity", &report.fidelity.as_ref().map_or("not measured".to_owned(), fidelity), Ink::Bold);
         if let Some(fidelity) = report.fidelity.as_ref().filter(|f| f.outputs.len() > 1) {
@@ -112,7 +112,7 @@ impl Page {
         if let Some(fidelity) = report.fidelity.as_ref().filter(|f| !f.channels.is_empty()) {
             self.item("channels", &fidelity.worst_channels().join(" · "), Ink::Plain);
         }
-        if let Some(goal) = goal_text(report) {
+        if let Some(goal) = goal_text(report, all) {
             self.item("goal", &goal, Ink::Plain);
         }
         let file = format!(
