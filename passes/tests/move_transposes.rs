@@ -5,33 +5,23 @@ use tapq::array::{Array, Values};
 use tapq::engine::{Engine, Options};
 use tapq::graph::Graph;
 use tapq::onnx::{ExternalData, parse_text, print_text};
+use tapq::random::SplitMix64;
 use tapq::samples::Sample;
 use tapq_passes::{Driver, MergeTransposes, MoveTransposes, RemoveIdentity};
 
 /// Graphs that are tried: seconds, all of them.
 const GRAPHS: u64 = 400;
 
-/// Numbers that look random: xorshift.
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, n: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 >> 33) as usize % n
-    }
-
-    fn one<'a, T>(&mut self, of: &'a [T]) -> &'a T {
-        &of[self.below(of.len())]
-    }
+/// One of several.
+fn one<'a, T>(dice: &mut SplitMix64, of: &'a [T]) -> &'a T {
+    &of[dice.below(of.len())]
 }
 
 type Value = (String, Vec<usize>);
 
 /// A graph in textual syntax under construction; all extents are known.
 struct Text {
-    dice: Dice,
+    dice: SplitMix64,
     constants: Vec<String>,
     nodes: String,
     values: Vec<Value>,
@@ -40,7 +30,7 @@ struct Text {
 impl Text {
     fn new(seed: u64) -> Self {
         let inputs = vec![("x".to_owned(), vec![1, 2, 3, 4]), ("z".to_owned(), vec![1, 3, 4, 2])];
-        Text { dice: Dice(seed * 2 + 0x9E37_79B9), constants: vec![], nodes: String::new(), values: inputs }
+        Text { dice: SplitMix64(seed), constants: vec![], nodes: String::new(), values: inputs }
     }
 
     fn ints(&mut self, values: &[i64]) -> String {
@@ -74,7 +64,7 @@ impl Text {
         match self.dice.below(17) {
             0..=4 => self.transpose(&x, &dims),
             5 => {
-                let op = *self.dice.one(&["Relu", "Neg", "Abs", "Identity"]);
+                let op = *one(&mut self.dice, &["Relu", "Neg", "Abs", "Identity"]);
                 self.node(op, &[&x], dims);
             }
             6 | 7 => self.with_constant(&x, &dims),
@@ -105,7 +95,7 @@ impl Text {
         let from = self.dice.below(dims.len() + 1);
         let kept: Vec<usize> = dims[from..].iter().map(|d| if self.dice.below(2) == 0 { 1 } else { *d }).collect();
         let c = self.floats(&kept);
-        let op = *self.dice.one(&["Add", "Mul", "Sub", "Max", "PRelu"]);
+        let op = *one(&mut self.dice, &["Add", "Mul", "Sub", "Max", "PRelu"]);
         match op != "PRelu" && self.dice.below(3) == 0 {
             true => self.node(op, &[&c, x], dims.to_vec()),
             false => self.node(op, &[x, &c], dims.to_vec()),
@@ -116,8 +106,8 @@ impl Text {
         let fits = |other: &[usize]| other.iter().rev().zip(dims.iter().rev()).all(|(o, d)| o == d || *o == 1);
         let others = self.values.iter().filter(|(_, other)| other.len() <= dims.len() && fits(other));
         let names: Vec<String> = others.map(|(name, _)| name.clone()).collect();
-        let other = self.dice.one(&names).clone();
-        let op = *self.dice.one(&["Add", "Mul", "Sub", "Min"]);
+        let other = one(&mut self.dice, &names).clone();
+        let op = *one(&mut self.dice, &["Add", "Mul", "Sub", "Min"]);
         self.node(op, &[x, &other], dims.to_vec());
     }
 
@@ -164,7 +154,7 @@ impl Text {
     fn squeeze(&mut self, x: &str, dims: &[usize]) {
         let units: Vec<usize> = (0..dims.len()).filter(|i| dims[*i] == 1).collect();
         if dims.len() > 2 && !units.is_empty() {
-            let axis = *self.dice.one(&units);
+            let axis = *one(&mut self.dice, &units);
             let axes = self.ints(&[axis as i64 - dims.len() as i64]);
             self.node("Squeeze", &[x, &axes], [&dims[..axis], &dims[axis + 1..]].concat());
         }

@@ -8,6 +8,7 @@ use tapq::array::{Array, Values};
 use tapq::engine::{Engine, Options};
 use tapq::graph::Graph;
 use tapq::onnx::{ExternalData, parse_text, print_text, to_bytes};
+use tapq::random::SplitMix64;
 use tapq::samples::Sample;
 use tapq_passes::{Driver, FoldRamp, FormHardSigmoid, FormHardSwish, Prune};
 
@@ -17,25 +18,14 @@ const GRAPHS: u64 = 600;
 const SAME: f32 = 1e-6;
 const DIMS: [usize; 4] = [1, 1, 8, 32];
 
-/// Numbers that look random: xorshift.
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, n: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 >> 33) as usize % n
-    }
-
-    fn one<T: Copy>(&mut self, of: &[T]) -> T {
-        of[self.below(of.len())]
-    }
+/// One of several.
+fn one<T: Copy>(dice: &mut SplitMix64, of: &[T]) -> T {
+    of[dice.below(of.len())]
 }
 
 /// A graph in textual syntax under construction.
 struct Text {
-    dice: Dice,
+    dice: SplitMix64,
     constants: Vec<String>,
     nodes: String,
     values: Vec<String>,
@@ -47,7 +37,7 @@ struct Text {
 
 impl Text {
     fn new(seed: u64) -> Self {
-        let dice = Dice(seed * 2 + 0x9E37_79B9);
+        let dice = SplitMix64(seed);
         Text {
             dice,
             constants: vec![],
@@ -61,7 +51,7 @@ impl Text {
     /// A constant of one value, sometimes nearly it, sometimes in a shape that is no scalar.
     fn constant(&mut self, value: f32) -> String {
         let near = [0.999, 1.0001, 1.000_001, -1.0, 2.0, 1.5];
-        let value = if self.loose && self.dice.below(8) == 0 { value * self.dice.one(&near) } else { value };
+        let value = if self.loose && self.dice.below(8) == 0 { value * one(&mut self.dice, &near) } else { value };
         let dims: &[usize] = match self.dice.below(if self.loose { 40 } else { 20 }) {
             0 | 1 => &[1],
             2 => &[1, 1, 1, 1],
@@ -159,7 +149,7 @@ impl Text {
     }
 
     fn anything(&mut self, x: &str) -> String {
-        let value: f32 = self.dice.one(&[0.0, 0.5, 1.0, 3.0, 6.0, 1.0 / 6.0, 0.2, -1.0, 2.0, -3.0]);
+        let value: f32 = one(&mut self.dice, &[0.0, 0.5, 1.0, 3.0, 6.0, 1.0 / 6.0, 0.2, -1.0, 2.0, -3.0]);
         match self.dice.below(6) {
             0 => self.clip(x, value.min(1.0), value.max(1.0)),
             1 => self.node("HardSigmoid", &[x]),
@@ -169,7 +159,7 @@ impl Text {
                 self.node("Sub", &[&c, x])
             }
             _ => {
-                let op = self.dice.one(&["Add", "Mul", "Min", "Max"]);
+                let op = one(&mut self.dice, &["Add", "Mul", "Min", "Max"]);
                 self.with(op, x, value)
             }
         }
@@ -184,7 +174,8 @@ impl Text {
         if self.dice.below(5) == 0 {
             x = self.anything(&x);
         }
-        let (alpha, beta) = self.dice.one(&[(1.0 / 6.0, 0.5), (1.0 / 6.0, 0.5), (0.2, 0.5), (1.0, 0.0), (0.7, 0.3)]);
+        let (alpha, beta) =
+            one(&mut self.dice, &[(1.0 / 6.0, 0.5), (1.0 / 6.0, 0.5), (0.2, 0.5), (1.0, 0.0), (0.7, 0.3)]);
         match self.dice.below(8) {
             0..=2 => drop(self.hard_sigmoid(&x, alpha, beta, 1.0)),
             3 => {
@@ -196,7 +187,7 @@ impl Text {
             _ => {
                 // The factor before the product and the one behind it; the gate has the rest.
                 let factors = [(1.0, 1.0), (1.0, 1.0), (1.0, 1.0 / 6.0), (1.0 / 6.0, 1.0), (0.5, 1.0 / 3.0)];
-                let (before, behind) = self.dice.one(&factors);
+                let (before, behind) = one(&mut self.dice, &factors);
                 let inner = 1.0 / (before * behind);
                 let line = if before == 1.0 { x.clone() } else { self.scale(&x, before) };
                 let gate = self.hard_sigmoid(&x, alpha, beta, inner);

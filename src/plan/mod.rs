@@ -26,7 +26,7 @@ pub use equalize::Equalized;
 pub use fixed::{FIXED_INPUTS, check_fixed, fixed_in_file};
 pub use goal::{GOAL_MARGIN_DB, GoalRecord, Relief};
 pub use layers::{Layer, weight_layers};
-pub use operating::Operators;
+pub use operating::{Operators, maker};
 pub use out_of_reach::{OutOfReach, holds_layers, out_of_reach, weighs};
 pub use placement::{Placement, Site, place};
 pub use replay::{check_matches, check_target};

@@ -47,7 +47,7 @@ impl Operators {
         let quantized: BTreeSet<&str> = values.iter().map(|(value, _)| *value).collect();
         let mut operators = Operators { touched: BTreeMap::new(), makers: vec![], one_width };
         for (i, (value, readers)) in values.iter().enumerate() {
-            let maker = maker(graph, target, value, &quantized).filter(|_| one_width);
+            let maker = maker(graph, target, value, &|v| quantized.contains(v)).filter(|_| one_width);
             for node in readers.iter().copied().chain(maker) {
                 let touched = operators.touched.entry(node).or_default();
                 if touched.last() != Some(&i) {
@@ -82,14 +82,15 @@ impl Operators {
     }
 }
 
-/// The operator whose kernel writes `value`: behind activations that are fused into it.
-fn maker(graph: &Graph, target: &Target, value: &str, quantized: &BTreeSet<&str>) -> Option<usize> {
+/// The operator whose kernel writes `value`: behind activations that are fused into it and read no value that is
+/// quantized itself.
+pub fn maker(graph: &Graph, target: &Target, value: &str, is_quantized: &dyn Fn(&str) -> bool) -> Option<usize> {
     let mut at = graph.index().producer(value)?;
     // A chain cannot be longer than the graph; a cycle would be.
     for _ in 0..graph.nodes().len() {
         let node = &graph.nodes()[at];
         let fused = target.rule(&node.op_type).is_some_and(|rule| rule.role == Role::FusedActivation);
-        let before = node.input.first().filter(|input| fused && !quantized.contains(input.as_str()));
+        let before = node.input.first().filter(|input| fused && !is_quantized(input));
         match before.and_then(|input| graph.index().producer(input)) {
             Some(producer) => at = producer,
             None => return Some(at),

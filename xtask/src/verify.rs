@@ -73,11 +73,11 @@ pub fn run(args: &Args) -> Result<Verdict> {
 
 /// Samples as the command line and the sidecar say, with the inputs fixed that the judged file has as constants.
 fn samples_for(args: &Args, reference: &Graph, judged: &Graph) -> Result<SampleArgs> {
-    let mut samples = args.samples.clone();
-    for (name, value) in fixed_in_file(judged) {
-        let open = reference.index().is_input(&name) && !judged.index().is_input(&name);
-        if open && samples.selection.fixed.iter().all(|(other, _)| *other != name) {
-            samples.selection.fixed.push((name, value));
+    let (mut samples, stored) = (args.samples.clone(), fixed_in_file(judged));
+    for (name, value) in &stored {
+        let open = reference.index().is_input(name) && !judged.index().is_input(name);
+        if open && samples.selection.fixed.iter().all(|(other, _)| other != name) {
+            samples.selection.fixed.push((name.clone(), value.clone()));
         }
     }
     let asked = fixed_texts(&samples.fixed(&args.reference, reference)?);
@@ -85,7 +85,7 @@ fn samples_for(args: &Args, reference: &Graph, judged: &Graph) -> Result<SampleA
         let asked = asked.get(&name).filter(|asked| **asked != value)?;
         Some((name, value, asked))
     };
-    match fixed_in_file(judged).into_iter().find_map(differs) {
+    match stored.into_iter().find_map(differs) {
         None => Ok(samples),
         Some((name, value, asked)) => {
             let what = format!("input '{name}' is {value} in this file, and {asked} was asked for");

@@ -101,7 +101,9 @@ pub fn analyze(graph: &Graph, options: &Options, progress: &dyn Progress) -> Res
         let make = |widths: &Assignment| {
             let mut plan = plan_of(graph, options, &observed, widths, &chosen)?;
             plan.allocation.clone_from(&base.allocation);
-            plan.activations = activations_of(graph, options, &observed, widths, (rule, None))?;
+            if rule != RangeRule::LeastError {
+                plan.activations = activations_of(graph, options, &observed, widths, (rule, None))?;
+            }
             correct_biases(graph, options.target, &mut plan, &observed)?;
             if base.layers.iter().any(|l| l.rounding == RoundingMethod::SecondOrder) {
                 round_all_by_second_order(graph, &mut plan);

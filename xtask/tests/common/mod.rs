@@ -23,6 +23,7 @@ pub fn quantize(network: &str, target: &str, output: &Path) -> Command {
 }
 
 /// A file's content.
+#[allow(dead_code, reason = "not every test file reads what was written")]
 pub fn bytes(path: &Path) -> Vec<u8> {
     std::fs::read(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
 }

@@ -13,8 +13,7 @@ use crate::pipeline::observed::Observed;
 use crate::pipeline::options::Options;
 use std::collections::BTreeSet;
 use tapq::graph::Graph;
-use tapq::plan::{Placement, place};
-use tapq::target::Role;
+use tapq::plan::{Placement, maker, place};
 
 /// The network with some operators in float.
 struct Left {
@@ -164,7 +163,9 @@ impl<'a> Leaving<'a> {
         if still.is_empty() {
             return Some(left);
         }
-        let makers = still.iter().filter_map(|value| self.maker(value)).map(name);
+        let is_quantized = |value: &str| left.placement.sites.iter().any(|s| s.value == value);
+        let maker = |value: &&str| maker(self.graph, self.options.target, value, &is_quantized);
+        let makers = still.iter().filter_map(maker).map(name);
         Some(self.left(left.nodes.iter().cloned().chain(makers).collect()))
     }
 
@@ -174,20 +175,5 @@ impl<'a> Leaving<'a> {
         let mut left = Left { nodes, placement, harm, cost: 0.0 };
         left.cost = self.costs.of_nodes(left.inside(self.graph));
         left
-    }
-
-    /// The operator whose kernel writes a value: behind activations that run inside it.
-    fn maker(&self, value: &str) -> Option<usize> {
-        let mut at = self.graph.index().producer(value)?;
-        // A chain cannot be longer than the graph; a cycle would be.
-        for _ in 0..self.graph.nodes().len() {
-            let node = &self.graph.nodes()[at];
-            let fused = self.options.target.rule(&node.op_type).is_some_and(|r| r.role == Role::FusedActivation);
-            match node.input.first().filter(|_| fused).and_then(|input| self.graph.index().producer(input)) {
-                Some(before) => at = before,
-                None => break,
-            }
-        }
-        Some(at)
     }
 }
