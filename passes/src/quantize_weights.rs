@@ -14,17 +14,17 @@
 use crate::nodes::{dequantize_node, fresh_name};
 use rayon::prelude::*;
 use std::collections::BTreeMap;
-use tapq::graph::{Edit, Graph, Patch};
+use tapq::graph::{Edit, Graph, Patch, set_attr};
 use tapq::onnx::{self, DataType};
 use tapq::plan::{Layer, LayerPlan, Operators, Plan, Rounding, RoundingMethod, weight_layers};
-use tapq::quant::{self, Affine, IntFormat, QuantizedWeight, WeightRange};
+use tapq::quant::{self, Affine, Granularity, IntFormat, QuantizedWeight, WeightRange};
 use tapq::target::{BiasFormat, Target};
 use tapq::{Code, Context, Error, Result};
 
 /// One stored weight: the layers that read it and how it is quantized.
 struct Stored<'a> {
     layers: Vec<&'a Layer>,
-    axis: Option<usize>,
+    granularity: Granularity,
     bits: u32,
     quantized: QuantizedWeight,
 }
@@ -55,53 +55,65 @@ impl<'a> Storage<'a> {
         Storage { graph, target, inputs }
     }
 
-    /// The float values that a layer's stored weight will mean, for analyses that need them before the rewrite.
-    pub fn stored_weight(&self, layer: &Layer, decision: &LayerPlan) -> Result<Vec<f32>> {
+    /// The floats that a layer's stored weight will mean, as rows, for analyses that need them before the rewrite.
+    pub fn stored_rows(&self, layer: &Layer, decision: &LayerPlan) -> Result<Vec<f32>> {
         let stored = self.store(&[(layer, decision)], &Rounding::default())?;
-        Ok(quant::dequantize_weight(&stored.quantized, &layer.dims, stored.axis))
+        Ok(layer.dequantized_rows(&stored.quantized, stored.granularity))
     }
 
     /// The least weight scale of each channel (or the one of all) with which the layer's bias fits; empty for none.
-    pub fn weight_floor(&self, layer: &Layer) -> Result<Vec<f32>> {
+    pub fn weight_floor(&self, layer: &Layer, decision: &LayerPlan) -> Result<Vec<f32>> {
         let mut floor = vec![];
-        if self.target.bias == BiasFormat::Int32 {
+        if self.stores_bias(decision) {
             let per_channel = self.target.per_channel(&layer.op) && layer.channelwise;
             raise_floor(&mut floor, self.bias_floor(layer)?, per_channel);
         }
         Ok(floor)
     }
 
+    /// Whether the layer's bias is stored as integers: that of a layer that multiplies in float is not.
+    fn stores_bias(&self, decision: &LayerPlan) -> bool {
+        self.target.bias == BiasFormat::Int32 && decision.is_integer()
+    }
+
     fn store<'l>(&self, group: &[(&'l Layer, &LayerPlan)], rounding: &Rounding) -> Result<Stored<'l>> {
         let (first, decision) = group[0];
         let bits = decision.bits.unwrap_or(8);
         let range = decision.range.unwrap_or(WeightRange::Max);
-        if let Some((other, d)) =
-            group.iter().find(|(l, d)| d.bits != Some(bits) || d.range != decision.range || l.axis != first.axis)
-        {
+        if let Some((other, d)) = group.iter().find(|(l, d)| {
+            (d.bits, d.block, d.range, l.axis) != (Some(bits), decision.block, decision.range, first.axis)
+        }) {
             let what = format!(
                 "layers '{}' ({bits} bits) and '{}' ({:?} bits) share weight '{}'",
                 first.name, other.name, d.bits, first.weight
             );
             return Err(Error::new(Code::PlanMismatch, what).help("give both layers the same bits"));
         }
-        let axis = self.target.per_channel(&first.op).then_some(first.axis);
+        let granularity = decision.granularity(self.target);
         let layers = group.iter().map(|(l, _)| *l).collect();
         if let Some(found) = rounding.weights.get(&first.weight) {
-            return Ok(Stored { layers, axis, bits, quantized: found.clone() });
+            return Ok(Stored { layers, granularity, bits, quantized: found.clone() });
         }
         if decision.rounding == RoundingMethod::SecondOrder {
             let what = format!("weight '{}' must be rounded on samples before it can be stored", first.weight);
             return Err(Error::new(Code::PlanMismatch, what).at(format!("layer '{}'", first.name)));
         }
         let weight = weight_values(self.graph, first)?;
-        let format = IntFormat { bits, signed: true, narrow: self.target.weights.narrow_range };
+        let format = weight_format(self.target, bits, granularity);
+        if let Granularity::Block(size) = granularity {
+            let (_, rows) = first.rows(&weight);
+            let dims = [rows.len() / size, size];
+            let rows = quant::quantize_weight(&rows, &dims, Some(0), format, range, false, &[]);
+            return Ok(Stored { layers, granularity, bits, quantized: first.in_tensor_order(rows) });
+        }
+        let axis = (granularity == Granularity::Channel).then_some(first.axis);
         let mut floor = vec![];
-        for (layer, _) in group.iter().filter(|_| self.target.bias == BiasFormat::Int32) {
+        for (layer, _) in group.iter().filter(|(_, d)| self.stores_bias(d)) {
             raise_floor(&mut floor, self.bias_floor(layer)?, axis.is_some() && layer.channelwise);
         }
         let quantized =
             quant::quantize_weight(&weight, &first.dims, axis, format, range, self.target.weights.power_of_two, &floor);
-        Ok(Stored { layers, axis, bits, quantized })
+        Ok(Stored { layers, granularity, bits, quantized })
     }
 
     /// The least weight scale of each channel with which the bias fits int32; empty without bias.
@@ -119,12 +131,18 @@ impl<'a> Storage<'a> {
     }
 
     /// Stores the bias: as int32 where the target wants it and the input's scale is known, else in float if it moved.
-    fn add_bias(&self, layer: &Layer, bias: Option<Bias>, weight_scales: &[f32], patch: &mut Patch) -> Result<()> {
+    fn add_bias(
+        &self,
+        (layer, decision): (&Layer, &LayerPlan),
+        bias: Option<Bias>,
+        weight_scales: &[f32],
+        patch: &mut Patch,
+    ) -> Result<()> {
         let (graph, target) = (self.graph, self.target);
         let Some(bias) = bias else { return Ok(()) };
         // Two layers may share a bias and differ in scale, so the stored one is named after the layer.
         let stem = format!("{}_{}", layer.name, bias.name);
-        let grid = self.inputs.get(&layer.node).filter(|_| target.bias == BiasFormat::Int32);
+        let grid = self.inputs.get(&layer.node).filter(|_| self.stores_bias(decision));
         let dims = [bias.values.len()];
         let Some(input) = grid else {
             if !bias.untouched {
@@ -164,8 +182,9 @@ pub fn quantize_weights(graph: &Graph, plan: &Plan, target: &Target, rounding: &
     for weight in &stored {
         add_weight(graph, weight, target, &mut patch);
         for layer in &weight.layers {
-            let bias = bias_values(graph, layer, planned.get(layer.name.as_str()).copied())?;
-            storage.add_bias(layer, bias, &weight.quantized.scales, &mut patch)?;
+            let Some(decision) = planned.get(layer.name.as_str()).copied() else { continue };
+            let bias = bias_values(graph, layer, Some(decision))?;
+            storage.add_bias((layer, decision), bias, &weight.quantized.scales, &mut patch)?;
         }
     }
     Ok(patch.into_option())
@@ -183,6 +202,12 @@ fn weight_values(graph: &Graph, layer: &Layer) -> Result<Vec<f32>> {
     }
 }
 
+/// The integers of a weight at a width. Blocks use the whole range: each has its own extreme, on one side or the other.
+pub fn weight_format(target: &Target, bits: u32, granularity: Granularity) -> IntFormat {
+    let narrow = target.weights.narrow_range && granularity.block().is_none();
+    IntFormat { bits, signed: true, narrow }
+}
+
 fn raise_floor(floor: &mut Vec<f32>, other: Vec<f32>, per_channel: bool) {
     let other = match per_channel {
         true => other,
@@ -195,33 +220,81 @@ fn raise_floor(floor: &mut Vec<f32>, other: Vec<f32>, per_channel: bool) {
     }
 }
 
+/// Integers and scales of a weight as they stand in the file.
+struct Tensors {
+    dims: Vec<usize>,
+    values: Vec<i32>,
+    scale_dims: Vec<usize>,
+    scales: Vec<f32>,
+    /// The axis that scales follow, and the weights of a block of it.
+    axis: Option<(usize, Option<usize>)>,
+    /// Whether a weight that was read transposed now stands as it is multiplied.
+    turned: bool,
+}
+
+impl Stored<'_> {
+    fn tensors(&self) -> Tensors {
+        let layer = self.layers[0];
+        let (dims, values, scales) = (layer.dims.clone(), &self.quantized.values, &self.quantized.scales);
+        let plain = |scale_dims: Vec<usize>, axis| {
+            let (values, scales) = (values.clone(), scales.clone());
+            Tensors { dims: dims.clone(), values, scale_dims, scales, axis, turned: false }
+        };
+        match self.granularity {
+            Granularity::Tensor => plain(vec![], None),
+            Granularity::Channel => plain(vec![dims[layer.axis]], Some((layer.axis, None))),
+            // Fan-in by channels, which is the one way that ONNX Runtime has a kernel for.
+            Granularity::Block(size) => {
+                let (channels, fan_in) = (dims[layer.axis], layer.fan_in());
+                let turned = layer.axis == 0;
+                let values = if turned { transposed(values, fan_in) } else { values.clone() };
+                let (dims, scale_dims) = (vec![fan_in, channels], vec![fan_in / size, channels]);
+                let scales = transposed(scales, fan_in / size);
+                Tensors { dims, values, scale_dims, scales, axis: Some((0, Some(size))), turned }
+            }
+        }
+    }
+}
+
+/// A matrix of `columns` columns, the other way round.
+fn transposed<T: Copy>(values: &[T], columns: usize) -> Vec<T> {
+    (0..columns).flat_map(|c| values.iter().skip(c).step_by(columns).copied()).collect()
+}
+
 fn add_weight(graph: &Graph, stored: &Stored, target: &Target, patch: &mut Patch) {
     let layer = stored.layers[0];
     let format = IntFormat { bits: stored.bits, signed: true, narrow: false };
     let (name, scale) = (fresh_name(graph, &layer.weight, "quantized"), fresh_name(graph, &layer.weight, "scale"));
     let output = fresh_name(graph, &layer.weight, "dequantized");
-    patch.push(Edit::SetInitializer(onnx::from_ints(
-        &name,
-        format.data_type() as i32,
-        &layer.dims,
-        &stored.quantized.values,
-    )));
-    let scale_dims: &[usize] = if stored.axis.is_some() { &[layer.dims[layer.axis]] } else { &[] };
-    patch.push(Edit::SetInitializer(onnx::from_floats(&scale, scale_dims, &stored.quantized.scales)));
+    let tensors = stored.tensors();
+    let data_type = format.data_type() as i32;
+    patch.push(Edit::SetInitializer(onnx::from_ints(&name, data_type, &tensors.dims, &tensors.values)));
+    patch.push(Edit::SetInitializer(onnx::from_floats(&scale, &tensors.scale_dims, &tensors.scales)));
+    let block = stored.granularity.block();
     // ONNX Runtime 1.31 fuses Gemm into an integer kernel only if its weight spells out the zero point.
-    let zero = (layer.op == "Gemm").then(|| fresh_name(graph, &layer.weight, "zero_point"));
+    let zero = (layer.op == "Gemm" && block.is_none()).then(|| fresh_name(graph, &layer.weight, "zero_point"));
     if let Some(zero) = &zero {
-        let zeros = vec![0; scale_dims.iter().product()];
-        patch.push(Edit::SetInitializer(onnx::from_ints(zero, format.data_type() as i32, scale_dims, &zeros)));
+        let zeros = vec![0; tensors.scale_dims.iter().product()];
+        patch.push(Edit::SetInitializer(onnx::from_ints(zero, data_type, &tensors.scale_dims, &zeros)));
     }
     let tags = [("tapq.weight_bits", stored.bits.to_string()), ("tapq.target", target.name.clone())];
-    let node = dequantize_node(&layer.weight, [&name, &scale], zero.as_deref(), &output, stored.axis, &tags);
+    let axis = tensors.axis.map(|(axis, _)| axis);
+    let mut node = dequantize_node(&layer.weight, [&name, &scale], zero.as_deref(), &output, axis, &tags);
+    if let Some(size) = block {
+        set_attr(&mut node, "block_size", size as i64);
+    }
     let first = stored.layers.iter().map(|l| l.node).min().unwrap_or(0);
     patch.push(Edit::Insert(first, node));
     for layer in &stored.layers {
+        if tensors.turned {
+            let mut node = graph.nodes()[layer.node].clone();
+            set_attr(&mut node, "transB", 0);
+            patch.push(Edit::Replace(layer.node, node));
+        }
         patch.push(Edit::SetInput(layer.node, 1, output.clone()));
     }
-    patch.because(format!("weight '{}' at {} bits", layer.weight, stored.bits));
+    let in_blocks = block.map_or(String::new(), |size| format!(" in blocks of {size}"));
+    patch.because(format!("weight '{}' at {} bits{in_blocks}", layer.weight, stored.bits));
 }
 
 /// A bias as the plan wants it.

@@ -2,7 +2,9 @@
 
 use crate::graph::{Graph, attr_f, attr_i, attr_ints};
 use crate::onnx::{DataType, NodeProto as Node};
+use crate::quant::Granularity;
 use crate::stats::Patches;
+use crate::target::Target;
 
 /// A node that multiplies an activation by a constant weight.
 #[derive(Clone, Debug, PartialEq)]
@@ -32,6 +34,21 @@ impl Layer {
     /// Elements of the weight.
     pub fn params(&self) -> usize {
         self.dims.iter().product()
+    }
+
+    /// Weights of a block where the target stores this layer's weight in blocks at a width.
+    pub fn block_size(&self, target: &Target, bits: u32) -> Option<usize> {
+        target.block_size(&self.op, self.fan_in(), bits)
+    }
+
+    /// Which of its weights share a scale at a width.
+    pub fn granularity(&self, target: &Target, bits: u32) -> Granularity {
+        target.granularity(&self.op, self.fan_in(), bits)
+    }
+
+    /// The widths that its weight may have beside an activation width, ascending.
+    pub fn widths(&self, target: &Target, activation_bits: u32) -> Vec<u32> {
+        target.weight_widths(&self.op, self.fan_in(), activation_bits)
     }
 
     /// Whether a constant bias can be added to the layer or is there already.

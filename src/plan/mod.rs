@@ -34,7 +34,8 @@ pub use rounding::{Rounding, RoundingError, RoundingMethod};
 pub use shift::{Shift, rounding_shift};
 pub use weight_only::{WEIGHT_ONLY_BITS, WeightOnly, WeightOnlyPlan, WeightSlot};
 
-use crate::quant::{Affine, IntFormat, WeightRange};
+use crate::quant::{Affine, Granularity, IntFormat, WeightRange};
+use crate::target::{Target, Variant};
 use crate::{Result, yaml};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -63,6 +64,9 @@ pub struct Plan {
     /// Inputs that the file has as constants, with their values; absent where all are open.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub fixed_inputs: BTreeMap<String, String>,
+    /// What the profile was narrowed to; absent where it was not.
+    #[serde(default, skip_serializing_if = "Variant::is_plain")]
+    pub variant: Variant,
     /// Opset of the default domain that the file will import.
     pub opset: i64,
     /// IR version that the file will declare.
@@ -157,6 +161,9 @@ pub struct LayerPlan {
     /// Nominal bits; absent means that the layer stays in float.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bits: Option<u32>,
+    /// Weights that share a scale, where these are blocks; the layer then multiplies in float.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub block: Option<usize>,
     /// How the range of each channel is found.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub range: Option<WeightRange>,
@@ -168,6 +175,18 @@ pub struct LayerPlan {
     pub bias_shift: Shift,
     /// Why.
     pub because: String,
+}
+
+impl LayerPlan {
+    /// Which weights share a scale.
+    pub fn granularity(&self, target: &Target) -> Granularity {
+        self.block.map_or_else(|| Granularity::channels(target.per_channel(&self.op)), Granularity::Block)
+    }
+
+    /// Whether the layer runs with integers.
+    pub fn is_integer(&self) -> bool {
+        self.bits.is_some() && self.block.is_none()
+    }
 }
 
 /// The decision about one activation.

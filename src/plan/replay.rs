@@ -3,7 +3,7 @@
 use super::{ActivationPlan, Operators, Plan, layer_digest, model_digest, weight_layers};
 use crate::graph::Graph;
 use crate::target::Target;
-use crate::{Code, Error, Result};
+use crate::{Code, Context, Error, Result};
 use std::collections::{BTreeMap, BTreeSet};
 
 impl Plan {
@@ -20,6 +20,9 @@ impl Plan {
         for layer in &self.layers {
             if layer.bits.is_some_and(|b| !matches!(b, 1..=8 | 16)) {
                 return bad(format!("layer '{}': bits must be 1 to 8 or 16", layer.name));
+            }
+            if layer.block.is_some() && layer.bits.is_none() {
+                return bad(format!("layer '{}': a block without bits", layer.name));
             }
         }
         for activation in &self.activations {
@@ -58,11 +61,18 @@ pub fn check_target(plan: &Plan, graph: &Graph, target: &Target) -> Result<()> {
     let (operators, bits) = (Operators::of_plan(graph, plan, target), plan.activation_bits());
     let node = |name: &str| graph.nodes().iter().position(|n| n.name == name);
     let at = |name: &str| node(name).and_then(|node| operators.width(node, &bits));
-    for layer in &plan.layers {
-        if let Some(bits) = layer.bits {
-            let activation_bits = at(&layer.name).unwrap_or(target.default_activation_bits());
-            let checked = target.check_weight_bits_at(&layer.op, bits, activation_bits);
-            checked.map_err(|e| e.at(format!("layer '{}'", layer.name)))?;
+    for layer in weight_layers(graph) {
+        let Some(decision) = plan.layers.iter().find(|d| d.name == layer.name) else { continue };
+        let Some(bits) = decision.bits else { continue };
+        let place = || format!("layer '{}'", layer.name);
+        let activation_bits = at(&layer.name).unwrap_or(target.default_activation_bits());
+        target.check_weights(&layer.op, layer.fan_in(), bits, activation_bits).at(place)?;
+        let block = layer.block_size(target, bits);
+        if decision.block != block {
+            let words = |block: Option<usize>| block.map_or("no blocks".to_owned(), |size| format!("blocks of {size}"));
+            let (has, wants) = (words(decision.block), words(block));
+            let what = format!("the plan has {has} at {bits} bits, {} stores {wants}", target.name);
+            return Err(Error::new(Code::PlanMismatch, what)).at(place);
         }
     }
     plan.activations

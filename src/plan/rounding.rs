@@ -1,7 +1,7 @@
 //! What rounding by the network's own activations decided: data that a rewrite stores as it is.
 
 use super::{Layer, Shift};
-use crate::quant::{QuantizedWeight, dequantize_weight};
+use crate::quant::{Granularity, QuantizedWeight, dequantize_weight};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -26,7 +26,7 @@ impl RoundingMethod {
 /// Integers, scales and bias shifts that were found by running samples.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Rounding {
-    /// By name of the weight, elements in tensor order.
+    /// By name of the weight, elements in tensor order; scales of blocks follow each other channel by channel.
     pub weights: BTreeMap<String, QuantizedWeight>,
     /// By name of the layer.
     pub shifts: BTreeMap<String, Shift>,
@@ -70,7 +70,17 @@ impl Layer {
     }
 
     /// The floats that a stored weight means, as rows.
-    pub fn dequantized_rows(&self, stored: &QuantizedWeight, per_channel: bool) -> Vec<f32> {
-        self.rows(&dequantize_weight(stored, &self.dims, per_channel.then_some(self.axis))).1
+    pub fn dequantized_rows(&self, stored: &QuantizedWeight, granularity: Granularity) -> Vec<f32> {
+        let axis = match granularity {
+            Granularity::Tensor => None,
+            Granularity::Channel => Some(self.axis),
+            Granularity::Block(size) => {
+                let (_, mut rows) = self.rows(&stored.values.iter().map(|q| *q as f32).collect::<Vec<_>>());
+                let blocks = rows.chunks_mut(size).zip(&stored.scales);
+                blocks.for_each(|(weights, scale)| weights.iter_mut().for_each(|w| *w *= scale));
+                return rows;
+            }
+        };
+        self.rows(&dequantize_weight(stored, &self.dims, axis)).1
     }
 }

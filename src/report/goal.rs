@@ -11,13 +11,20 @@ const NAMED: usize = 4;
 pub fn goal_text(report: &Report, all: bool) -> Option<String> {
     let goal = report.goal.as_ref()?;
     let asked = format!("{} dB", significant(goal.sqnr_db));
-    if goal.relieved == 0 && goal.operators.is_empty() {
+    if goal.relieved == 0 && goal.operators.is_empty() && goal.weights == 0 {
         let met = if goal.is_reached() { "is met as it is" } else { "is not met, and nothing given up comes nearer" };
         return Some(format!("{asked} {met}: {} on calibration samples", in_db(goal.from_db)));
     }
     let aim = significant(goal.sqnr_db + GOAL_MARGIN_DB);
     let reached = if goal.is_reached() { "reached" } else { "NOT reached" };
     let what = match goal.relief {
+        Relief::Wider if goal.values == 0 => {
+            format!(
+                "weights of {} {} wider",
+                plural(goal.weights, "layer"),
+                if goal.weights == 1 { "is" } else { "are" }
+            )
+        }
         Relief::Wider => {
             let all = plural(goal.values, "value");
             let weights = match goal.weights {

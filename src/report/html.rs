@@ -28,6 +28,7 @@ pub fn html(report: &Report) -> Result<String> {
         refused => Value::from(Serde(refused_groups(&report.refused))),
         allocations => Value::from(Serde(allocations(report))),
         goal => super::goal::goal_text(report, true),
+        blocks => super::tally::in_blocks(report),
         measured => report.layers.iter().any(|l| l.output_sqnr_db.is_some()),
     };
     template.render(data).map_err(failed)

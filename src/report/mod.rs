@@ -123,6 +123,9 @@ pub struct LayerReport {
     pub bits: Option<u32>,
     /// ONNX type that stores the weight.
     pub stored: String,
+    /// Weights that share a scale where these are blocks: the layer then multiplies in float.
+    #[serde(default)]
+    pub block: Option<usize>,
     /// Relative output error at each width, where it was measured.
     pub sensitivity: Option<Sensitivity>,
     /// What rounding its weight costs its output; absent where weights were rounded to the nearest.

@@ -1,8 +1,10 @@
 //! What the renderings count over the layers.
 
+use super::format::plural;
 use super::{Refused, Report};
 use crate::plan::AllocationRecord;
 use serde::Serialize;
+use std::collections::BTreeSet;
 
 /// Layers of one width.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -28,6 +30,22 @@ pub fn tallies(report: &Report) -> Vec<Tally> {
         Tally { bits, layers: same().count(), share: params as f64 / all.max(1) as f64 }
     };
     widths.into_iter().map(of).collect()
+}
+
+/// Which layers multiply in float with weights in blocks, in words; none where none do.
+pub fn in_blocks(report: &Report) -> Option<String> {
+    let sizes: BTreeSet<usize> = report.layers.iter().filter_map(|l| l.block).collect();
+    let layers = report.layers.iter().filter(|l| l.block.is_some()).count();
+    let sizes: Vec<String> = sizes.iter().map(usize::to_string).collect();
+    let multiply = if layers == 1 { "multiplies" } else { "multiply" };
+    let words = || {
+        format!(
+            "{} {multiply} in float; blocks of {} weights share a scale",
+            plural(layers, "layer"),
+            sizes.join(" and ")
+        )
+    };
+    (layers > 0).then(words)
 }
 
 /// What was refused for one and the same reason.

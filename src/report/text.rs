@@ -6,7 +6,7 @@ use super::format::{
     wrap,
 };
 use super::goal::goal_text;
-use super::tally::{Spending, Tally, refused_groups, spending, tallies};
+use super::tally::{Spending, Tally, in_blocks, refused_groups, spending, tallies};
 use super::{ActivationReport, Fidelity, LayerReport, Report, ValueFidelity, decibels};
 use crate::plan::{AllocationRecord, Compared};
 use std::collections::BTreeSet;
@@ -135,6 +135,9 @@ impl Page {
             self.item("elsewhere", &elsewhere, Ink::Plain);
         }
         self.item("widths", &widths(report), Ink::Plain);
+        if let Some(blocks) = in_blocks(report) {
+            self.item("in blocks", &blocks, Ink::Plain);
+        }
         self.allocation(&report.allocation);
         if let Some(allocation) = &report.activation_allocation {
             self.item("activation", &activation_widths(&report.activations), Ink::Plain);
@@ -305,6 +308,11 @@ fn dotted(parts: impl Iterator<Item = String>) -> String {
     parts.map(|p| together(&p)).collect::<Vec<_>>().join("\u{a0}· ")
 }
 
+/// How a weight stands in the file; behind the stroke the weights of a block.
+fn stored(layer: &LayerReport) -> String {
+    layer.block.map_or_else(|| layer.stored.clone(), |size| format!("{}/{size}", layer.stored))
+}
+
 fn is_poor(layer: &LayerReport) -> bool {
     layer.output_sqnr_db.is_some_and(|x| x < POOR_DB)
 }
@@ -339,7 +347,7 @@ fn layer_columns(rows: &[(usize, &LayerReport)], reasons: &[&str], columns_wide:
         column("op", Align::Left, &|l| l.op.clone()),
         column("params", Align::Right, &|l| count(l.params as u64)),
         column("bits", Align::Right, &|l| l.bits.map_or("float".to_owned(), |b| b.to_string())),
-        column("stored", Align::Left, &|l| l.stored.clone()),
+        column("stored", Align::Left, &stored),
         column("SQNR dB", Align::Right, &|l| db(l.output_sqnr_db)),
     ];
     if columns_wide >= ROOMY && rows.iter().any(|(_, l)| l.rounding.is_some()) {

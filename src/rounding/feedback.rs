@@ -14,10 +14,18 @@ use ndarray::{ArrayView2, ArrayViewMut2, s};
 /// Columns that are rounded before their feedback reaches the columns behind them in one product.
 const BLOCK: usize = 32;
 
-/// Rounds `rows` (rows x size, columns in the order of the curvature) with one scale a row; returns the integers in
-/// the same layout, and e C e' of each row.
-pub fn feed_back(rows: &[f32], scales: &[f32], curvature: &Curvature, format: IntFormat) -> (Vec<i8>, Vec<f64>) {
-    let (n, count) = (curvature.size, scales.len());
+/// Rounds `count` rows (rows x size, columns in the order of the curvature); returns the integers in the same layout, and
+/// e C e' of each row.
+///
+/// There are one or several sets of `scales`, each with one scale a row, and the set of each column.
+pub fn feed_back(
+    rows: &[f32],
+    (scales, sets): (&[f32], Option<&[usize]>),
+    count: usize,
+    curvature: &Curvature,
+    format: IntFormat,
+) -> (Vec<i8>, Vec<f64>) {
+    let n = curvature.size;
     let (low, high) = (format.min() as f32, format.max() as f32);
     let inverse: Vec<f32> = scales.iter().map(|s| 1.0 / s).collect();
     // Column-major inside, so that the loops over rows are the ones that vectorise.
@@ -42,7 +50,8 @@ pub fn feed_back(rows: &[f32], scales: &[f32], curvature: &Curvature, format: In
                     }
                     let cost = curvature.cost[j];
                     let (weights, open) = (&weights[j * count..][..count], &mut open[..count]);
-                    let (inverse, scales) = (&inverse[..count], &scales[..count]);
+                    let set = sets.map_or(0, |sets| sets[j]) * count;
+                    let (inverse, scales) = (&inverse[set..][..count], &scales[set..][..count]);
                     let integers = &mut integers[j * count..][..count];
                     for r in 0..count {
                         let aim = weights[r] - target[r];

@@ -5,6 +5,7 @@ use super::feedback::feed_back;
 use super::polish::{Row, curved};
 use super::scale::{factors, fit_to, full_scale, least, plain_error, refit, round_within};
 use super::{CHUNK, Care, Grid, SMALL};
+use crate::quant::Granularity;
 use crate::stats::{Cross, Gram};
 use rayon::prelude::*;
 use std::ops::Range;
@@ -27,7 +28,7 @@ pub type Part = (Vec<i8>, Vec<f32>, Vec<(f64, f64)>);
 impl Group {
     /// The scale of least weight error of each row; none where all share one.
     pub fn grid_scales(&self, grid: &Grid, first: usize) -> Vec<f32> {
-        if !grid.per_channel {
+        if grid.granularity == Granularity::Tensor {
             return vec![];
         }
         let scale = |(r, row): (usize, &[f32])| {
@@ -61,11 +62,11 @@ impl Group {
     fn round_chunk(&self, grid: &Grid, care: Care, scales: &[f32], first: usize, range: Range<usize>) -> Part {
         let n = self.curvature.size;
         let (rows, curved_rows, aims) = (&self.rows[range.clone()], &self.curved[range.clone()], &self.aim[range]);
-        let own_scale = grid.per_channel && !grid.power_of_two;
+        let own_scale = grid.granularity == Granularity::Channel && !grid.power_of_two;
         let (base, mut scales) = (scales.to_vec(), scales.to_vec());
         let (mut values, mut energy) = match own_scale {
             true => self.best_of_scales(grid, care, &mut scales, first, rows),
-            false => feed_back(rows, &scales, &self.curvature, grid.format),
+            false => feed_back(rows, (&scales, None), scales.len(), &self.curvature, grid.format),
         };
         if own_scale && care == Care::Quick {
             return (values, scales, vec![]);
@@ -168,7 +169,7 @@ impl Group {
                 (energy[r], scales[r]) = (row.energy(*scale), *scale);
             }
         }
-        let (again, costs) = feed_back(rows, &tried, &self.curvature, grid.format);
+        let (again, costs) = feed_back(rows, (&tried, None), tried.len(), &self.curvature, grid.format);
         let found = self.products(&again);
         for r in 0..tried.len() {
             if costs[r] >= energy[r] {
@@ -201,7 +202,7 @@ impl Group {
         for factors in factors.chunks(together) {
             let tried = factors.iter().flat_map(|f| base.iter().enumerate().map(move |(r, s)| (r, s * f)));
             let tried: Vec<f32> = tried.map(|(r, scale)| grid.legal(scale, first + r)).collect();
-            let (values, energy) = feed_back(&rows, &tried, &self.curvature, grid.format);
+            let (values, energy) = feed_back(&rows, (&tried, None), tried.len(), &self.curvature, grid.format);
             for (at, (values, energy)) in values.chunks_exact(n).zip(energy).enumerate() {
                 let r = at % base.len();
                 if energy < best[r] {

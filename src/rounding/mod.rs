@@ -12,6 +12,7 @@
 //! Everything works on rows of weights (one output channel each) and is deterministic: rows do not influence each
 //! other, except through a scale that they share.
 
+mod blocks;
 mod curvature;
 mod error;
 mod feedback;
@@ -25,7 +26,7 @@ mod tests;
 use curvature::Curvature;
 pub use error::{mean_change, output_error, output_errors};
 
-use crate::quant::{IntFormat, QuantizedWeight};
+use crate::quant::{Granularity, IntFormat, QuantizedWeight};
 use crate::stats::{Cross, Gram};
 use group::{Group, Part, covariance};
 use polish::curved;
@@ -38,11 +39,11 @@ use solve::solve;
 pub struct Grid {
     /// Integers.
     pub format: IntFormat,
-    /// One scale a row, or one for all.
-    pub per_channel: bool,
-    /// Scales are powers of two.
+    /// Which weights share a scale.
+    pub granularity: Granularity,
+    /// Scales are powers of two; never those of blocks.
     pub power_of_two: bool,
-    /// Least scale of each row, or of all; empty for none (see [`crate::quant::least_weight_scale`]).
+    /// Least scale of each row, or of all; empty for none, as for blocks (see [`crate::quant::least_weight_scale`]).
     pub floor: Vec<f32>,
 }
 
@@ -141,10 +142,14 @@ impl Layer {
 
     /// Integers (channels x fan-in, row-major) and scales.
     pub fn round(&self, grid: &Grid, care: Care) -> QuantizedWeight {
+        if let Granularity::Block(size) = grid.granularity {
+            return self.round_in_blocks(grid, size, care);
+        }
+        let per_channel = grid.granularity == Granularity::Channel;
         let each = self.channels / self.groups.len().max(1);
         let mut scales: Vec<f32> =
             self.groups.par_iter().enumerate().flat_map(|(g, group)| group.grid_scales(grid, g * each)).collect();
-        if !grid.per_channel {
+        if !per_channel {
             let shared = self.shared_scale(grid);
             scales = vec![shared; self.channels];
         }
@@ -158,7 +163,7 @@ impl Layer {
         for (group, (integers, _, _)) in self.groups.iter().zip(&parts) {
             group.restore(integers, &mut values);
         }
-        let scales = match grid.per_channel {
+        let scales = match per_channel {
             true => parts.iter().flat_map(|p| p.1.iter().copied()).collect(),
             false => {
                 let fits = parts.iter().flat_map(|p| &p.2).fold((0.0, 0.0), |a, b| (a.0 + b.0, a.1 + b.1));
@@ -167,6 +172,16 @@ impl Layer {
             }
         };
         QuantizedWeight { values, scales }
+    }
+
+    fn round_in_blocks(&self, grid: &Grid, size: usize, care: Care) -> QuantizedWeight {
+        let mut found = QuantizedWeight { values: vec![], scales: vec![] };
+        for group in &self.groups {
+            let (integers, scales) = group.round_in_blocks(grid, size, care);
+            group.restore(&integers, &mut found.values);
+            found.scales.extend(scales);
+        }
+        found
     }
 
     fn shared_scale(&self, grid: &Grid) -> f32 {

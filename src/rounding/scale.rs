@@ -34,11 +34,14 @@ const CAUTION: f64 = 0.05;
 pub fn fit_to(aim: &[f32], row: &Row, scale: &mut f32, grid: &Grid, channel: usize) {
     let cross: f64 = aim.iter().zip(&*row.values).map(|(a, q)| f64::from(*a) * f64::from(*q)).sum();
     let (_, squares) = row.fit();
-    let own = f64::from(*scale) * squares;
-    if own > 0.0 {
-        let slope = ((cross + CAUTION * own) / (own * (1.0 + CAUTION))).clamp(0.5, 2.0);
+    if let Some(slope) = slope(cross, f64::from(*scale) * squares) {
         *scale = grid.legal((f64::from(*scale) * slope) as f32, channel);
     }
+}
+
+/// What to multiply scales with, from the covariance of what they make with the float output and with itself.
+pub fn slope(cross: f64, own: f64) -> Option<f64> {
+    (own > 0.0).then(|| ((cross + CAUTION * own) / (own * (1.0 + CAUTION))).clamp(0.5, 2.0))
 }
 
 /// The scale with which the greatest magnitude just fits; 1 for zeros, which stay exact with any scale.

@@ -28,7 +28,12 @@ fn gram(n: usize, rows: usize, seed: u64) -> Gram {
 }
 
 fn grid(bits: u32, per_channel: bool) -> Grid {
-    Grid { format: IntFormat::signed(bits), per_channel, power_of_two: false, floor: vec![] }
+    Grid {
+        format: IntFormat::signed(bits),
+        granularity: Granularity::channels(per_channel),
+        power_of_two: false,
+        floor: vec![],
+    }
 }
 
 /// e C e' in float64 from the layer's own curvature.
@@ -83,7 +88,7 @@ proptest! {
         let layer = Layer::new(&weights, 1, &gram, None, false).unwrap();
         let (group, scale) = (&layer.groups[0], 1.0 / (1 << bits) as f32);
         let format = IntFormat::signed(bits);
-        let (found, cost) = feed_back(&group.rows, &[scale], &group.curvature, format);
+        let (found, cost) = feed_back(&group.rows, (&[scale], None), 1, &group.curvature, format);
         let (mut errors, mut wanted_cost, mut differ) = (vec![], 0.0, 0);
         for (j, integer) in found.iter().copied().enumerate() {
             let fed: f64 = (0..j).map(|k: usize| errors[k] * f64::from(group.curvature.feedback[k * n + j])).sum();

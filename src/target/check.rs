@@ -1,6 +1,6 @@
 //! What YAML types cannot say about a profile: widths that exist, lists without contradictions, sentences that end.
 
-use super::{BiasFormat, OperatorRule, Refusal, ResidualAdd, Role, Target};
+use super::{BiasFormat, OperatorRule, Refusal, ResidualAdd, Role, Target, WeightBlocks};
 use crate::{Code, Error, Result};
 
 impl Target {
@@ -62,9 +62,12 @@ impl Target {
             }
         }
         if rule.role != Role::Compute {
-            let plain = rule.weight_bits.is_empty() && rule.weight_bits_at.is_empty() && !rule.two_activations;
-            let problem = "weight_bits, weight_bits_at and two_activations are for `role: compute` only";
-            return if plain { Ok(()) } else { Err(wrong(place, problem)) };
+            let plain = rule.weight_bits.is_empty() && rule.weight_bits_at.is_empty() && rule.blocks.is_none();
+            let problem = "weight_bits, weight_bits_at, blocks and two_activations are for `role: compute` only";
+            return if plain && !rule.two_activations { Ok(()) } else { Err(wrong(place, problem)) };
+        }
+        if let Some(blocks) = &rule.blocks {
+            check_blocks(&format!("{place}.blocks"), rule, blocks)?;
         }
         ascending(&format!("{place}.weight_bits"), &rule.weight_bits)?;
         for (i, beside) in rule.weight_bits_at.iter().enumerate() {
@@ -97,6 +100,14 @@ impl Target {
     /// A refusal must not forbid what a rule offers.
     fn contradiction(&self, place: &str, refusal: &Refusal) -> Result<()> {
         for rule in self.operators.iter().filter(|r| r.role == Role::Compute) {
+            let blocks = rule.blocks.iter().flat_map(|b| &b.weight_bits);
+            for &weight in blocks.filter(|_| refusal.activation_bits.is_empty()) {
+                if refusal.covers(&rule.op, Some(weight), None) {
+                    let what =
+                        format!("forbids {} with {weight}-bit weights, which `operators` has in blocks", rule.op);
+                    return Err(wrong(place, &what));
+                }
+            }
             for &activation in &self.activations.bits {
                 for &weight in self.weight_choices_at(&rule.op, activation) {
                     if refusal.covers(&rule.op, Some(weight), Some(activation)) {
@@ -108,6 +119,22 @@ impl Target {
         }
         Ok(())
     }
+}
+
+fn check_blocks(place: &str, rule: &OperatorRule, blocks: &WeightBlocks) -> Result<()> {
+    filled(&format!("{place}.source"), &blocks.source)?;
+    ascending(&format!("{place}.weight_bits"), &blocks.weight_bits)?;
+    if blocks.weight_bits.iter().any(|b| *b > 8) {
+        return Err(wrong(&format!("{place}.weight_bits"), "must be 2 to 8"));
+    }
+    if !matches!(rule.op.as_str(), "MatMul" | "Gemm") {
+        return Err(wrong(place, "is for MatMul and Gemm, whose weights have a row of fan-in for each channel"));
+    }
+    // As ONNX Runtime and TensorRT have them.
+    if blocks.sizes.is_empty() || blocks.sizes.iter().any(|size| *size < 8 || !size.is_power_of_two()) {
+        return Err(wrong(&format!("{place}.sizes"), "must be powers of two from 8 on, at least one"));
+    }
+    Ok(())
 }
 
 fn wrong(place: &str, problem: &str) -> Error {

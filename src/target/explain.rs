@@ -71,6 +71,11 @@ impl Target {
             return rule.role.words().to_string();
         }
         let mut words = vec![bits_of(&rule.weight_bits, "weights")];
+        if let Some(blocks) = &rule.blocks {
+            let sizes: Vec<String> = blocks.sizes.iter().map(usize::to_string).collect();
+            let weights = bits_of(&blocks.weight_bits, "weights");
+            words.push(format!("{weights} in blocks of {} beside activations in float", sizes.join(", ")));
+        }
         for beside in &rule.weight_bits_at {
             let activations = bits_of(&[beside.activation_bits], "activations");
             words.push(format!("{} beside {activations}", bits_of(&beside.weight_bits, "weights")));
@@ -208,6 +213,7 @@ impl Target {
         let mut weights: Vec<u32> = vec![];
         for rule in &self.operators {
             weights.extend(rule.weight_bits.iter().chain(rule.weight_bits_at.iter().flat_map(|b| &b.weight_bits)));
+            weights.extend(rule.blocks.iter().flat_map(|b| &b.weight_bits));
         }
         weights.sort_unstable();
         weights.dedup();

@@ -3,6 +3,7 @@
 //! One YAML file a target in `targets/`, compiled into the binary; unknown keys are errors.
 //! Every refusal carries a `because` sentence: that sentence is the diagnostic, the report line and the documentation.
 
+mod blocks;
 mod check;
 mod explain;
 mod load;
@@ -52,6 +53,28 @@ pub struct Target {
     pub facts: Vec<Fact>,
     /// Where the rules above come from.
     pub sources: Vec<String>,
+    /// What a request has narrowed the profile to; see [`Target::narrowed`].
+    #[serde(skip)]
+    pub variant: Variant,
+}
+
+/// What a request narrows a profile to.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields, default)]
+pub struct Variant {
+    /// Activations stay in float: weights alone are stored as integers, in blocks.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub weight_only: bool,
+    /// Weights of a block, instead of what the profile has first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub block_size: Option<usize>,
+}
+
+impl Variant {
+    /// Whether it is the profile as it is.
+    pub fn is_plain(&self) -> bool {
+        *self == Variant::default()
+    }
 }
 
 /// Opset and IR limits of the runtime.
@@ -173,6 +196,9 @@ pub struct OperatorRule {
     /// Weight widths where activations are not of the target's default width (compute only).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub weight_bits_at: Vec<WeightBitsAt>,
+    /// Weights with a scale for each block of them, beside activations in float (compute only).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub blocks: Option<WeightBlocks>,
     /// Whether both operands may be activations (MatMul in attention).
     #[serde(default)]
     pub two_activations: bool,
@@ -188,6 +214,20 @@ pub struct OperatorRule {
     /// Grids that the kernel has for its output whatever the values are, by width (arithmetic only).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub fixed_output: Vec<FixedOutput>,
+    /// Library, manual or section that says so.
+    pub source: String,
+}
+
+/// Weights of an operator that multiplies in float, with one scale for each block of them along the fan-in.
+///
+/// A width that the integer kernel takes, too, is stored in blocks only where activations stay in float.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
+#[serde(deny_unknown_fields)]
+pub struct WeightBlocks {
+    /// Their widths, ascending.
+    pub weight_bits: Vec<u32>,
+    /// Weights of a block: the first size that divides the fan-in is taken.
+    pub sizes: Vec<usize>,
     /// Library, manual or section that says so.
     pub source: String,
 }

@@ -44,7 +44,8 @@ impl Target {
         }
         writeln!(page, "\n| operator | with integers | source |\n|---|---|---|")?;
         for rule in &self.operators {
-            writeln!(page, "| {} | {} | {} |", rule.op, self.rule_words(rule), rule.source)?;
+            let blocks = rule.blocks.as_ref().map_or(String::new(), |b| format!(". In blocks: {}", b.source));
+            writeln!(page, "| {} | {} | {}{blocks} |", rule.op, self.rule_words(rule), rule.source)?;
         }
         if !self.refuse.is_empty() {
             writeln!(page, "\n| refused | because |\n|---|---|")?;

@@ -40,7 +40,7 @@ pub struct Args {
 }
 
 pub fn run(args: &Args) -> Result<Verdict> {
-    let target = Target::named_or_read(&args.target)?;
+    let target = Target::named_or_read(&args.target)?.narrowed(args.choice.variant())?;
     let job = Job {
         model: &args.model,
         target: &target,

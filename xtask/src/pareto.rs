@@ -37,7 +37,7 @@ pub fn run(args: &Args) -> Result<Verdict> {
         let what = "the front holds every size: it takes no --weight-bits, no --avg-act-bits and no budget";
         return Err(Error::new(Code::Config, what));
     }
-    let target = Target::named_or_read(&args.target)?;
+    let target = Target::named_or_read(&args.target)?.narrowed(args.choice.variant())?;
     let graph = read_graph(&args.model)?;
     let bars = Bars::new(args.quiet);
     let job = Job {

@@ -11,7 +11,7 @@ use tapq::plan::{Plan, check_fixed};
 use tapq::proxy::DEFAULT_PROXY;
 use tapq::report::{self, Report};
 use tapq::samples::fixed_texts;
-use tapq::target::Target;
+use tapq::target::{Target, Variant};
 use tapq::{Code, Error, Result, onnx};
 use tapq_passes::pipeline::{self, Effort, Equalize, Options, Outcome, Widths};
 
@@ -30,7 +30,7 @@ pub struct Args {
     #[command(flatten)]
     pub choice: ChoiceArgs,
     /// Replay this plan instead of making one
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["weight_bits", "avg_weight_bits", "max_bytes", "max_bops", "act_bits", "avg_act_bits", "goal_sqnr", "keep_float"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["weight_bits", "avg_weight_bits", "max_bytes", "max_bops", "act_bits", "avg_act_bits", "goal_sqnr", "keep_float", "weight_only", "block_size"])]
     pub plan: Option<PathBuf>,
     /// Output model [default: MODEL.TARGET.onnx]; the plan is written beside it as .plan.yaml
     #[arg(short, long, value_name = "FILE")]
@@ -131,6 +131,13 @@ pub struct ChoiceArgs {
     /// Choose widths: at most this many bit operations (MACs x weight bits x activation bits) a sample
     #[arg(long, value_name = "N")]
     pub max_bops: Option<f64>,
+    /// Quantize no activations: weights alone are stored as integers, in blocks that share a scale [default: 4 bits],
+    /// and multiplied in float, as language models are deployed
+    #[arg(long, conflicts_with_all = ["act_bits", "avg_act_bits"])]
+    pub weight_only: bool,
+    /// Weights that share a scale where they are stored in blocks [default: the target's; `xtask targets` says which]
+    #[arg(long, value_name = "N")]
+    pub block_size: Option<usize>,
     /// Width of activations [default: the target's; where it offers several, --max-bops chooses]
     #[arg(long, value_name = "B")]
     pub act_bits: Option<u32>,
@@ -168,6 +175,8 @@ impl Default for ChoiceArgs {
             avg_weight_bits: None,
             max_bytes: None,
             max_bops: None,
+            weight_only: false,
+            block_size: None,
             act_bits: None,
             avg_act_bits: None,
             goal_sqnr: None,
@@ -185,6 +194,11 @@ impl ChoiceArgs {
     /// Whether a width or a budget is asked for.
     pub fn asks_for_widths(&self) -> bool {
         self.weight_bits.is_some() || self.widths().is_choice()
+    }
+
+    /// What the profile is narrowed to.
+    pub fn variant(&self) -> Variant {
+        Variant { weight_only: self.weight_only, block_size: self.block_size }
     }
 
     fn widths(&self) -> Widths {
@@ -276,6 +290,8 @@ impl Job<'_> {
 pub fn run(args: &Args) -> Result<Verdict> {
     let target = Target::named_or_read(&args.target)?;
     let plan = args.plan.as_ref().map(|path| read_plan(path, &target)).transpose()?;
+    // A plan says itself what it was made for.
+    let target = target.narrowed(plan.as_ref().map_or(args.choice.variant(), |plan| plan.variant))?;
     let output = args.output.clone().unwrap_or_else(|| files::beside(&args.model, &format!("{}.onnx", target.name)));
     check_output(args, &output)?;
     if args.verify_samples == 0 && (args.min_sqnr.is_some() || args.min_agreement.is_some()) {

@@ -23,7 +23,7 @@ pub fn correct_biases(graph: &Graph, target: &Target, plan: &mut Plan, observed:
             return Ok(plan::Shift::default());
         };
         let (channels, float) = weight_rows(graph, layer)?;
-        let (_, stored) = layer.rows(&storage.stored_weight(layer, decision)?);
+        let stored = storage.stored_rows(layer, decision)?;
         Ok(plan::rounding_shift(layer, channels, &float, &stored, input))
     };
     let shifts: Vec<plan::Shift> = layers.par_iter().map(shift).collect::<Result<_>>()?;

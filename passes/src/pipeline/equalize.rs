@@ -42,7 +42,8 @@ pub fn equalize_channels(
     progress: &dyn Progress,
 ) -> Result<Vec<Equalized>> {
     // Narrow weights lose more by wider ranges than activations gain.
-    let narrow = options.widths.is_choice() || options.widths.uniform.is_some_and(|b| b < 8);
+    let alone = options.target.variant.weight_only;
+    let narrow = alone || options.widths.is_choice() || options.widths.uniform.is_some_and(|b| b < 8);
     if options.equalize == Equalize::Off || (options.equalize == Equalize::Auto && narrow) {
         return Ok(vec![]);
     }

@@ -121,7 +121,10 @@ fn refuse_empty(graph: &Graph, placement: &Placement, target: &Target, choice: b
     if graph.nodes().is_empty() {
         return Err(Error::new(Code::NothingToQuantize, "the graph is empty"));
     }
-    let what = format!("no layer of this model runs with integers on {}", target.name);
+    let what = match target.variant.weight_only {
+        true => format!("no layer of this model has weights in blocks on {}", target.name),
+        false => format!("no layer of this model runs with integers on {}", target.name),
+    };
     if let Some(found) = out_of_reach(graph) {
         return Err(Error::new(Code::NothingToQuantize, format!("{what}: {}", found.because)).help(found.help));
     }
@@ -164,6 +167,12 @@ fn requests(graph: &Graph, placement: &Placement, grams: bool) -> Vec<Request> {
         only_tap: false,
     };
     let mut requests: Vec<Request> = placement.sites.iter().map(|s| request(&s.value)).collect();
+    // What weights in blocks are multiplied with is no site, and is measured all the same.
+    for layer in &placement.layers {
+        if !requests.iter().any(|r| r.value == layer.input) {
+            requests.push(request(&layer.input));
+        }
+    }
     for value in unseen_results(graph, placement) {
         requests.push(Request { value, only_tap: true, ..Default::default() });
     }

@@ -27,7 +27,7 @@ pub fn plan_of(
 ) -> Result<Plan> {
     let target = options.target;
     let activations = activations_of(graph, options, observed, widths, (RangeRule::LeastError, None))?;
-    let layers = layer_plans(graph, &widths.weights, options)?;
+    let layers = layer_plans(graph, &widths.weights, observed, options)?;
     let widest = activations.iter().map(|a| a.bits).max().unwrap_or(8);
     let (opset, ir) = versions(graph, target, &layers, widest)?;
     let mut plan = Plan {
@@ -39,6 +39,7 @@ pub fn plan_of(
         proxy: options.proxy.label(),
         calibration: calibration(options),
         fixed_inputs: fixed_texts(options.fixed),
+        variant: target.variant,
         opset,
         ir,
         allocation: chosen.record.clone(),
@@ -95,7 +96,12 @@ fn narrow_placement<'s>(
 ) -> (Placement, Vec<&'s ValueObservation>) {
     let mut keep_float = options.keep_float.clone();
     keep_float.extend(widths.float.iter().cloned());
-    keep_float.extend(widths.weights.iter().filter(|(_, bits)| bits.is_none()).map(|(name, _)| name.clone()));
+    let layers = &observed.placement.layers;
+    let multiplies_in_float = |layer: &&Layer| {
+        let bits = widths.weights.get(&layer.name);
+        bits.is_some_and(|b| b.is_none_or(|b| layer.block_size(options.target, b).is_some()))
+    };
+    keep_float.extend(layers.iter().filter(multiplies_in_float).map(|layer| layer.name.clone()));
     let mut placement = match keep_float.len() == options.keep_float.len() {
         true => observed.placement.clone(),
         false => place(graph, options.target, &keep_float),
@@ -107,7 +113,12 @@ fn narrow_placement<'s>(
     (placement, values)
 }
 
-fn layer_plans(graph: &Graph, widths: &BTreeMap<String, Option<u32>>, options: &Options) -> Result<Vec<LayerPlan>> {
+fn layer_plans(
+    graph: &Graph,
+    widths: &BTreeMap<String, Option<u32>>,
+    observed: &Observed,
+    options: &Options,
+) -> Result<Vec<LayerPlan>> {
     let record = |layer: &Layer| {
         let bits = widths.get(&layer.name).copied().flatten();
         Ok(LayerPlan {
@@ -117,18 +128,23 @@ fn layer_plans(graph: &Graph, widths: &BTreeMap<String, Option<u32>>, options: &
             params: layer.params(),
             digest: layer_digest(graph, layer)?,
             bits,
+            block: bits.and_then(|bits| layer.block_size(options.target, bits)),
             range: bits.map(proxy::range_rule),
             rounding: RoundingMethod::Nearest,
             bias_shift: plan::Shift::default(),
-            because: because(layer, widths, options),
+            because: because(layer, widths, observed, options),
         })
     };
     plan::weight_layers(graph).iter().map(record).collect()
 }
 
-fn because(layer: &Layer, widths: &BTreeMap<String, Option<u32>>, options: &Options) -> String {
+fn because(layer: &Layer, widths: &BTreeMap<String, Option<u32>>, observed: &Observed, options: &Options) -> String {
+    let mut in_float = observed.placement.float_layers.iter();
     match widths.get(&layer.name) {
         None if options.keep_float.contains(&layer.name) => "kept in float on request".to_owned(),
+        None if options.target.variant.weight_only => {
+            in_float.find(|(l, _)| l.name == layer.name).map_or_else(String::new, |(_, because)| because.clone())
+        }
         None => match options.target.refusal(&layer.op, None, None) {
             Some(refusal) => refusal.because.clone(),
             None => format!("{} has no integer kernel for this {}", options.target.name, layer.op),
@@ -136,6 +152,7 @@ fn because(layer: &Layer, widths: &BTreeMap<String, Option<u32>>, options: &Opti
         Some(None) => options.target.float_fallback.because.clone(),
         Some(Some(_)) if options.widths.is_choice() => "least total sensitivity within the budget".to_owned(),
         Some(Some(_)) if options.widths.uniform.is_some() => "uniform width on request".to_owned(),
+        Some(Some(_)) if options.target.variant.weight_only => "weights alone, on request".to_owned(),
         Some(Some(_)) => "the target's default width".to_owned(),
     }
 }

@@ -130,7 +130,7 @@ fn of_goal(goal: &GoalRecord, fidelity: Option<&Fidelity>) -> Option<String> {
     let measured = fidelity.filter(|f| f.says_nothing.is_none()).map(|f| f.sqnr_db);
     if !goal.is_reached() && measured.is_none_or(|db| db < goal.sqnr_db) {
         let given = match goal.relief {
-            _ if goal.relieved == 0 => "and nothing given up comes nearer",
+            _ if goal.relieved == 0 && goal.weights == 0 => "and nothing given up comes nearer",
             Relief::Wider => "with the widths that there are",
             Relief::Float => "with all that can be left in float",
         };
@@ -197,6 +197,7 @@ fn layer_report(
         macs: analysis.macs.get(&plan.name).copied().unwrap_or(0),
         bits: plan.bits,
         stored,
+        block: plan.block,
         rounding: rounding.errors.get(&plan.name).copied(),
         sensitivity: analysis.sensitivities.get(&plan.name).cloned(),
         output_sqnr_db: facts.results.iter().find_map(|value| sqnr.get(value.as_str()).copied()),

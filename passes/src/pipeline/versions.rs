@@ -6,6 +6,9 @@ use tapq::quant::IntFormat;
 use tapq::target::Target;
 use tapq::{Code, Error, Result};
 
+/// The opset that has DequantizeLinear with a scale for each block.
+const BLOCKS_OPSET: i64 = 21;
+
 /// Says whether a replayed plan asks for the opset and IR version that its widths need.
 pub fn check_versions(plan: &Plan, graph: &Graph, target: &Target) -> Result<()> {
     let activation_bits = plan.activations.iter().map(|a| a.bits).max().unwrap_or(8);
@@ -29,7 +32,8 @@ pub fn versions(graph: &Graph, target: &Target, layers: &[LayerPlan], activation
     let types = widths.map(|b| IntFormat::signed(b).data_type() as i32);
     let (least_opset, least_ir) =
         types.map(tapq::graph::least_versions).fold((crate::LEAST_OPSET, 0), |a, b| (a.0.max(b.0), a.1.max(b.1)));
-    let opset = graph.opset().max(least_opset);
+    let in_blocks = layers.iter().any(|l| l.block.is_some());
+    let opset = graph.opset().max(least_opset).max(if in_blocks { BLOCKS_OPSET } else { 0 });
     let needed = least_ir.max(crate::ir_for_opset(opset));
     let limits = &target.onnx;
     // Exporters often declare a newer IR than the file needs; a runtime's ceiling is a reason not to.

@@ -1,9 +1,10 @@
 //! What a layer's weight is to whoever rounds it: rows of channels, a grid, and rounding to the nearest.
 
+use crate::quantize_weights::weight_format;
 use tapq::graph::Graph;
 use tapq::onnx;
 use tapq::plan::Layer;
-use tapq::quant::{IntFormat, QuantizedWeight, quantize_weight};
+use tapq::quant::{QuantizedWeight, quantize_weight};
 use tapq::rounding::Grid;
 use tapq::target::Target;
 use tapq::{Code, Error, Result};
@@ -40,17 +41,20 @@ pub fn takes_second_order(graph: &Graph, layer: &Layer) -> bool {
 
 /// What the target wants of a layer's weight at a width; `floor` as in [`Grid::floor`].
 pub fn grid(target: &Target, layer: &Layer, bits: u32, floor: Vec<f32>) -> Grid {
+    let granularity = layer.granularity(target, bits);
+    let in_blocks = granularity.block().is_some();
     Grid {
-        format: IntFormat { bits, signed: true, narrow: target.weights.narrow_range },
-        per_channel: target.per_channel(&layer.op),
-        power_of_two: target.weights.power_of_two,
+        format: weight_format(target, bits, granularity),
+        granularity,
+        power_of_two: target.weights.power_of_two && !in_blocks,
         floor,
     }
 }
 
 /// Rows rounded to the nearest, as a weight without moments of its input is.
 pub fn nearest(rows: &[f32], channels: usize, grid: &Grid) -> QuantizedWeight {
-    let dims = [channels, rows.len() / channels.max(1)];
+    let run = grid.granularity.run(channels, rows.len() / channels.max(1));
+    let dims = [rows.len() / run, run];
     let rule = tapq::proxy::range_rule(grid.format.bits);
-    quantize_weight(rows, &dims, grid.per_channel.then_some(0), grid.format, rule, grid.power_of_two, &grid.floor)
+    quantize_weight(rows, &dims, Some(0), grid.format, rule, grid.power_of_two, &grid.floor)
 }

@@ -253,6 +253,12 @@ impl<'a> Domain<'a> {
         if self.role(&self.graph.nodes()[layer.node]) == Some(Role::WeightOnly) {
             return format!("{} runs {} in float, with weights of 8 bits", self.target.name, layer.op);
         }
+        if self.target.only_blocks(&layer.op) {
+            return format!("a fan-in of {} is no multiple of the blocks of {}", layer.fan_in(), self.target.name);
+        }
+        if self.target.variant.weight_only {
+            return format!("{} has no weights of {} in blocks", self.target.name, layer.op);
+        }
         refusal.unwrap_or_else(|| format!("{} has no integer kernel for {}", self.target.name, layer.op))
     }
 }

@@ -35,7 +35,8 @@ pub struct Site {
 /// What is quantized, and what stays in float and why.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Placement {
-    /// Layers whose weights are stored as integers, in file order.
+    /// Layers whose weights are stored as integers, in file order: those that run with integers, and those that have
+    /// no integer kernel but weights in blocks.
     pub layers: Vec<Layer>,
     /// Values that carry Q/DQ, in order of definition.
     pub sites: Vec<Site>,
@@ -63,7 +64,12 @@ pub fn place(graph: &Graph, target: &Target, keep_float: &BTreeSet<String>) -> P
     let mut domain = Domain::new(graph, target, keep_float);
     domain.shrink_to_fixpoint();
     let layers = weight_layers(graph);
-    let (inside, outside): (Vec<Layer>, Vec<Layer>) = layers.into_iter().partition(|l| domain.inside[l.node]);
+    let in_blocks = |layer: &Layer| {
+        let widths = || layer.widths(target, target.default_activation_bits());
+        target.only_blocks(&layer.op) && !keep_float.contains(&layer.name) && !widths().is_empty()
+    };
+    let (inside, outside): (Vec<Layer>, Vec<Layer>) =
+        layers.into_iter().partition(|l| domain.inside[l.node] || in_blocks(l));
     let because = |layer: Layer| {
         let reason = match keep_float.contains(&layer.name) {
             true => "kept in float by the plan".to_owned(),

@@ -34,8 +34,10 @@ impl Unit<'_> {
     /// Bit operations for one sample at a width.
     pub fn bit_operations(&self, bits: Option<u32>, target: &Target) -> f64 {
         let float = target.float_fallback.weight_bits;
-        let operand = |beside: u32| f64::from(bits.unwrap_or(float)) * f64::from(bits.map_or(float, |_| beside));
-        self.macs.iter().zip(&self.beside).map(|(macs, beside)| *macs as f64 * operand(*beside)).sum()
+        let in_blocks = bits.is_some_and(|b| self.layers[0].block_size(target, b).is_some());
+        let beside = |beside: u32| if bits.is_none() || in_blocks { float } else { beside };
+        let operand = |at: u32| f64::from(bits.unwrap_or(float)) * f64::from(beside(at));
+        self.macs.iter().zip(&self.beside).map(|(macs, at)| *macs as f64 * operand(*at)).sum()
     }
 
     /// What the proxy says that a width costs; a layer in float costs nothing.
@@ -47,9 +49,9 @@ impl Unit<'_> {
     /// Adds the widths that the device takes beside any activations.
     pub fn offer_beside_any(&mut self, target: &Target) {
         for beside in &target.activations.bits {
-            let taken = |b: &&u32| self.layers.iter().all(|l| target.weight_choices_at(&l.op, *beside).contains(b));
-            let choices = target.weight_choices_at(&self.layers[0].op, *beside);
-            self.options.extend(choices.iter().filter(taken).map(|b| Some(*b)));
+            let taken = |b: &u32| self.layers.iter().all(|l| l.widths(target, *beside).contains(b));
+            let choices = self.layers[0].widths(target, *beside);
+            self.options.extend(choices.into_iter().filter(taken).map(Some));
         }
         // Ascending, float last.
         self.options.sort_unstable_by_key(|b| (b.is_none(), *b));
@@ -59,8 +61,7 @@ impl Unit<'_> {
     /// Drops widths that the device does not take beside the activations of the layers.
     pub fn keep_offered(&mut self, target: &Target) {
         let Unit { layers, beside, options, .. } = self;
-        let takes =
-            |b: u32| layers.iter().zip(&*beside).all(|(l, at)| target.weight_choices_at(&l.op, *at).contains(&b));
+        let takes = |b: u32| layers.iter().zip(&*beside).all(|(l, at)| l.widths(target, *at).contains(&b));
         options.retain(|option| option.is_none_or(takes));
     }
 
@@ -82,8 +83,8 @@ impl Unit<'_> {
 /// Bytes that a layer's weight and scales take in the file.
 pub fn stored_bytes(layer: &Layer, bits: Option<u32>, target: &Target) -> u64 {
     let Some(bits) = bits else { return layer.params() as u64 * 4 };
-    let scales = if target.per_channel(&layer.op) { layer.dims[layer.axis] as u64 } else { 1 };
-    integer_bytes(layer.params(), bits, scales)
+    let scales = layer.granularity(target, bits).scales(layer.dims[layer.axis], layer.fan_in());
+    integer_bytes(layer.params(), bits, scales as u64)
 }
 
 /// Bytes of integers and their scales.

@@ -43,11 +43,9 @@ impl Rounded {
 
     /// W'.
     fn rows(&self) -> Vec<f32> {
-        let fan = (self.values.len() / self.shift.len().max(1)).max(1);
-        let scale = |c: usize| self.scales[if self.scales.len() == 1 { 0 } else { c }];
+        let run = (self.values.len() / self.scales.len().max(1)).max(1);
         let mut rows = Vec::with_capacity(self.values.len());
-        for (c, values) in self.values.chunks(fan).enumerate() {
-            let scale = scale(c);
+        for (values, scale) in self.values.chunks(run).zip(&self.scales) {
             rows.extend(values.iter().map(|q| f32::from(*q) * scale));
         }
         rows

@@ -5,7 +5,7 @@ use super::budget::Unit;
 use super::field::Field;
 use crate::pipeline::options::Options;
 use std::collections::{BTreeMap, BTreeSet};
-use tapq::plan::AllocationRecord;
+use tapq::plan::{AllocationRecord, Layer};
 use tapq::{Code, Context, Error, Result};
 
 /// Widths by name: of layers, where `None` is float, and of values; a value that is missing has the width of all.
@@ -48,9 +48,10 @@ pub fn uniform(units: &[Unit], options: &Options) -> Result<Chosen> {
     for (layer, beside) in units.iter().flat_map(|u| u.layers.iter().zip(&u.beside)) {
         let bits = match options.widths.uniform {
             Some(bits) => bits,
-            None => default_width(options, &layer.op, *beside),
+            None => default_width(options, layer, *beside),
         };
-        options.target.check_weight_bits_at(&layer.op, bits, *beside).at(|| format!("layer '{}'", layer.name))?;
+        let checked = options.target.check_weights(&layer.op, layer.fan_in(), bits, *beside);
+        checked.at(|| format!("layer '{}'", layer.name))?;
         weights.insert(layer.name.clone(), Some(bits));
     }
     let proof = "nothing to choose".to_owned();
@@ -59,10 +60,12 @@ pub fn uniform(units: &[Unit], options: &Options) -> Result<Chosen> {
     Ok(Chosen { widths, record, activation_record: None, uniform: None })
 }
 
-/// 8 bits where the target runs them, else its widest.
-fn default_width(options: &Options, op: &str, activation_bits: u32) -> u32 {
-    let choices = options.target.weight_choices_at(op, activation_bits);
-    choices.iter().copied().find(|b| *b == 8).or(choices.last().copied()).unwrap_or(8)
+/// 8 bits where the target runs them, else its widest; of weights alone the narrowest.
+fn default_width(options: &Options, layer: &Layer, activation_bits: u32) -> u32 {
+    let choices = layer.widths(options.target, activation_bits);
+    let usual = choices.iter().find(|b| **b == 8).or(choices.last());
+    let width = if options.target.variant.weight_only { choices.first() } else { usual };
+    width.copied().unwrap_or(8)
 }
 
 /// Says that a choice left nothing quantized; where there is no layer, weights alone are stored and nothing is chosen.

@@ -53,8 +53,7 @@ pub fn units<'a>(
             unit.keep_offered(target);
             continue;
         }
-        let mut options: Vec<Option<u32>> = target.weight_choices_at(&layer.op, at).iter().map(|b| Some(*b)).collect();
-        options.sort_unstable();
+        let mut options: Vec<Option<u32>> = layer.widths(target, at).into_iter().map(Some).collect();
         options.extend(target.float_fallback.allowed.then_some(None));
         let sensitivity = Sensitivity::default();
         units.push(Unit { layers: vec![layer], macs: vec![cost], beside: vec![at], options, sensitivity });

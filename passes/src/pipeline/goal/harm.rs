@@ -97,7 +97,7 @@ fn of_layers(
     let storage = Storage::new(graph, plan, options.target);
     let change = |i: usize| -> Result<Change> {
         let (layer, decision, _) = &rounded[i];
-        let (channels, rows) = (layer.dims[layer.axis], layer.rows(&storage.stored_weight(layer, decision)?).1);
+        let (channels, rows) = (layer.dims[layer.axis], storage.stored_rows(layer, decision)?);
         let mut shift = decision.bias_shift.0.clone();
         shift.resize(channels, 0.0);
         Ok(Change { weights: vec![Weight { layer: i, rows: rows.into(), shift: shift.into() }], steps: vec![] })

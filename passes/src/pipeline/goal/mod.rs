@@ -65,9 +65,13 @@ pub fn can_relieve(options: &Options) -> bool {
 
 /// What can be given up on this device.
 fn relief(options: &Options) -> Option<Relief> {
-    let from = options.activation_bits.unwrap_or(options.target.default_activation_bits());
-    let wider = options.target.activations.bits.iter().any(|b| *b > from);
-    let float = options.target.float_fallback.allowed;
+    let target = options.target;
+    let from = options.activation_bits.unwrap_or(target.default_activation_bits());
+    let wider = match target.variant.weight_only {
+        true => target.operators.iter().filter_map(|rule| rule.blocks.as_ref()).any(|b| b.weight_bits.len() > 1),
+        false => target.activations.bits.iter().any(|b| *b > from),
+    };
+    let float = target.float_fallback.allowed;
     wider.then_some(Relief::Wider).or(float.then_some(Relief::Float))
 }
 
@@ -109,7 +113,7 @@ pub fn reach(
     Ok(plan)
 }
 
-/// Activations first; where all of them at their widest are not enough, weights; and once these have what they need,
+/// Where weights are all that is quantized, those. Else activations first; where all of them at their widest are not enough, weights; and once these have what they need,
 /// activations anew.
 fn widen(
     graph: &Graph,
@@ -121,6 +125,10 @@ fn widen(
     start: &Found,
 ) -> Result<Found> {
     let layers = &observed.placement.layers;
+    if options.target.variant.weight_only {
+        let weights = WideWeights::new(layers, &start.widths.weights, options.target, field.bits(), harm);
+        return search.run(&Means::Weights(weights), start);
+    }
     let activations =
         |needed: &BTreeSet<usize>| Means::Activations(Widening::new(graph, field, observed, options.target, needed));
     let narrow = activations(&BTreeSet::new());

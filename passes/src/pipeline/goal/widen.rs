@@ -88,8 +88,8 @@ impl<'a> WideWeights<'a> {
         let beside = beside.last().copied().unwrap_or(8);
         let weight = |layer: &'a Layer| {
             let sharers: Vec<&Layer> = layers.iter().filter(|l| l.weight == layer.weight).collect();
-            let taken = |b: &&u32| sharers.iter().all(|l| target.weight_choices_at(&l.op, beside).contains(b));
-            let widest = target.weight_choices_at(&layer.op, beside).iter().filter(taken).max().copied()?;
+            let taken = |b: &u32| sharers.iter().all(|l| l.widths(target, beside).contains(b));
+            let widest = layer.widths(target, beside).into_iter().filter(taken).max()?;
             let own = widths.get(&layer.name).copied().flatten()?;
             let layers = sharers.iter().map(|l| &l.name).collect();
             let first = sharers[0].name == layer.name;
@@ -141,9 +141,9 @@ pub fn fit_weights(
     for layer in layers {
         let Some(own) = widths.get(&layer.name).copied().flatten() else { continue };
         let sharers: Vec<&Layer> = layers.iter().filter(|l| l.weight == layer.weight).collect();
-        let taken = |bits: u32| sharers.iter().all(|l| target.weight_choices_at(&l.op, beside(l)).contains(&bits));
-        let offered = target.weight_choices_at(&layer.op, beside(layer));
-        let wider = offered.iter().copied().filter(|b| *b > own && taken(*b)).min();
+        let taken = |bits: u32| sharers.iter().all(|l| l.widths(target, beside(l)).contains(&bits));
+        let offered = layer.widths(target, beside(layer));
+        let wider = offered.into_iter().filter(|b| *b > own && taken(*b)).min();
         if let Some(bits) = wider.filter(|_| !taken(own)) {
             widths.insert(layer.name.clone(), Some(bits));
         }

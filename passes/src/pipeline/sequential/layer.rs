@@ -5,7 +5,7 @@ use crate::pipeline::weights::{grid, nearest};
 use crate::quantize_weights::Storage;
 use tapq::graph::Graph;
 use tapq::plan::{Rounding, RoundingError, Shift};
-use tapq::quant::dequantize_weight;
+use tapq::quant::dequantize_rows;
 use tapq::rounding::{Care, Grid, Layer as Prepared, Upstream, mean_change, output_error, output_errors};
 use tapq::stats::{Cross, Gram};
 use tapq::target::Target;
@@ -44,14 +44,14 @@ pub fn round_layer(
     let channels = layer.dims[layer.axis];
     let takes_bias = layer.takes_bias(graph);
     let bits = stop.decision.bits.unwrap_or(8);
-    let grid = grid(target, layer, bits, storage.weight_floor(layer)?);
+    let grid = grid(target, layer, bits, storage.weight_floor(layer, stop.decision)?);
     if !rounding.weights.contains_key(&layer.weight) {
         let upstream = Upstream { cross, share: SHARE };
         let unfit = || Error::new(Code::Engine, "the layer's input does not fit its weight").at(layer.name.clone());
         let prepared = Prepared::new(rows, channels, gram, Some(upstream), takes_bias).ok_or_else(unfit)?;
         rounding.weights.insert(layer.weight.clone(), layer.in_tensor_order(prepared.round(&grid, manner.care)));
     }
-    let stored = layer.dequantized_rows(&rounding.weights[&layer.weight], grid.per_channel);
+    let stored = layer.dequantized_rows(&rounding.weights[&layer.weight], grid.granularity);
     let delta: Vec<f32> = stored.iter().zip(rows).map(|(q, w)| q - w).collect();
     let shift = match takes_bias {
         // What the output lacks in the mean: what came from upstream, and what rounding adds.
@@ -81,8 +81,7 @@ fn rounding_error(
     gram: &Gram,
     takes_bias: bool,
 ) -> RoundingError {
-    let dims = [channels, rows.len() / channels.max(1)];
-    let mut nearest = dequantize_weight(&nearest(rows, channels, grid), &dims, grid.per_channel.then_some(0));
+    let mut nearest = dequantize_rows(&nearest(rows, channels, grid));
     nearest.iter_mut().zip(rows).for_each(|(q, w)| *q -= w);
     let energy = output_error(rows, gram, None).max(f64::MIN_POSITIVE);
     let (rounded, corrected) = output_errors(delta, gram, takes_bias.then_some(gram));

@@ -1,0 +1,106 @@
+//! Weights in blocks: which widths an operator takes so, and the profile in which there is nothing else.
+
+use super::query::bits_of;
+use super::{ResidualAdd, Role, Target, Variant};
+use crate::quant::Granularity;
+use crate::{Code, Error, Result};
+
+impl Target {
+    /// Weights of a block at a width, for an operator with that fan-in; none where the width is not stored in blocks.
+    pub fn block_size(&self, op: &str, fan_in: usize, bits: u32) -> Option<usize> {
+        let rule = self.rule(op)?;
+        let blocks = rule.blocks.as_ref().filter(|blocks| blocks.weight_bits.contains(&bits))?;
+        let beside_integers = rule.weight_bits.iter().chain(rule.weight_bits_at.iter().flat_map(|b| &b.weight_bits));
+        let is_integer = beside_integers.into_iter().any(|b| *b == bits);
+        blocks.sizes.iter().copied().find(|size| !is_integer && fan_in > 0 && fan_in.is_multiple_of(*size))
+    }
+
+    /// Which weights of an operator with that fan-in share a scale at a width.
+    pub fn granularity(&self, op: &str, fan_in: usize, bits: u32) -> Granularity {
+        let block = self.block_size(op, fan_in, bits).map(Granularity::Block);
+        block.unwrap_or_else(|| Granularity::channels(self.per_channel(op)))
+    }
+
+    /// Weight widths of an operator beside an activation width, those in blocks among them, ascending.
+    pub fn weight_widths(&self, op: &str, fan_in: usize, activation_bits: u32) -> Vec<u32> {
+        let in_blocks = self.rule(op).and_then(|rule| rule.blocks.as_ref()).map_or(&[][..], |b| &b.weight_bits);
+        let in_blocks = in_blocks.iter().filter(|bits| self.block_size(op, fan_in, **bits).is_some());
+        let mut widths: Vec<u32> =
+            self.weight_choices_at(op, activation_bits).iter().chain(in_blocks).copied().collect();
+        widths.sort_unstable();
+        widths.dedup();
+        widths
+    }
+
+    /// Whether an operator has weights in blocks and no integer kernel.
+    pub fn only_blocks(&self, op: &str) -> bool {
+        self.rule(op).is_some_and(|rule| rule.blocks.is_some()) && self.weight_choices(op).is_empty()
+    }
+
+    /// The profile as a request narrows it.
+    ///
+    /// # Errors
+    /// [`Code::Refused`] where the device has no weights in blocks, or none of that size.
+    pub fn narrowed(mut self, variant: Variant) -> Result<Target> {
+        if variant.is_plain() {
+            return Ok(self);
+        }
+        let sizes: Vec<usize> =
+            self.operators.iter().filter_map(|r| r.blocks.as_ref()).flat_map(|b| b.sizes.clone()).collect();
+        if sizes.is_empty() {
+            let what = format!("{} has no weights in blocks beside activations in float", self.name);
+            let help = "profiles that have: see `xtask targets`; leave --weight-only and --block-size out";
+            return Err(Error::new(Code::Refused, what).help(help));
+        }
+        if let Some(size) = variant.block_size {
+            if !sizes.contains(&size) {
+                let mut sizes: Vec<usize> = sizes;
+                sizes.sort_unstable();
+                sizes.dedup();
+                let sizes: Vec<String> = sizes.iter().map(usize::to_string).collect();
+                let what = format!("{} has no blocks of {size} weights", self.name);
+                return Err(Error::new(Code::Refused, what).help(format!("it has blocks of {}", sizes.join(", "))));
+            }
+            self.operators.iter_mut().filter_map(|r| r.blocks.as_mut()).for_each(|b| b.sizes.retain(|s| *s == size));
+        }
+        if variant.weight_only {
+            self.operators.retain(|r| r.role == Role::WeightOnly || r.blocks.is_some());
+            for rule in self.operators.iter_mut().filter(|r| r.role == Role::Compute) {
+                rule.weight_bits.clear();
+                rule.weight_bits_at.clear();
+                (rule.two_activations, rule.quantized_output, rule.quantized_if_fused) = (false, false, false);
+            }
+            self.residual_add = ResidualAdd::Float;
+            self.activations.constant_operands = false;
+        }
+        self.variant = variant;
+        Ok(self)
+    }
+
+    /// Whether the operator can have weights of that width, in integers or in blocks.
+    ///
+    /// # Errors
+    /// [`Code::Refused`] with the profile's sentence.
+    pub fn check_weights(&self, op: &str, fan_in: usize, bits: u32, activation_bits: u32) -> Result<()> {
+        let is_integer = self.weight_choices_at(op, activation_bits).contains(&bits);
+        if is_integer || self.block_size(op, fan_in, bits).is_some() {
+            return Ok(());
+        }
+        let blocks = self.rule(op).and_then(|rule| rule.blocks.as_ref());
+        let Some(blocks) = blocks.filter(|b| b.weight_bits.contains(&bits) || self.only_blocks(op)) else {
+            return self.check_weight_bits_at(op, bits, activation_bits);
+        };
+        if !blocks.weight_bits.contains(&bits) {
+            let what = format!("{op} takes no {bits}-bit weights in blocks on {}", self.name);
+            let help = format!("{op} takes {}", bits_of(&blocks.weight_bits, "weights"));
+            return Err(Error::new(Code::Refused, what).help(help).at(format!("target {}", self.name)));
+        }
+        let sizes: Vec<String> = blocks.sizes.iter().map(usize::to_string).collect();
+        let what = format!(
+            "{bits}-bit weights of {op} come in blocks of {} on {}, and {fan_in} weights of a channel are no multiple",
+            sizes.join(" or "),
+            self.name
+        );
+        Err(Error::new(Code::Refused, what).at(format!("target {}", self.name)))
+    }
+}
