@@ -100,10 +100,9 @@ impl<'a> Storage<'a> {
         }
         let weight = weight_values(self.graph, first)?;
         let format = weight_format(self.target, bits, granularity);
-        if let Granularity::Block(size) = granularity {
-            let (_, rows) = first.rows(&weight);
-            let dims = [rows.len() / size, size];
-            let rows = quant::quantize_weight(&rows, &dims, Some(0), format, range, false, &[]);
+        if let Granularity::Block(_) = granularity {
+            let (channels, rows) = first.rows(&weight);
+            let rows = quant::quantize_rows(&rows, channels, granularity, format, range, false, &[]);
             return Ok(Stored { layers, granularity, bits, quantized: first.in_tensor_order(rows) });
         }
         let axis = (granularity == Granularity::Channel).then_some(first.axis);
@@ -248,8 +247,9 @@ impl Stored<'_> {
                 let (channels, fan_in) = (dims[layer.axis], layer.fan_in());
                 let turned = layer.axis == 0;
                 let values = if turned { transposed(values, fan_in) } else { values.clone() };
-                let (dims, scale_dims) = (vec![fan_in, channels], vec![fan_in / size, channels]);
-                let scales = transposed(scales, fan_in / size);
+                let blocks = fan_in.div_ceil(size);
+                let (dims, scale_dims) = (vec![fan_in, channels], vec![blocks, channels]);
+                let scales = transposed(scales, blocks);
                 Tensors { dims, values, scale_dims, scales, axis: Some((0, Some(size))), turned }
             }
         }

@@ -1,6 +1,6 @@
 """Loads each quantized model in ONNX Runtime and compares its outputs with ours; see real_client.rs.
 
-Reads a JSON list of {model, inputs, output} from standard input; `inputs` are {name, file, shape, type} each, and
+Reads a JSON list of {model, inputs, output, fused} from standard input; `inputs` are {name, file, shape, type} each, and
 files hold raw numbers, outputs float32. Prints one line a model: the greatest difference in units of the output's range over 255.
 """
 import json, sys
@@ -12,7 +12,16 @@ for case in json.load(sys.stdin):
     options.log_severity_level = 3
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     session = ort.InferenceSession(case["model"], options, providers=["CPUExecutionProvider"])
-    ort.InferenceSession(case["model"], providers=["CPUExecutionProvider"])  # and with every optimization
+    # and with every optimization
+    optimized = ort.SessionOptions()
+    optimized.log_severity_level = 3
+    optimized.optimized_model_filepath = case["model"] + ".optimized"
+    ort.InferenceSession(case["model"], optimized, providers=["CPUExecutionProvider"])
+    if case.get("fused"):
+        operator, least = case["fused"]
+        nodes = onnx.load(case["model"] + ".optimized", load_external_data=False).graph.node
+        found = sum(node.op_type == operator for node in nodes)
+        assert found >= least, f'{case["model"]}: {found} {operator}, not {least}'
     ours = np.fromfile(case["output"], np.float32)
     names = [i["name"] for i in case["inputs"]]
     arrays = [np.fromfile(i["file"], i["type"]).reshape([-1] + i["shape"]) for i in case["inputs"]]

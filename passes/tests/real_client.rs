@@ -11,7 +11,7 @@ use tapq::engine::{Engine, Options as EngineOptions};
 use tapq::graph::Graph;
 use tapq::onnx;
 use tapq::samples::{Preprocess, SampleSet, Selection, input_specs, load, read_sidecar, synthetic};
-use tapq::target::{self, Target};
+use tapq::target::{self, Target, Variant};
 use tapq_passes::pipeline::{Options, Silent, Widths, quantize};
 
 const NETWORKS: [&str; 4] = ["resnet_digits", "dwcnn_digits", "vit_digits", "gru_numerals"];
@@ -50,6 +50,8 @@ struct Ask {
     widths: Widths,
     activation_bits: Option<u32>,
     goal_db: Option<f64>,
+    /// Operator that ONNX Runtime is to make, and how often at least.
+    fused: Option<(&'static str, usize)>,
 }
 
 impl Ask {
@@ -68,11 +70,12 @@ fn case(
     name: &str,
     (graph, samples): (Graph, SampleSet),
     target: &Target,
-    Ask { widths, activation_bits, goal_db }: Ask,
+    Ask { widths, activation_bits, goal_db, fused }: Ask,
 ) -> serde_json::Value {
     let options = Options { widths, activation_bits, goal_db, ..Options::new(target, &samples).unwrap() };
     let outcome = quantize(graph, &options, &Silent).unwrap();
-    let asked = (widths.average, widths.average_activation, activation_bits, goal_db);
+    let variant = (target.variant.weight_only, target.variant.block_size, widths.uniform);
+    let asked = (widths.average, widths.average_activation, activation_bits, goal_db, variant);
     let stem = format!("{name}.{}.{asked:?}", target.name);
     let at = |suffix: &str| -> PathBuf { folder.join(format!("{stem}.{suffix}")) };
     onnx::write(outcome.graph.model(), outcome.graph.external(), &at("onnx")).unwrap();
@@ -90,7 +93,7 @@ fn case(
         json!({ "name": name, "file": file, "shape": array.dims[1..], "type": array.values.type_name() })
     };
     let inputs: Vec<serde_json::Value> = (0..samples.samples[0].inputs.len()).map(input).collect();
-    json!({ "model": at("onnx"), "inputs": inputs, "output": at("output") })
+    json!({ "model": at("onnx"), "inputs": inputs, "output": at("output"), "fused": fused })
 }
 
 /// Runs the files in ONNX Runtime; each must compute there what it computes here.
@@ -137,6 +140,31 @@ fn onnx_runtime_loads_every_pattern_for_every_target() {
         };
         target::names().for_each(|target| add(target, Widths::default()));
         add("fpga", Widths { average: Some(4.0), ..Default::default() });
+    }
+    compare(&cases);
+}
+
+/// Weights in blocks, alone and beside integers: ONNX Runtime must make its own kernel of each of them.
+#[test]
+fn onnx_runtime_multiplies_blocks() {
+    if !has_onnxruntime() {
+        println!("skipped: python3 with onnx, onnxruntime and numpy is absent");
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let mut cases = vec![];
+    for (network, layers) in [("vit_digits", 13), ("gru_numerals", 1)] {
+        for (bits, size) in [(None, None), (Some(8), None), (None, Some(16))] {
+            let variant = Variant { weight_only: true, block_size: size };
+            let target = Target::named("cpu").unwrap().narrowed(variant).unwrap();
+            let widths = Widths { uniform: bits, ..Default::default() };
+            let ask = Ask { widths, fused: Some(("MatMulNBits", layers)), ..Default::default() };
+            cases.push(case(folder.path(), network, read(network), &target, ask));
+        }
+        let widths = Widths { average: Some(6.0), ..Default::default() };
+        let ask = Ask { widths, fused: Some(("MatMulNBits", 1)), ..Default::default() };
+        let cpu = Target::named("cpu").unwrap();
+        cases.push(case(folder.path(), network, read(network), &cpu, ask));
     }
     compare(&cases);
 }

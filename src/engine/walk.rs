@@ -74,13 +74,16 @@ impl Walk {
         self.held[tap] = None;
     }
 
-    /// Puts another tensor where the walk stands, for everything that reads it later.
+    /// Puts another tensor where the walk stands, for everything that reads it later, and holds it where the tap is held.
     pub fn replace(&mut self, dims: &[usize], elements: Vec<f32>) -> Result<()> {
-        let Some((id, _)) = self.at else { return Ok(()) };
+        let Some((id, tap)) = self.at else { return Ok(()) };
         let explain = |e: TractError| failure::explain(&e, &self.plan.names.places);
         let array = tract_ndarray::ArrayD::from_shape_vec(dims.to_vec(), elements);
-        let tensor = array.map_err(|e| explain(e.into()))?.into_tensor();
-        self.state.turn_state.values[id] = Some(tvec!(tensor.into_tvalue()));
+        let value = array.map_err(|e| explain(e.into()))?.into_tensor().into_tvalue();
+        if self.hold[tap] {
+            self.held[tap] = Some(value.clone());
+        }
+        self.state.turn_state.values[id] = Some(tvec!(value));
         Ok(())
     }
 

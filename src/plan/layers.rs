@@ -88,7 +88,7 @@ impl Layer {
     }
 
     /// The weight as rows of output channels by columns of fan-in, from its elements in tensor order.
-    pub fn rows(&self, weight: &[f32]) -> (usize, Vec<f32>) {
+    pub fn rows<T: Copy>(&self, weight: &[T]) -> (usize, Vec<T>) {
         let outer: usize = self.dims[..self.axis].iter().product();
         let (extent, inner) = (self.dims[self.axis], self.dims[self.axis + 1..].iter().product::<usize>());
         if outer == 1 {

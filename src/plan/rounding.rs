@@ -1,7 +1,7 @@
 //! What rounding by the network's own activations decided: data that a rewrite stores as it is.
 
 use super::{Layer, Shift};
-use crate::quant::{Granularity, QuantizedWeight, dequantize_weight};
+use crate::quant::{Granularity, QuantizedWeight, dequantize_rows, dequantize_weight};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -74,11 +74,10 @@ impl Layer {
         let axis = match granularity {
             Granularity::Tensor => None,
             Granularity::Channel => Some(self.axis),
-            Granularity::Block(size) => {
-                let (_, mut rows) = self.rows(&stored.values.iter().map(|q| *q as f32).collect::<Vec<_>>());
-                let blocks = rows.chunks_mut(size).zip(&stored.scales);
-                blocks.for_each(|(weights, scale)| weights.iter_mut().for_each(|w| *w *= scale));
-                return rows;
+            Granularity::Block(_) => {
+                let (channels, values) = self.rows(&stored.values);
+                let rows = QuantizedWeight { values, scales: stored.scales.clone() };
+                return dequantize_rows(&rows, granularity, channels);
             }
         };
         self.rows(&dequantize_weight(stored, &self.dims, axis)).1

@@ -1,6 +1,6 @@
 //! Which weights of a layer share a scale.
 
-use super::QuantizedWeight;
+use super::{IntFormat, QuantizedWeight, WeightRange, quantize_weight};
 
 /// Which weights share a scale, of a layer's weight as rows of output channels by fan-in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -9,7 +9,7 @@ pub enum Granularity {
     Tensor,
     /// Those of one output channel.
     Channel,
-    /// So many neighbours of one output channel; they divide its fan-in.
+    /// So many neighbours of one output channel; the last block of a channel may have fewer.
     Block(usize),
 }
 
@@ -27,43 +27,107 @@ impl Granularity {
         }
     }
 
-    /// Neighbours in rows of `fan_in` that share a scale; at least 1.
-    pub fn run(self, channels: usize, fan_in: usize) -> usize {
-        let run = match self {
-            Granularity::Tensor => channels * fan_in,
-            Granularity::Channel => fan_in,
-            Granularity::Block(size) => size,
-        };
-        run.max(1)
+    /// How many scales rows of `fan_in` have.
+    pub fn scales(self, channels: usize, fan_in: usize) -> usize {
+        match self {
+            Granularity::Tensor => 1,
+            Granularity::Channel => channels,
+            Granularity::Block(size) => channels * fan_in.div_ceil(size),
+        }
     }
 
-    /// How many scales there are.
-    pub fn scales(self, channels: usize, fan_in: usize) -> usize {
-        (channels * fan_in).div_ceil(self.run(channels, fan_in))
+    /// Neighbours within a part of rows of `channels` that share a scale, and how long the parts are: the last run of a
+    /// part may be shorter.
+    fn runs(self, count: usize, channels: usize) -> (usize, usize) {
+        let fan_in = (count / channels.max(1)).max(1);
+        match self {
+            Granularity::Tensor => (count.max(1), count.max(1)),
+            Granularity::Channel => (fan_in, fan_in),
+            Granularity::Block(size) => (size, fan_in),
+        }
     }
 }
 
-/// The floats that integers mean, where these are rows and their scales follow each other as the rows do.
-pub fn dequantize_rows(quantized: &QuantizedWeight) -> Vec<f32> {
-    let run = (quantized.values.len() / quantized.scales.len().max(1)).max(1);
-    let mut floats = Vec::with_capacity(quantized.values.len());
-    for (values, scale) in quantized.values.chunks(run).zip(&quantized.scales) {
-        floats.extend(values.iter().map(|q| *q as f32 * scale));
+/// Quantizes rows of `channels`; scales follow each other as the rows do. The other arguments are those of
+/// [`quantize_weight`].
+pub fn quantize_rows(
+    rows: &[f32],
+    channels: usize,
+    granularity: Granularity,
+    format: IntFormat,
+    rule: WeightRange,
+    power_of_two: bool,
+    floor: &[f32],
+) -> QuantizedWeight {
+    let fan_in = rows.len() / channels.max(1);
+    let per_row = |axis| quantize_weight(rows, &[channels, fan_in], axis, format, rule, power_of_two, floor);
+    let size = match granularity {
+        Granularity::Tensor => return per_row(None),
+        Granularity::Channel => return per_row(Some(0)),
+        Granularity::Block(size) => size,
+    };
+    // Zeros that fill up the last block of a row are exact at any scale, so that they do not count.
+    let mut padded = Vec::with_capacity(channels * fan_in.next_multiple_of(size));
+    for row in rows.chunks(fan_in.max(1)) {
+        padded.extend_from_slice(row);
+        padded.resize(padded.len().next_multiple_of(size), 0.0);
     }
+    let dims = [padded.len() / size, size];
+    let found = quantize_weight(&padded, &dims, Some(0), format, rule, power_of_two, floor);
+    let rows = found.values.chunks(fan_in.next_multiple_of(size).max(1));
+    QuantizedWeight { values: rows.flat_map(|row| &row[..fan_in]).copied().collect(), scales: found.scales }
+}
+
+/// Multiplies integers, as rows of `channels`, with their scales, which follow each other as the rows do.
+pub fn scale_rows(integers: &mut [f32], scales: &[f32], granularity: Granularity, channels: usize) {
+    let (run, part) = granularity.runs(integers.len(), channels);
+    let runs = integers.chunks_mut(part).flat_map(|part| part.chunks_mut(run));
+    for (integers, scale) in runs.zip(scales) {
+        integers.iter_mut().for_each(|q| *q *= scale);
+    }
+}
+
+/// The floats that integers mean; rows as for [`scale_rows`].
+pub fn dequantize_rows(quantized: &QuantizedWeight, granularity: Granularity, channels: usize) -> Vec<f32> {
+    let mut floats: Vec<f32> = quantized.values.iter().map(|q| *q as f32).collect();
+    scale_rows(&mut floats, &quantized.scales, granularity, channels);
     floats
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::quant::dequantize_weight;
 
     #[test]
     fn scales_follow_rows() {
-        for (granularity, scales) in [(Granularity::Tensor, 1), (Granularity::Channel, 2), (Granularity::Block(2), 4)] {
-            assert_eq!(granularity.scales(2, 4), scales);
-            let scales: Vec<f32> = (1..=scales).map(|s| s as f32).collect();
-            let expected: Vec<f32> = (0..8).map(|i| scales[i / granularity.run(2, 4)]).collect();
-            assert_eq!(dequantize_rows(&QuantizedWeight { values: vec![1; 8], scales }), expected);
+        let of = |granularity: Granularity| -> Vec<f32> {
+            let scales = (1..=granularity.scales(2, 5)).map(|s| s as f32).collect();
+            dequantize_rows(&QuantizedWeight { values: vec![1; 10], scales }, granularity, 2)
+        };
+        assert_eq!(of(Granularity::Tensor), [1.0; 10]);
+        assert_eq!(of(Granularity::Channel), [1.0, 1.0, 1.0, 1.0, 1.0, 2.0, 2.0, 2.0, 2.0, 2.0]);
+        assert_eq!(of(Granularity::Block(2)), [1.0, 1.0, 2.0, 2.0, 3.0, 4.0, 4.0, 5.0, 5.0, 6.0]);
+    }
+
+    /// Each block is rounded as if it were a weight of its own, the smaller one at the end of a row, too.
+    #[test]
+    fn blocks_are_rounded_each_for_itself() {
+        let rows: Vec<f32> =
+            (0..3 * 21).map(|i| ((i * 37 % 23) as f32 - 11.0) * 0.01 * (1 + i / 8 % 5) as f32).collect();
+        let (format, granularity) = (IntFormat::signed(4), Granularity::Block(8));
+        for rule in [WeightRange::Max, WeightRange::Mse] {
+            let found = quantize_rows(&rows, 3, granularity, format, rule, false, &[]);
+            assert_eq!((found.values.len(), found.scales.len()), (63, 9));
+            let apart: Vec<f32> = rows
+                .chunks(21)
+                .flat_map(|row| row.chunks(8))
+                .flat_map(|block| {
+                    let alone = quantize_weight(block, &[block.len()], None, format, rule, false, &[]);
+                    dequantize_weight(&alone, &[block.len()], None)
+                })
+                .collect();
+            assert_eq!(dequantize_rows(&found, granularity, 3), apart);
         }
     }
 }

@@ -117,6 +117,7 @@ fn layer(i: usize, n: usize) -> LayerReport {
         params: if last { 10 * wide } else { wide * wide * 9 },
         macs: if last { 10 * wide as u64 } else { 2_359_296 },
         bits,
+        block: None,
         stored: match bits {
             None => "float32",
             Some(0..=4) => "int4",

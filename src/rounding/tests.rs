@@ -1,4 +1,5 @@
 use super::feedback::feed_back;
+use super::scale::full_scale;
 use super::*;
 use crate::stats::{GramRequest, Patches, Scratch};
 use proptest::prelude::*;
@@ -42,10 +43,10 @@ fn energy(layer: &Layer, weights: &[f32], found: &QuantizedWeight) -> f64 {
     let (n, channels) = (c.size, layer.channels);
     (0..channels)
         .map(|r| {
-            let scale = f64::from(found.scales[if found.scales.len() == 1 { 0 } else { r }]);
+            let run = found.values.len() / found.scales.len();
             let error = |i: usize| {
                 let at = r * n + c.order[i];
-                f64::from(found.values[at]) * scale - f64::from(weights[at])
+                f64::from(found.values[at]) * f64::from(found.scales[at / run]) - f64::from(weights[at])
             };
             let e: Vec<f64> = (0..n).map(error).collect();
             (0..n).map(|i| (0..n).map(|j| e[i] * f64::from(c.matrix[i * n + j]) * e[j]).sum::<f64>()).sum::<f64>()
@@ -75,6 +76,31 @@ proptest! {
         let plain = energy(&layer, &weights, &nearest(&weights, &scales, n, grid.format));
         for care in [Care::Fair, Care::Thorough] {
             let found = energy(&layer, &weights, &layer.round(&grid, care));
+            prop_assert!(found <= plain * 1.0001 + 1e-9, "{care:?}: {found} against {plain}");
+        }
+    }
+
+    /// The same in blocks, against rounding to the nearest with the greatest magnitude of each block.
+    #[test]
+    fn blocks_are_never_worse_than_nearest(n in 1usize..50, channels in 1usize..5, rows in 1usize..120, bits in 2u32..9, seed: u64) {
+        let size = 8;
+        let gram = gram(n, rows, seed);
+        let mut next = random(seed ^ 99);
+        let weights: Vec<f32> = (0..channels * n).map(|_| next()).collect();
+        let layer = Layer::new(&weights, channels, &gram, None, true).unwrap();
+        let grid = Grid { granularity: Granularity::Block(size), ..grid(bits, true) };
+        let extreme = |block: &[f32]| full_scale(block.iter(), grid.format);
+        let scales: Vec<f32> = weights.chunks(n).flat_map(|row| row.chunks(size)).map(extreme).collect();
+        let of = |i: usize| scales[i / n * n.div_ceil(size) + i % n / size];
+        let each: Vec<f32> = (0..weights.len()).map(of).collect();
+        let plain = energy(&layer, &weights, &nearest(&weights, &each, 1, grid.format));
+        for care in [Care::Fair, Care::Thorough] {
+            let found = layer.round(&grid, care);
+            prop_assert_eq!(found.scales.len(), scales.len());
+            prop_assert!(found.scales.iter().all(|s| *s > 0.0 && s.is_finite()));
+            prop_assert!(found.values.iter().all(|q| (grid.format.min()..=grid.format.max()).contains(q)));
+            let each = (0..weights.len()).map(|i| found.scales[i / n * n.div_ceil(size) + i % n / size]).collect();
+            let found = energy(&layer, &weights, &QuantizedWeight { scales: each, ..found });
             prop_assert!(found <= plain * 1.0001 + 1e-9, "{care:?}: {found} against {plain}");
         }
     }

@@ -4,6 +4,7 @@ use super::query::bits_of;
 use super::{ResidualAdd, Role, Target, Variant};
 use crate::quant::Granularity;
 use crate::{Code, Error, Result};
+use std::collections::BTreeSet;
 
 impl Target {
     /// Weights of a block at a width, for an operator with that fan-in; none where the width is not stored in blocks.
@@ -12,7 +13,8 @@ impl Target {
         let blocks = rule.blocks.as_ref().filter(|blocks| blocks.weight_bits.contains(&bits))?;
         let beside_integers = rule.weight_bits.iter().chain(rule.weight_bits_at.iter().flat_map(|b| &b.weight_bits));
         let is_integer = beside_integers.into_iter().any(|b| *b == bits);
-        blocks.sizes.iter().copied().find(|size| !is_integer && fan_in > 0 && fan_in.is_multiple_of(*size))
+        let fits = |size: &usize| blocks.partial || fan_in.is_multiple_of(*size);
+        blocks.sizes.iter().copied().find(|size| !is_integer && fan_in > 0 && fits(size))
     }
 
     /// Which weights of an operator with that fan-in share a scale at a width.
@@ -37,6 +39,11 @@ impl Target {
         self.rule(op).is_some_and(|rule| rule.blocks.is_some()) && self.weight_choices(op).is_empty()
     }
 
+    /// The sizes of blocks that the device has, ascending.
+    fn block_sizes(&self) -> BTreeSet<usize> {
+        self.operators.iter().filter_map(|rule| rule.blocks.as_ref()).flat_map(|b| b.sizes.iter().copied()).collect()
+    }
+
     /// The profile as a request narrows it.
     ///
     /// # Errors
@@ -45,18 +52,17 @@ impl Target {
         if variant.is_plain() {
             return Ok(self);
         }
-        let sizes: Vec<usize> =
-            self.operators.iter().filter_map(|r| r.blocks.as_ref()).flat_map(|b| b.sizes.clone()).collect();
+        let sizes = self.block_sizes();
         if sizes.is_empty() {
             let what = format!("{} has no weights in blocks beside activations in float", self.name);
-            let help = "profiles that have: see `xtask targets`; leave --weight-only and --block-size out";
+            let others: Vec<Target> = super::names().filter_map(|name| Target::named(name).ok()).collect();
+            let have: Vec<&str> =
+                others.iter().filter(|t| !t.block_sizes().is_empty()).map(|t| t.name.as_str()).collect();
+            let help = format!("{} have; leave --weight-only and --block-size out", have.join(" and "));
             return Err(Error::new(Code::Refused, what).help(help));
         }
         if let Some(size) = variant.block_size {
             if !sizes.contains(&size) {
-                let mut sizes: Vec<usize> = sizes;
-                sizes.sort_unstable();
-                sizes.dedup();
                 let sizes: Vec<String> = sizes.iter().map(usize::to_string).collect();
                 let what = format!("{} has no blocks of {size} weights", self.name);
                 return Err(Error::new(Code::Refused, what).help(format!("it has blocks of {}", sizes.join(", "))));

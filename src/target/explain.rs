@@ -74,7 +74,8 @@ impl Target {
         if let Some(blocks) = &rule.blocks {
             let sizes: Vec<String> = blocks.sizes.iter().map(usize::to_string).collect();
             let weights = bits_of(&blocks.weight_bits, "weights");
-            words.push(format!("{weights} in blocks of {} beside activations in float", sizes.join(", ")));
+            let partial = if blocks.partial { ", the last of a channel may be smaller," } else { "" };
+            words.push(format!("{weights} in blocks of {}{partial} beside activations in float", sizes.join(", ")));
         }
         for beside in &rule.weight_bits_at {
             let activations = bits_of(&[beside.activation_bits], "activations");

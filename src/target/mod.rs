@@ -226,8 +226,11 @@ pub struct OperatorRule {
 pub struct WeightBlocks {
     /// Their widths, ascending.
     pub weight_bits: Vec<u32>,
-    /// Weights of a block: the first size that divides the fan-in is taken.
+    /// Weights of a block: the first size is taken, or the first that divides the fan-in.
     pub sizes: Vec<usize>,
+    /// Whether the last block of a channel may have fewer weights.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub partial: bool,
     /// Library, manual or section that says so.
     pub source: String,
 }

@@ -1,5 +1,6 @@
 use super::*;
 use crate::Code;
+use crate::quant::Granularity;
 use std::path::{Path, PathBuf};
 
 fn named(name: &str) -> Target {
@@ -69,7 +70,8 @@ fn every_width_is_offered_or_refused_with_a_sentence() {
         for rule in target.operators.iter().filter(|r| r.role == Role::Compute) {
             for activation in target.activations.bits.clone() {
                 for bits in [2, 3, 4, 5, 6, 7, 8, 16] {
-                    let offered = target.weight_choices_at(&rule.op, activation).contains(&bits);
+                    let in_blocks = rule.blocks.as_ref().is_some_and(|blocks| blocks.weight_bits.contains(&bits));
+                    let offered = in_blocks || target.weight_choices_at(&rule.op, activation).contains(&bits);
                     let refused = target.refusal(&rule.op, Some(bits), Some(activation)).is_some();
                     assert!(offered != refused, "{} {} w{bits} a{activation}", target.name, rule.op);
                 }
@@ -100,6 +102,49 @@ fn refusals_are_the_profiles_own_words() {
     insta::assert_snapshot!(named("fpga").check_weight_bits("Conv", 9).unwrap_err(), @r"
     target fpga: Conv takes no 9-bit weights on fpga [TQ402]
       help: Conv takes 2- to 8-bit weights on fpga
+    ");
+}
+
+/// A width of the integer kernel stays there, and is stored in blocks where activations stay in float.
+#[test]
+fn blocks_are_what_the_integer_kernel_does_not_have() {
+    let cpu = named("cpu");
+    assert_eq!(cpu.weight_widths("MatMul", 64, 8), [4, 8]);
+    assert_eq!((cpu.block_size("MatMul", 64, 4), cpu.block_size("MatMul", 64, 8)), (Some(32), None));
+    assert_eq!((cpu.block_size("Gemm", 40, 4), cpu.block_size("Conv", 64, 4)), (Some(32), None));
+    let jetson = named("jetson");
+    assert_eq!((jetson.block_size("MatMul", 128, 4), jetson.block_size("MatMul", 96, 4)), (Some(64), None));
+    assert_eq!((jetson.weight_widths("MatMul", 96, 8), cpu.weight_widths("Conv", 64, 8)), (vec![8], vec![8]));
+    assert_eq!(cpu.granularity("MatMul", 64, 4), Granularity::Block(32));
+    assert_eq!(cpu.granularity("MatMul", 64, 8), Granularity::Channel);
+    let alone = cpu.clone().narrowed(Variant { weight_only: true, block_size: Some(64) }).unwrap();
+    assert_eq!(alone.block_size("MatMul", 64, 8), Some(64));
+    assert_eq!(
+        (alone.block_size("MatMul", 96, 8), alone.only_blocks("MatMul"), alone.computes("Conv")),
+        (Some(64), true, false)
+    );
+    assert!(alone.rule("Gather").is_some() && alone.rule("Add").is_none());
+    assert_eq!(cpu.clone().narrowed(Variant::default()).unwrap(), cpu);
+}
+
+#[test]
+fn blocks_that_are_not_there_are_refused_in_words() {
+    let alone = Variant { weight_only: true, block_size: None };
+    insta::assert_snapshot!(named("fpga").narrowed(alone).unwrap_err(), @r"
+    fpga has no weights in blocks beside activations in float [TQ402]
+      help: cpu and jetson have; leave --weight-only and --block-size out
+    ");
+    let size = Variant { weight_only: false, block_size: Some(32) };
+    insta::assert_snapshot!(named("jetson").narrowed(size).unwrap_err(), @r"
+    jetson has no blocks of 32 weights [TQ402]
+      help: it has blocks of 64, 128
+    ");
+    let jetson = named("jetson");
+    assert!(jetson.check_weights("MatMul", 64, 4, 8).is_ok() && jetson.check_weights("MatMul", 10, 8, 8).is_ok());
+    insta::assert_snapshot!(jetson.check_weights("MatMul", 96, 4, 8).unwrap_err(), @"target jetson: 4-bit weights of MatMul come in blocks of 64 or 128 on jetson, and 96 weights of a channel are no multiple [TQ402]");
+    insta::assert_snapshot!(named("cpu").narrowed(alone).unwrap().check_weights("MatMul", 64, 3, 8).unwrap_err(), @r"
+    target cpu: MatMul takes no 3-bit weights in blocks on cpu [TQ402]
+      help: MatMul takes 4- or 8-bit weights
     ");
 }
 
@@ -140,14 +185,14 @@ fn broken_profiles_name_the_place() {
     check_broken(
         "role: arithmetic",
         "role: same-scale\n    weight_bits: [8]",
-        "my.yaml: operators[3] (Add): weight_bits, weight_bits_at and two_activations are for `role: compute` only",
+        "my.yaml: operators[3] (Add): weight_bits, weight_bits_at, blocks and two_activations are for `role: compute` only",
     );
     check_broken(
         "weight_bits: [4]",
         "weight_bits: [4, 8]",
         "my.yaml: refuse[0]: forbids Conv with 8-bit weights and 8-bit activations, which `operators` allows",
     );
-    check_broken("op: Pad", "op: Conv", "my.yaml: refuse[7]: refuses Conv as a whole, which `operators` allows");
+    check_broken("op: Pad", "op: Conv", "my.yaml: refuse[5]: refuses Conv as a whole, which `operators` allows");
     check_broken(
         "role: arithmetic",
         "role: arithmetic\n    fixed_output: [{bits: 5, scale: 0.5, zero_point: 0}]",

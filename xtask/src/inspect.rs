@@ -127,8 +127,7 @@ fn row(graph: &Graph, layer: &Layer, shapes: &Shapes, target: Option<(&Target, &
             return format!("weights alone, {WEIGHT_ONLY_BITS} bits");
         }
         let reason = placement.float_layers.iter().find(|(l, _)| l.node == layer.node).map(|(_, why)| why.clone());
-        let widths = || target.weight_choices(&layer.op).iter().map(u32::to_string).collect::<Vec<_>>().join(", ");
-        reason.map_or_else(|| format!("yes, {} bits", widths()), |why| format!("no: {why}"))
+        reason.map_or_else(|| format!("yes, {}", widths(layer, target)), |why| format!("no: {why}"))
     });
     LayerRow {
         name: layer.name.clone(),
@@ -138,6 +137,19 @@ fn row(graph: &Graph, layer: &Layer, shapes: &Shapes, target: Option<(&Target, &
         macs: shapes.get(&layer.input).map(|dims| layer.macs(graph, dims)),
         quantizable,
     }
+}
+
+/// "8 bits, 4 in blocks of 32".
+fn widths(layer: &Layer, target: &Target) -> String {
+    let all = layer.widths(target, target.default_activation_bits());
+    let block = |bits: &u32| layer.block_size(target, *bits);
+    let of = |size: Option<usize>| -> String {
+        all.iter().filter(|bits| block(bits) == size).map(u32::to_string).collect::<Vec<_>>().join(", ")
+    };
+    let sizes: BTreeSet<usize> = all.iter().filter_map(block).collect();
+    let integers = Some(of(None)).filter(|bits| !bits.is_empty()).map(|bits| format!("{bits} bits"));
+    let blocks = sizes.into_iter().map(|size| format!("{} in blocks of {size}", of(Some(size))));
+    integers.into_iter().chain(blocks).collect::<Vec<_>>().join("; ")
 }
 
 fn weight_only_row(node: &WeightOnly) -> LayerRow {

@@ -4,7 +4,7 @@ use crate::quantize_weights::weight_format;
 use tapq::graph::Graph;
 use tapq::onnx;
 use tapq::plan::Layer;
-use tapq::quant::{QuantizedWeight, quantize_weight};
+use tapq::quant::{QuantizedWeight, quantize_rows};
 use tapq::rounding::Grid;
 use tapq::target::Target;
 use tapq::{Code, Error, Result};
@@ -53,8 +53,6 @@ pub fn grid(target: &Target, layer: &Layer, bits: u32, floor: Vec<f32>) -> Grid 
 
 /// Rows rounded to the nearest, as a weight without moments of its input is.
 pub fn nearest(rows: &[f32], channels: usize, grid: &Grid) -> QuantizedWeight {
-    let run = grid.granularity.run(channels, rows.len() / channels.max(1));
-    let dims = [rows.len() / run, run];
     let rule = tapq::proxy::range_rule(grid.format.bits);
-    quantize_weight(rows, &dims, Some(0), grid.format, rule, grid.power_of_two, &grid.floor)
+    quantize_rows(rows, channels, grid.granularity, grid.format, rule, grid.power_of_two, &grid.floor)
 }

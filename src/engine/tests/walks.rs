@@ -41,8 +41,8 @@ fn a_walk_stops_at_every_tap_and_ends_like_a_run() {
 fn what_a_walk_replaces_is_what_follows_sees() {
     let (graph, taps) = two_layers(&A, &B);
     let engine = Engine::new(&graph, &taps, &Options::default()).unwrap();
-    for made in [&[][..], &[1]] {
-        let mut walk = engine.walk(&sample(&[1, 2], &[3.0, 1.0]), &[], made).unwrap();
+    for (made, hold) in [(&[][..], &[][..]), (&[1], &[]), (&[1], &[1])] {
+        let mut walk = engine.walk(&sample(&[1, 2], &[3.0, 1.0]), hold, made).unwrap();
         while let Some(tap) = walk.advance().unwrap() {
             if tap == 1 {
                 assert_eq!(walk.view(1).is_ok(), made.is_empty(), "what the caller makes is not computed");
@@ -50,6 +50,7 @@ fn what_a_walk_replaces_is_what_follows_sees() {
                 assert_eq!(walk.view(1).unwrap().values, [1.0, -1.0]);
             }
         }
+        assert_eq!(walk.view(1).is_ok_and(|v| v.values == [1.0, -1.0]), !hold.is_empty(), "what is replaced is held");
         // r = [1, 0], q = [1, -2], y = q + r.
         assert_eq!(walk.outputs().unwrap()[0].as_f32().unwrap(), [2.0, -2.0]);
     }

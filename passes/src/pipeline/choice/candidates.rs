@@ -9,7 +9,7 @@ use rayon::prelude::*;
 use tapq::Result;
 use tapq::graph::Graph;
 use tapq::plan::Layer;
-use tapq::quant::QuantizedWeight;
+use tapq::quant::{Granularity, QuantizedWeight, scale_rows};
 use tapq::rounding::{Care, Grid, Layer as Prepared, mean_change, output_error};
 use tapq::stats::{FOLDS, Gram};
 use tapq::target::Target;
@@ -32,22 +32,20 @@ pub struct Candidates {
 struct Rounded {
     values: Vec<i16>,
     scales: Vec<f32>,
+    granularity: Granularity,
     shift: Vec<f32>,
 }
 
 impl Rounded {
-    fn new(found: QuantizedWeight, channels: usize) -> Self {
+    fn new(found: QuantizedWeight, channels: usize, granularity: Granularity) -> Self {
         let values = found.values.iter().map(|v| *v as i16).collect();
-        Rounded { values, scales: found.scales, shift: vec![0.0; channels] }
+        Rounded { values, scales: found.scales, granularity, shift: vec![0.0; channels] }
     }
 
     /// W'.
     fn rows(&self) -> Vec<f32> {
-        let run = (self.values.len() / self.scales.len().max(1)).max(1);
-        let mut rows = Vec::with_capacity(self.values.len());
-        for (values, scale) in self.values.chunks(run).zip(&self.scales) {
-            rows.extend(values.iter().map(|q| f32::from(*q) * scale));
-        }
+        let mut rows: Vec<f32> = self.values.iter().map(|q| f32::from(*q)).collect();
+        scale_rows(&mut rows, &self.scales, self.granularity, self.shift.len());
         rows
     }
 
@@ -109,11 +107,12 @@ impl Candidates {
             let mut last: Option<(u32, f64)> = None;
             for (i, b) in bits.iter().enumerate() {
                 let wide = *b > WIDEST_SECOND_ORDER;
+                let grid = grid(*b);
                 let found = match wide {
-                    false => prepared.round(&grid(*b), Care::Quick),
-                    true => nearest(&rows, channels, &grid(*b)),
+                    false => prepared.round(&grid, Care::Quick),
+                    true => nearest(&rows, channels, &grid),
                 };
-                let found = Rounded::new(found, channels);
+                let found = Rounded::new(found, channels, grid.granularity);
                 let delta = found.delta(&rows);
                 let error = match last.filter(|_| wide) {
                     None => output_error(&delta, &grams[other], corrected(own)),
@@ -159,7 +158,8 @@ impl Candidates {
 fn weight_errors(channels: usize, rows: &[f32], bits: &[u32], grid: &dyn Fn(u32) -> Grid) -> Vec<f64> {
     let energy = rows.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>().max(f64::MIN_POSITIVE);
     let error = |b: &u32| {
-        let found = Rounded::new(nearest(rows, channels, &grid(*b)), channels);
+        let grid = grid(*b);
+        let found = Rounded::new(nearest(rows, channels, &grid), channels, grid.granularity);
         found.delta(rows).iter().map(|d| f64::from(*d).powi(2)).sum::<f64>() / energy
     };
     bits.iter().map(error).collect()

@@ -81,7 +81,7 @@ fn rounding_error(
     gram: &Gram,
     takes_bias: bool,
 ) -> RoundingError {
-    let mut nearest = dequantize_rows(&nearest(rows, channels, grid));
+    let mut nearest = dequantize_rows(&nearest(rows, channels, grid), grid.granularity, channels);
     nearest.iter_mut().zip(rows).for_each(|(q, w)| *q -= w);
     let energy = output_error(rows, gram, None).max(f64::MIN_POSITIVE);
     let (rounded, corrected) = output_errors(delta, gram, takes_bias.then_some(gram));
