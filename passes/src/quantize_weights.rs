@@ -100,9 +100,10 @@ impl<'a> Storage<'a> {
         }
         let weight = weight_values(self.graph, first)?;
         let format = weight_format(self.target, bits, granularity);
-        if let Granularity::Block(_) = granularity {
+        if let Granularity::Block(size) = granularity {
             let (channels, rows) = first.rows(&weight);
-            let rows = quant::quantize_rows(&rows, channels, granularity, format, range, false, &[]);
+            let signed = self.target.signed_scales(&first.op);
+            let rows = quant::quantize_blocks(&rows, (channels, size), format, range, signed);
             return Ok(Stored { layers, granularity, bits, quantized: first.in_tensor_order(rows) });
         }
         let axis = (granularity == Granularity::Channel).then_some(first.axis);

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use tapq::Code;
 use tapq::graph::Graph;
 use tapq::onnx::{ExternalData, from_floats, parse_text, print_text};
-use tapq::plan::{LayerPlan, Plan};
+use tapq::plan::{LayerPlan, Plan, RoundingMethod};
 use tapq::samples::{Preprocess, SampleSet, input_specs, synthetic};
 use tapq::target::{Target, Variant};
 use tapq_passes::pipeline::{Effort, Options, Outcome, Silent, Widths, quantize};
@@ -54,7 +54,9 @@ fn target(name: &str, weight_only: bool) -> Target {
 
 fn run(target: &Target, change: impl FnOnce(&mut Options)) -> tapq::Result<Outcome> {
     let graph = graph();
-    let calibration = samples(&graph);
+    let mut calibration = samples(&graph);
+    // Made up, but for these tests as good as any.
+    calibration.synthetic = false;
     let mut options = Options { verify: true, ..Options::new(target, &calibration).unwrap() };
     change(&mut options);
     quantize(graph.clone(), &options, &Silent)
@@ -87,11 +89,11 @@ fn weights_alone_are_stored_in_blocks() {
     }, { insta::assert_snapshot!("blocks", print_text(&model)) });
     let expected = [
         ("conv", None, None),
-        ("first", Some(4), Some(32)),
-        ("again", Some(4), Some(32)),
-        ("narrow", Some(4), Some(32)),
-        ("product", Some(4), Some(32)),
-        ("last", Some(4), Some(32)),
+        ("first", Some(4), Some(64)),
+        ("again", Some(4), Some(64)),
+        ("narrow", Some(4), Some(64)),
+        ("product", Some(4), Some(64)),
+        ("last", Some(4), Some(64)),
     ];
     assert_eq!(widths(&outcome.plan), expected);
     assert!(outcome.plan.activations.is_empty());
@@ -99,7 +101,7 @@ fn weights_alone_are_stored_in_blocks() {
     let because = |name: &str| outcome.plan.layers.iter().find(|l| l.name == name).unwrap().because.clone();
     assert_eq!(because("conv"), "cpu has no weights of Conv in blocks");
     let last = 200 + 4 * 20;
-    let stored = bytes(64 * 64, 32) + bytes(64 * 6, 32) + bytes(64 * 20, 32) + last + 4 * 144;
+    let stored = bytes(64 * 64, 64) + bytes(64 * 6, 64) + bytes(64 * 20, 64) + last + 4 * 144;
     assert_eq!(outcome.report.size.stored_weights, stored as u64);
     assert!(outcome.report.fidelity.unwrap().sqnr_db > 15.0);
 }
@@ -144,11 +146,11 @@ fn a_plan_replays_and_its_blocks_are_checked() {
         assert_ne!(edited, yaml, "{from}");
         replay(&edited).map(|_| ()).unwrap_err()
     };
-    let other = refused("block: 32", "block: 16");
+    let other = refused("block: 64", "block: 16");
     assert_eq!(other.code(), Code::PlanMismatch);
-    assert!(other.to_string().contains("the plan has blocks of 16 at 4 bits, cpu stores blocks of 32"), "{other}");
-    assert!(refused("  block: 32\n", "").to_string().contains("the plan has no blocks at 4 bits"));
-    assert!(refused("  bits: 4\n  block: 32", "  block: 32").to_string().contains("a block without bits"));
+    assert!(other.to_string().contains("the plan has blocks of 16 at 4 bits, cpu stores blocks of 64"), "{other}");
+    assert!(refused("  block: 64\n", "").to_string().contains("the plan has no blocks at 4 bits"));
+    assert!(refused("  bits: 4\n  block: 64", "  block: 64").to_string().contains("a block without bits"));
     assert_eq!(refused("weight_only: true", "weight_only: false").code(), Code::PlanMismatch);
     // Another width of blocks is a decision like any other.
     let wider = yaml.replace("bits: 4\n", "bits: 8\n").replace("  rounding: second-order\n", "");
@@ -165,10 +167,21 @@ fn more_bits_are_given_for_a_goal() {
     let reached = goal(30.0);
     let record = reached.plan.goal.clone().unwrap();
     assert!(record.is_reached() && record.weights > 0 && record.values == 0, "{record:?}");
-    assert!(reached.plan.layers.iter().any(|l| (l.bits, l.block) == (Some(8), Some(32))));
+    assert!(reached.plan.layers.iter().any(|l| (l.bits, l.block) == (Some(8), Some(64))));
     // Nothing is left in float for it where more bits do.
     let float = |plan: &Plan| plan.layers.iter().filter(|l| l.bits.is_none()).count();
     assert_eq!(float(&reached.plan), float(&plain));
+}
+
+/// What samples that are made up say of a language model's words is worse than nothing.
+#[test]
+fn weights_alone_are_rounded_to_the_nearest_without_samples() {
+    let (graph, cpu) = (graph(), target("cpu", true));
+    let calibration = samples(&graph);
+    let outcome = quantize(graph, &Options::new(&cpu, &calibration).unwrap(), &Silent).unwrap();
+    let stored: Vec<&LayerPlan> = outcome.plan.layers.iter().filter(|l| l.bits.is_some()).collect();
+    assert!(stored.iter().all(|l| l.rounding == RoundingMethod::Nearest && l.bias_shift.is_empty()));
+    assert!(outcome.report.warnings[0].contains("rounded to the nearest: --calib"), "{:?}", outcome.report.warnings);
 }
 
 #[test]

@@ -48,33 +48,43 @@ impl Granularity {
     }
 }
 
-/// Quantizes rows of `channels`; scales follow each other as the rows do. The other arguments are those of
-/// [`quantize_weight`].
-pub fn quantize_rows(
+/// Quantizes rows of `channels` in blocks of `size`; scales follow each other as the rows do. Where scales may be
+/// `signed`, the wide end of the grid faces whichever extreme is better served by it.
+pub fn quantize_blocks(
     rows: &[f32],
-    channels: usize,
-    granularity: Granularity,
+    (channels, size): (usize, usize),
     format: IntFormat,
     rule: WeightRange,
-    power_of_two: bool,
-    floor: &[f32],
+    signed: bool,
 ) -> QuantizedWeight {
     let fan_in = rows.len() / channels.max(1);
-    let per_row = |axis| quantize_weight(rows, &[channels, fan_in], axis, format, rule, power_of_two, floor);
-    let size = match granularity {
-        Granularity::Tensor => return per_row(None),
-        Granularity::Channel => return per_row(Some(0)),
-        Granularity::Block(size) => size,
-    };
+    let padded_fan_in = fan_in.next_multiple_of(size);
     // Zeros that fill up the last block of a row are exact at any scale, so that they do not count.
-    let mut padded = Vec::with_capacity(channels * fan_in.next_multiple_of(size));
+    let mut padded = Vec::with_capacity(channels * padded_fan_in);
     for row in rows.chunks(fan_in.max(1)) {
         padded.extend_from_slice(row);
         padded.resize(padded.len().next_multiple_of(size), 0.0);
     }
     let dims = [padded.len() / size, size];
-    let found = quantize_weight(&padded, &dims, Some(0), format, rule, power_of_two, floor);
-    let rows = found.values.chunks(fan_in.next_multiple_of(size).max(1));
+    let nearest = |weights: &[f32]| quantize_weight(weights, &dims, Some(0), format, rule, false, &[]);
+    let mut found = nearest(&padded);
+    if signed {
+        let turned = nearest(&padded.iter().map(|w| -w).collect::<Vec<_>>());
+        let error = |block: usize, values: &[i32], scale: f32| -> f64 {
+            let weights = &padded[block * size..(block + 1) * size];
+            weights.iter().zip(values).map(|(w, q)| f64::from(*q as f32 * scale - w).powi(2)).sum()
+        };
+        for block in 0..dims[0] {
+            let range = block * size..(block + 1) * size;
+            let scale = -turned.scales[block];
+            let other = error(block, &turned.values[range.clone()], scale);
+            if other < error(block, &found.values[range.clone()], found.scales[block]) {
+                found.values[range.clone()].copy_from_slice(&turned.values[range]);
+                found.scales[block] = scale;
+            }
+        }
+    }
+    let rows = found.values.chunks(padded_fan_in.max(1));
     QuantizedWeight { values: rows.flat_map(|row| &row[..fan_in]).copied().collect(), scales: found.scales }
 }
 
@@ -114,10 +124,11 @@ mod tests {
     #[test]
     fn blocks_are_rounded_each_for_itself() {
         let rows: Vec<f32> =
-            (0..3 * 21).map(|i| ((i * 37 % 23) as f32 - 11.0) * 0.01 * (1 + i / 8 % 5) as f32).collect();
+            (0..3 * 21).map(|i| ((i * 37 % 23) as f32 - 9.0) * 0.01 * (1 + i / 8 % 5) as f32).collect();
         let (format, granularity) = (IntFormat::signed(4), Granularity::Block(8));
+        let error = |found: &[f32]| -> f64 { found.iter().zip(&rows).map(|(a, b)| f64::from(a - b).powi(2)).sum() };
         for rule in [WeightRange::Max, WeightRange::Mse] {
-            let found = quantize_rows(&rows, 3, granularity, format, rule, false, &[]);
+            let found = quantize_blocks(&rows, (3, 8), format, rule, false);
             assert_eq!((found.values.len(), found.scales.len()), (63, 9));
             let apart: Vec<f32> = rows
                 .chunks(21)
@@ -128,6 +139,10 @@ mod tests {
                 })
                 .collect();
             assert_eq!(dequantize_rows(&found, granularity, 3), apart);
+            let signed = quantize_blocks(&rows, (3, 8), format, rule, true);
+            let better = error(&dequantize_rows(&signed, granularity, 3));
+            assert!(better <= error(&apart), "{rule:?}");
+            assert_eq!(rule == WeightRange::Mse, signed.scales.iter().any(|s| *s < 0.0), "{:?}", signed.scales);
         }
     }
 }

@@ -18,7 +18,7 @@ mod weight;
 pub use affine::{Affine, affine_for_range};
 pub use bias::{QuantizedBias, bias_limit, least_weight_scale, quantize_bias};
 pub use fake::FakeQuantize;
-pub use granularity::{Granularity, dequantize_rows, quantize_rows, scale_rows};
+pub use granularity::{Granularity, dequantize_rows, quantize_blocks, scale_rows};
 pub use lattice::lattice_range;
 pub use range::{Bound, ChosenRange, GAIN_WIDTH, RangeRule, choose_range};
 pub use round::round_half_even;

@@ -27,6 +27,8 @@ pub type BlockPart = (Vec<i8>, Vec<f32>);
 struct Blocks<'a> {
     group: &'a Group,
     format: IntFormat,
+    /// Whether scales may be negative.
+    signed: bool,
     /// Block of each column, in rounding order.
     of_column: Vec<usize>,
     /// Columns of each block, in rounding order.
@@ -49,7 +51,7 @@ impl Group {
         let of_column: Vec<usize> = self.curvature.order.iter().map(|column| column / size).collect();
         let mut columns = vec![vec![]; n.div_ceil(size)];
         of_column.iter().enumerate().for_each(|(at, block)| columns[*block].push(at));
-        let blocks = Blocks { group: self, format: grid.format, of_column, columns };
+        let blocks = Blocks { group: self, format: grid.format, signed: grid.signed_scales, of_column, columns };
         let count = self.rows.len() / n.max(1);
         let chunks: Vec<BlockPart> = (0..count.div_ceil(CHUNK))
             .into_par_iter()
@@ -106,9 +108,17 @@ impl Blocks<'_> {
                     f64::from(weights.iter().map(square).sum::<f32>())
                 };
                 // The end of the grid that the extreme weights reach first.
-                let full = weights.iter().map(|(w, _)| if *w < 0.0 { w / low } else { w / high.max(1.0) });
-                let full = full.fold(0f32, f32::max).max(f32::MIN_POSITIVE);
-                scales[b * count + r] = if full > f32::MIN_POSITIVE { least(full, error) } else { 1.0 };
+                let full = |sign: f32| {
+                    let steps = |w: f32| if w < 0.0 { w / low } else { w / high.max(1.0) };
+                    weights.iter().map(|(w, _)| steps(sign * w)).fold(0f32, f32::max)
+                };
+                let best = |sign: f32| {
+                    let scale = least(full(sign).max(f32::MIN_POSITIVE), |scale| error(sign * scale));
+                    (error(sign * scale), sign * scale)
+                };
+                let tried = if self.signed { vec![best(1.0), best(-1.0)] } else { vec![best(1.0)] };
+                let found = tried.into_iter().min_by(|a, b| a.0.total_cmp(&b.0)).map_or(1.0, |b| b.1);
+                scales[b * count + r] = if full(1.0) > 0.0 { found } else { 1.0 };
             }
         }
         scales
@@ -198,7 +208,7 @@ impl Blocks<'_> {
                 let (slope, bend) = (of(rest), of(part));
                 let scale = &mut found.scales[b * count + r];
                 let fitted = (f64::from(*scale) - slope / bend) as f32;
-                if bend > 0.0 && fitted.is_normal() && fitted > 0.0 {
+                if bend > 0.0 && fitted.is_normal() && fitted.signum() == scale.signum() {
                     let step = fitted - *scale;
                     *scale = fitted;
                     rest.iter_mut().zip(part).for_each(|(rest, part)| *rest += step * part);
@@ -219,7 +229,7 @@ impl Blocks<'_> {
             let Some(slope) = slope(dot(aim, row), dot(product, row)) else { continue };
             for b in 0..self.columns.len() {
                 let scale = &mut found.scales[b * count + r];
-                *scale = ((f64::from(*scale) * slope) as f32).max(f32::MIN_POSITIVE);
+                *scale = (f64::from(*scale) * slope) as f32;
             }
         }
     }

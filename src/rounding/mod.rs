@@ -43,6 +43,8 @@ pub struct Grid {
     pub granularity: Granularity,
     /// Scales are powers of two; never those of blocks.
     pub power_of_two: bool,
+    /// Whether scales of blocks may be negative.
+    pub signed_scales: bool,
     /// Least scale of each row, or of all; empty for none, as for blocks (see [`crate::quant::least_weight_scale`]).
     pub floor: Vec<f32>,
 }

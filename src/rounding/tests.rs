@@ -33,6 +33,7 @@ fn grid(bits: u32, per_channel: bool) -> Grid {
         format: IntFormat::signed(bits),
         granularity: Granularity::channels(per_channel),
         power_of_two: false,
+        signed_scales: false,
         floor: vec![],
     }
 }
@@ -88,7 +89,8 @@ proptest! {
         let mut next = random(seed ^ 99);
         let weights: Vec<f32> = (0..channels * n).map(|_| next()).collect();
         let layer = Layer::new(&weights, channels, &gram, None, true).unwrap();
-        let grid = Grid { granularity: Granularity::Block(size), ..grid(bits, true) };
+        let signed_scales = seed % 2 == 0;
+        let grid = Grid { granularity: Granularity::Block(size), signed_scales, ..grid(bits, true) };
         let extreme = |block: &[f32]| full_scale(block.iter(), grid.format);
         let scales: Vec<f32> = weights.chunks(n).flat_map(|row| row.chunks(size)).map(extreme).collect();
         let of = |i: usize| scales[i / n * n.div_ceil(size) + i % n / size];
@@ -97,7 +99,7 @@ proptest! {
         for care in [Care::Fair, Care::Thorough] {
             let found = layer.round(&grid, care);
             prop_assert_eq!(found.scales.len(), scales.len());
-            prop_assert!(found.scales.iter().all(|s| *s > 0.0 && s.is_finite()));
+            prop_assert!(found.scales.iter().all(|s| s.is_normal() && (signed_scales || *s > 0.0)));
             prop_assert!(found.values.iter().all(|q| (grid.format.min()..=grid.format.max()).contains(q)));
             let each = (0..weights.len()).map(|i| found.scales[i / n * n.div_ceil(size) + i % n / size]).collect();
             let found = energy(&layer, &weights, &QuantizedWeight { scales: each, ..found });

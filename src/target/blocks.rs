@@ -17,6 +17,11 @@ impl Target {
         blocks.sizes.iter().copied().find(|size| !is_integer && fan_in > 0 && fits(size))
     }
 
+    /// Whether scales of an operator's blocks may be negative.
+    pub fn signed_scales(&self, op: &str) -> bool {
+        self.rule(op).and_then(|rule| rule.blocks.as_ref()).is_some_and(|blocks| blocks.signed_scales)
+    }
+
     /// Which weights of an operator with that fan-in share a scale at a width.
     pub fn granularity(&self, op: &str, fan_in: usize, bits: u32) -> Granularity {
         let block = self.block_size(op, fan_in, bits).map(Granularity::Block);
@@ -36,7 +41,9 @@ impl Target {
 
     /// Whether an operator has weights in blocks and no integer kernel.
     pub fn only_blocks(&self, op: &str) -> bool {
-        self.rule(op).is_some_and(|rule| rule.blocks.is_some()) && self.weight_choices(op).is_empty()
+        self.computes(op)
+            && self.rule(op).is_some_and(|rule| rule.blocks.is_some())
+            && self.weight_choices(op).is_empty()
     }
 
     /// The sizes of blocks that the device has, ascending.

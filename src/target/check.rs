@@ -67,6 +67,9 @@ impl Target {
             return if plain && !rule.two_activations { Ok(()) } else { Err(wrong(place, problem)) };
         }
         if let Some(blocks) = &rule.blocks {
+            if self.weights.power_of_two {
+                return Err(wrong(&format!("{place}.blocks"), "scales of blocks are no powers of two"));
+            }
             check_blocks(&format!("{place}.blocks"), rule, blocks)?;
         }
         ascending(&format!("{place}.weight_bits"), &rule.weight_bits)?;

@@ -73,9 +73,15 @@ impl Target {
         let mut words = vec![bits_of(&rule.weight_bits, "weights")];
         if let Some(blocks) = &rule.blocks {
             let sizes: Vec<String> = blocks.sizes.iter().map(usize::to_string).collect();
-            let weights = bits_of(&blocks.weight_bits, "weights");
+            let others = sizes.get(1..).filter(|o| !o.is_empty()).map(|o| format!(" (or {})", o.join(", ")));
+            let first = sizes.first().map_or("", String::as_str);
             let partial = if blocks.partial { ", the last of a channel may be smaller," } else { "" };
-            words.push(format!("{weights} in blocks of {}{partial} beside activations in float", sizes.join(", ")));
+            let weights = bits_of(&blocks.weight_bits, "weights");
+            let sizes = format!("{first}{}", others.unwrap_or_default());
+            words.push(format!("{weights} in blocks of {sizes}{partial} beside activations in float"));
+            if blocks.signed_scales {
+                words.push("scales of either sign".to_string());
+            }
         }
         for beside in &rule.weight_bits_at {
             let activations = bits_of(&[beside.activation_bits], "activations");

@@ -231,6 +231,9 @@ pub struct WeightBlocks {
     /// Whether the last block of a channel may have fewer weights.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub partial: bool,
+    /// Whether scales may be negative, so that the wide end of the grid can face either extreme.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub signed_scales: bool,
     /// Library, manual or section that says so.
     pub source: String,
 }

@@ -110,18 +110,18 @@ fn refusals_are_the_profiles_own_words() {
 fn blocks_are_what_the_integer_kernel_does_not_have() {
     let cpu = named("cpu");
     assert_eq!(cpu.weight_widths("MatMul", 64, 8), [4, 8]);
-    assert_eq!((cpu.block_size("MatMul", 64, 4), cpu.block_size("MatMul", 64, 8)), (Some(32), None));
-    assert_eq!((cpu.block_size("Gemm", 40, 4), cpu.block_size("Conv", 64, 4)), (Some(32), None));
+    assert_eq!((cpu.block_size("MatMul", 64, 4), cpu.block_size("MatMul", 64, 8)), (Some(64), None));
+    assert_eq!((cpu.block_size("Gemm", 40, 4), cpu.block_size("Conv", 64, 4)), (Some(64), None));
     let jetson = named("jetson");
     assert_eq!((jetson.block_size("MatMul", 128, 4), jetson.block_size("MatMul", 96, 4)), (Some(64), None));
     assert_eq!((jetson.weight_widths("MatMul", 96, 8), cpu.weight_widths("Conv", 64, 8)), (vec![8], vec![8]));
-    assert_eq!(cpu.granularity("MatMul", 64, 4), Granularity::Block(32));
+    assert_eq!(cpu.granularity("MatMul", 64, 4), Granularity::Block(64));
     assert_eq!(cpu.granularity("MatMul", 64, 8), Granularity::Channel);
-    let alone = cpu.clone().narrowed(Variant { weight_only: true, block_size: Some(64) }).unwrap();
-    assert_eq!(alone.block_size("MatMul", 64, 8), Some(64));
+    let alone = cpu.clone().narrowed(Variant { weight_only: true, block_size: Some(32) }).unwrap();
+    assert_eq!(alone.block_size("MatMul", 64, 8), Some(32));
     assert_eq!(
         (alone.block_size("MatMul", 96, 8), alone.only_blocks("MatMul"), alone.computes("Conv")),
-        (Some(64), true, false)
+        (Some(32), true, false)
     );
     assert!(alone.rule("Gather").is_some() && alone.rule("Add").is_none());
     assert_eq!(cpu.clone().narrowed(Variant::default()).unwrap(), cpu);

@@ -379,7 +379,7 @@ fn bad_input_is_refused_in_words() {
     check(&real, &["--target", "cpu", "--keep-float", "nobody"], "nobody");
     check(&real, &["--target", "cpu", "--dim", "widht=8"], "its inputs have");
     check(&real, &["--target", "fpga", "--avg-weight-bits", "1.5"], "least is 2.00 weight bits on average, asked 1.50");
-    check(&real, &["--target", "cpu", "--avg-weight-bits", "6"], "offers these layers weights of 8 bits");
+    check(&real, &["--target", "cpu", "--avg-weight-bits", "6"], "offers these layers weights of 4, 8 bits");
     check(&real, &["--target", "cpu", "--calib", &calib, "--preprocess", "imagenet"], "TQ301");
     let unknown_key = write("target.yaml", b"name: mine\ncolour: red\n");
     check(&real, &["--target", unknown_key.to_str().unwrap()], "colour");

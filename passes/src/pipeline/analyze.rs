@@ -94,7 +94,7 @@ pub fn analyze(graph: &Graph, options: &Options, progress: &dyn Progress) -> Res
         let make = |rule, half| activations_of(graph, options, &observed, &widths, (rule, half));
         rule = settle_ranges(graph, options, &observed, &mut plan, &make, progress)?;
     }
-    correct_biases(graph, options.target, &mut plan, &observed)?;
+    correct_biases(graph, options, &mut plan, &observed)?;
     plan = settle_rounding(graph, options, &observed.seen, plan, progress)?;
     if options.goal_db.is_some() {
         let base = plan.clone();
@@ -104,7 +104,7 @@ pub fn analyze(graph: &Graph, options: &Options, progress: &dyn Progress) -> Res
             if rule != RangeRule::LeastError {
                 plan.activations = activations_of(graph, options, &observed, widths, (rule, None))?;
             }
-            correct_biases(graph, options.target, &mut plan, &observed)?;
+            correct_biases(graph, options, &mut plan, &observed)?;
             if base.layers.iter().any(|l| l.rounding == RoundingMethod::SecondOrder) {
                 round_all_by_second_order(graph, &mut plan);
             }

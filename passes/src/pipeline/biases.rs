@@ -1,6 +1,8 @@
 //! What each layer's bias takes back of the rounding of its weight.
 
 use super::observed::{Observed, channel_axis};
+use super::options::Options;
+use super::plans::made_up;
 use super::weights::weight_rows;
 use crate::quantize_weights::Storage;
 use rayon::prelude::*;
@@ -8,10 +10,13 @@ use tapq::Result;
 use tapq::graph::Graph;
 use tapq::plan::{self, Layer, LayerPlan, Plan, RoundingMethod};
 use tapq::stats::Request;
-use tapq::target::Target;
 
 /// Fills in what each layer's bias must take back of the rounding of its weight.
-pub fn correct_biases(graph: &Graph, target: &Target, plan: &mut Plan, observed: &Observed) -> Result<()> {
+pub fn correct_biases(graph: &Graph, options: &Options, plan: &mut Plan, observed: &Observed) -> Result<()> {
+    if made_up(options) {
+        return Ok(());
+    }
+    let target = options.target;
     let layers = plan::weight_layers(graph);
     let storage = Storage::new(graph, plan, target);
     let shift = |layer: &Layer| -> Result<plan::Shift> {

@@ -186,7 +186,7 @@ fn error(graph: &Graph, options: &Options) -> Result<f64> {
     let units = units(&observed.placement, options.target, &|_| observed.activation_bits, &observed.macs);
     let chosen = uniform(&units, options)?;
     let mut plan = plan_of(graph, options, &observed, &chosen.widths, &chosen)?;
-    correct_biases(graph, options.target, &mut plan, &observed)?;
+    correct_biases(graph, options, &mut plan, &observed)?;
     let all: Vec<usize> = (0..options.calibration.samples.len()).collect();
     error_as_file(graph, &plan, &Rounding::default(), options, &observed.seen, &all)
 }

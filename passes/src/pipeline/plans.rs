@@ -53,7 +53,7 @@ pub fn plan_of(
     let keep_float = options.keep_float.union(&widths.float).cloned().collect();
     let stored = plan.offered_weight_only(graph, target, &keep_float);
     plan.weight_only = stored.iter().map(plan::WeightOnly::plan).collect();
-    ask_for_second_order(graph, &mut plan);
+    ask_for_second_order(graph, options, &mut plan);
     if options.widths.is_choice() && plan.allocation.method == "uniform" {
         explain_uniform(&mut plan);
     }
@@ -157,10 +157,16 @@ fn because(layer: &Layer, widths: &BTreeMap<String, Option<u32>>, observed: &Obs
     }
 }
 
+/// Whether weights alone are quantized, beside samples that were made up: a language model reads words at random there,
+/// and rounding with regard to them is worse than rounding without.
+pub fn made_up(options: &Options) -> bool {
+    options.target.variant.weight_only && options.calibration.synthetic
+}
+
 /// Layers below 8 bits are rounded with regard to their input, and then those at 8 bits beside them, too. Where all
 /// have 8 bits, the noise of activations is the larger part, and measurement decides ([`settle_rounding`]).
-fn ask_for_second_order(graph: &Graph, plan: &mut Plan) {
-    if plan.layers.iter().any(|l| l.bits.is_some_and(|b| b < 8)) {
+fn ask_for_second_order(graph: &Graph, options: &Options, plan: &mut Plan) {
+    if plan.layers.iter().any(|l| l.bits.is_some_and(|b| b < 8)) && !made_up(options) {
         round_all_by_second_order(graph, plan);
     }
 }

@@ -104,7 +104,10 @@ pub fn report(
 fn warnings(options: &Options, plan: &Plan, fidelity: Option<&Fidelity>) -> Vec<String> {
     let mut warnings: Vec<String> = left_out(options.calibration).into_iter().collect();
     if options.calibration.synthetic && options.plan.is_none() {
-        let what = "ranges come from synthetic samples, not from data: expect a useless file; give --calib";
+        let what = match options.target.variant.weight_only {
+            true => "samples are synthetic, so that weights are rounded to the nearest: --calib makes a better file",
+            false => "ranges come from synthetic samples, not from data: expect a useless file; give --calib",
+        };
         warnings.push(what.to_owned());
     }
     if fidelity.is_some_and(|f| !f.held_out) {

@@ -4,7 +4,7 @@ use crate::quantize_weights::weight_format;
 use tapq::graph::Graph;
 use tapq::onnx;
 use tapq::plan::Layer;
-use tapq::quant::{QuantizedWeight, quantize_rows};
+use tapq::quant::{Granularity, QuantizedWeight, quantize_blocks, quantize_weight};
 use tapq::rounding::Grid;
 use tapq::target::Target;
 use tapq::{Code, Error, Result};
@@ -47,6 +47,7 @@ pub fn grid(target: &Target, layer: &Layer, bits: u32, floor: Vec<f32>) -> Grid 
         format: weight_format(target, bits, granularity),
         granularity,
         power_of_two: target.weights.power_of_two && !in_blocks,
+        signed_scales: target.signed_scales(&layer.op),
         floor,
     }
 }
@@ -54,5 +55,13 @@ pub fn grid(target: &Target, layer: &Layer, bits: u32, floor: Vec<f32>) -> Grid 
 /// Rows rounded to the nearest, as a weight without moments of its input is.
 pub fn nearest(rows: &[f32], channels: usize, grid: &Grid) -> QuantizedWeight {
     let rule = tapq::proxy::range_rule(grid.format.bits);
-    quantize_rows(rows, channels, grid.granularity, grid.format, rule, grid.power_of_two, &grid.floor)
+    let axis = match grid.granularity {
+        Granularity::Tensor => None,
+        Granularity::Channel => Some(0),
+        Granularity::Block(size) => {
+            return quantize_blocks(rows, (channels, size), grid.format, rule, grid.signed_scales);
+        }
+    };
+    let dims = [channels, rows.len() / channels.max(1)];
+    quantize_weight(rows, &dims, axis, grid.format, rule, grid.power_of_two, &grid.floor)
 }

@@ -51,7 +51,10 @@ pub fn uniform(units: &[Unit], options: &Options) -> Result<Chosen> {
             None => default_width(options, layer, *beside),
         };
         let checked = options.target.check_weights(&layer.op, layer.fan_in(), bits, *beside);
-        checked.at(|| format!("layer '{}'", layer.name))?;
+        let offers = |unit: &Unit| unit.layers.iter().any(|l| l.widths(options.target, *beside).contains(&bits));
+        let advice = "other layers have that width: a budget such as --avg-weight-bits gives each one that it has";
+        let with_advice = |e: Error| if units.iter().any(offers) { e.help(advice) } else { e };
+        checked.map_err(with_advice).at(|| format!("layer '{}'", layer.name))?;
         weights.insert(layer.name.clone(), Some(bits));
     }
     let proof = "nothing to choose".to_owned();

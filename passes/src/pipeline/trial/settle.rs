@@ -3,7 +3,7 @@
 use super::as_file::compare_as_file;
 use super::duel::Trial;
 use crate::pipeline::options::{Effort, Options};
-use crate::pipeline::plans::{explain_uniform, round_all_by_second_order};
+use crate::pipeline::plans::{explain_uniform, made_up, round_all_by_second_order};
 use crate::pipeline::progress::Progress;
 use tapq::Result;
 use tapq::graph::Graph;
@@ -55,7 +55,7 @@ pub fn settle_rounding(
     round_all_by_second_order(graph, &mut second);
     let narrow = nearest.layers.iter().any(|l| l.bits.is_some_and(|b| b < 8));
     let samples = options.calibration.samples.len();
-    if narrow || samples < 2 * FOLDS || second == nearest {
+    if narrow || made_up(options) || samples < 2 * FOLDS || second == nearest {
         return Ok(nearest);
     }
     if options.effort == Effort::Fast && !is_poor(graph, options, seen, &nearest)? {
