@@ -41,7 +41,8 @@ pub fn choose(
         }
     };
     add("chosen", first.clone());
-    let uniform = joint::uniform(&scene);
+    // Few samples may say otherwise, but more bits for some and fewer for none is not worse.
+    let uniform = joint::uniform(&scene).filter(|uniform| !first.covers(uniform));
     if let Some(uniform) = &uniform {
         add("uniform", uniform.clone());
     }

@@ -20,6 +20,15 @@ pub struct Setting {
     pub activations: Vec<u32>,
 }
 
+impl Setting {
+    /// Whether nothing has fewer bits than in another setting; float is the widest.
+    pub fn covers(&self, other: &Setting) -> bool {
+        let bits = |width: &Option<u32>| width.unwrap_or(u32::MAX);
+        let weights = self.weights.iter().zip(&other.weights).all(|(own, other)| bits(own) >= bits(other));
+        weights && self.activations.iter().zip(&other.activations).all(|(own, other)| own >= other)
+    }
+}
+
 /// What is asked for, and what the measurements say of each part of it.
 pub struct Scene<'a> {
     /// Units with their sensitivities.
@@ -85,5 +94,25 @@ impl<'a> Scene<'a> {
             activations: self.field.map_or_else(BTreeMap::new, |field| field.by_value(&setting.activations)),
             ..Default::default()
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_setting_covers_what_has_no_more_bits_anywhere() {
+        let setting = |weights: &[Option<u32>], activations: &[u32]| Setting {
+            weights: weights.to_vec(),
+            activations: activations.to_vec(),
+        };
+        let uniform = setting(&[Some(4), Some(4)], &[8]);
+        assert!(uniform.covers(&uniform));
+        assert!(
+            setting(&[Some(4), Some(8)], &[8]).covers(&uniform) && setting(&[Some(4), None], &[16]).covers(&uniform)
+        );
+        assert!(!setting(&[Some(8), Some(3)], &[8]).covers(&uniform) && !setting(&[None, None], &[4]).covers(&uniform));
+        assert!(!uniform.covers(&setting(&[Some(4), None], &[8])));
     }
 }
