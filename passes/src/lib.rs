@@ -38,6 +38,7 @@ mod form_gemm;
 mod form_hard_sigmoid;
 mod form_hard_swish;
 mod insert_qdq;
+mod keep_apart;
 mod layout;
 mod lift_constants;
 mod linear;

@@ -50,8 +50,6 @@ struct Ask {
     widths: Widths,
     activation_bits: Option<u32>,
     goal_db: Option<f64>,
-    /// Operator that ONNX Runtime is to make, and how often at least.
-    fused: Option<(&'static str, usize)>,
 }
 
 impl Ask {
@@ -70,7 +68,7 @@ fn case(
     name: &str,
     (graph, samples): (Graph, SampleSet),
     target: &Target,
-    Ask { widths, activation_bits, goal_db, fused }: Ask,
+    Ask { widths, activation_bits, goal_db }: Ask,
 ) -> serde_json::Value {
     let options = Options { widths, activation_bits, goal_db, ..Options::new(target, &samples).unwrap() };
     let outcome = quantize(graph, &options, &Silent).unwrap();
@@ -93,6 +91,9 @@ fn case(
         json!({ "name": name, "file": file, "shape": array.dims[1..], "type": array.values.type_name() })
     };
     let inputs: Vec<serde_json::Value> = (0..samples.samples[0].inputs.len()).map(input).collect();
+    // ONNX Runtime must make its own kernel of every weight in blocks.
+    let blocks = outcome.plan.layers.iter().filter(|l| l.block.is_some()).count();
+    let fused = (target.name == "cpu").then_some(("MatMulNBits", blocks));
     json!({ "model": at("onnx"), "inputs": inputs, "output": at("output"), "fused": fused })
 }
 
@@ -144,6 +145,50 @@ fn onnx_runtime_loads_every_pattern_for_every_target() {
     compare(&cases);
 }
 
+/// Layers that activations, pairs and data movement stand around, which ONNX Runtime fuses before it looks for blocks.
+const SURROUNDED: &str = r#"<ir_version: 8, opset_import: ["" : 17]>
+net (float[1,2,16,16] x, float[1,64] v) => (float[1,12] y, float[1,20] z)
+{
+  [conv] c = Conv <kernel_shape = [3, 3], strides = [2, 2]> (x, filter)
+  [conv_relu] cr = Relu (c)
+  [pool] p = MaxPool <kernel_shape = [2, 2], strides = [2, 2]> (cr)
+  [flat] f = Flatten (p)
+  [first] a = Gemm (f, w0, b0)
+  [first_relu] ar = Relu (a)
+  [second] b = MatMul (ar, w1)
+  [clip] bc = Clip (b, low, high)
+  [third] y = Gemm (bc, w2, b2)
+  [alone] s = MatMul (v, w3)
+  [alone_relu] sr = Relu (s)
+  [last] z = MatMul (sr, w4)
+}
+"#;
+
+fn surrounded() -> (Graph, SampleSet) {
+    let mut model = onnx::parse_text(SURROUNDED).unwrap();
+    let shapes: [(&str, &[usize]); 8] = [
+        ("filter", &[8, 2, 3, 3]),
+        ("w0", &[72, 48]),
+        ("b0", &[48]),
+        ("w1", &[48, 32]),
+        ("w2", &[32, 12]),
+        ("b2", &[12]),
+        ("w3", &[64, 64]),
+        ("w4", &[64, 20]),
+    ];
+    let constants = &mut model.graph.as_mut().unwrap().initializer;
+    for (name, dims) in shapes {
+        let value = |i: usize| ((i * 37 % 101) as f32 / 50.0 - 0.98) * 0.2;
+        let count = dims.iter().product();
+        constants.push(onnx::from_floats(name, dims, &(0..count).map(value).collect::<Vec<_>>()));
+    }
+    constants.extend([("low", -0.5), ("high", 3.0)].map(|(name, v)| onnx::from_floats(name, &[], &[v])));
+    let graph = Graph::new(model, onnx::ExternalData::none());
+    let mut samples = synthetic(&input_specs(&graph, &BTreeMap::new()), &Preprocess::default(), 8, 7).unwrap();
+    samples.synthetic = false;
+    (graph, samples)
+}
+
 /// Weights in blocks, alone and beside integers: ONNX Runtime must make its own kernel of each of them.
 #[test]
 fn onnx_runtime_multiplies_blocks() {
@@ -153,19 +198,22 @@ fn onnx_runtime_multiplies_blocks() {
     }
     let folder = tempfile::tempdir().unwrap();
     let mut cases = vec![];
-    for (network, layers) in [("vit_digits", 13), ("gru_numerals", 1)] {
+    let mut blocks = 0;
+    for (name, network) in [("vit", read("vit_digits")), ("gru", read("gru_numerals")), ("surrounded", surrounded())] {
         for (bits, size) in [(None, None), (Some(8), None), (None, Some(16))] {
             let variant = Variant { weight_only: true, block_size: size };
             let target = Target::named("cpu").unwrap().narrowed(variant).unwrap();
-            let widths = Widths { uniform: bits, ..Default::default() };
-            let ask = Ask { widths, fused: Some(("MatMulNBits", layers)), ..Default::default() };
-            cases.push(case(folder.path(), network, read(network), &target, ask));
+            let ask = Ask::widths(Widths { uniform: bits, ..Default::default() });
+            cases.push(case(folder.path(), name, network.clone(), &target, ask));
         }
-        let widths = Widths { average: Some(6.0), ..Default::default() };
-        let ask = Ask { widths, fused: Some(("MatMulNBits", 1)), ..Default::default() };
-        let cpu = Target::named("cpu").unwrap();
-        cases.push(case(folder.path(), network, read(network), &cpu, ask));
+        for average in [7.5, 6.5, 5.5] {
+            let ask = Ask::widths(Widths { average: Some(average), ..Default::default() });
+            let cpu = Target::named("cpu").unwrap();
+            cases.push(case(folder.path(), name, network.clone(), &cpu, ask));
+            blocks += cases.last().and_then(|c| c["fused"][1].as_u64()).unwrap_or(0);
+        }
     }
+    assert!(blocks > 20, "{blocks} layers in blocks beside integers");
     compare(&cases);
 }
 

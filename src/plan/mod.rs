@@ -67,6 +67,9 @@ pub struct Plan {
     /// What the profile was narrowed to; absent where it was not.
     #[serde(default, skip_serializing_if = "Variant::is_plain")]
     pub variant: Variant,
+    /// Whether rounding takes the time to try more scales.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub thorough: bool,
     /// Opset of the default domain that the file will import.
     pub opset: i64,
     /// IR version that the file will declare.

@@ -22,6 +22,11 @@ impl Target {
         self.rule(op).and_then(|rule| rule.blocks.as_ref()).is_some_and(|blocks| blocks.signed_scales)
     }
 
+    /// Whether what stands around an operator with weights in blocks must be kept from fusing with it.
+    pub fn keeps_blocks_apart(&self, op: &str) -> bool {
+        self.rule(op).and_then(|rule| rule.blocks.as_ref()).is_some_and(|blocks| blocks.apart)
+    }
+
     /// Which weights of an operator with that fan-in share a scale at a width.
     pub fn granularity(&self, op: &str, fan_in: usize, bits: u32) -> Granularity {
         let block = self.block_size(op, fan_in, bits).map(Granularity::Block);

@@ -79,6 +79,9 @@ impl Target {
             let weights = bits_of(&blocks.weight_bits, "weights");
             let sizes = format!("{first}{}", others.unwrap_or_default());
             words.push(format!("{weights} in blocks of {sizes}{partial} beside activations in float"));
+            if blocks.apart {
+                words.push("kept apart from activations and pairs by a Max".to_string());
+            }
             if blocks.signed_scales {
                 words.push("scales of either sign".to_string());
             }

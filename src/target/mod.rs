@@ -234,6 +234,9 @@ pub struct WeightBlocks {
     /// Whether scales may be negative, so that the wide end of the grid can face either extreme.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub signed_scales: bool,
+    /// Whether activations and Q/DQ pairs around such an operator must be kept from fusing with it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub apart: bool,
     /// Library, manual or section that says so.
     pub source: String,
 }

@@ -2,7 +2,7 @@
 
 use super::choice::{Assignment, Chosen};
 use super::observed::Observed;
-use super::options::Options;
+use super::options::{Effort, Options};
 use super::versions::versions;
 use super::weights::takes_second_order;
 use std::collections::BTreeMap;
@@ -40,6 +40,7 @@ pub fn plan_of(
         calibration: calibration(options),
         fixed_inputs: fixed_texts(options.fixed),
         variant: target.variant,
+        thorough: options.effort > Effort::Fast,
         opset,
         ir,
         allocation: chosen.record.clone(),
@@ -163,10 +164,11 @@ pub fn made_up(options: &Options) -> bool {
     options.target.variant.weight_only && options.calibration.synthetic
 }
 
-/// Layers below 8 bits are rounded with regard to their input, and then those at 8 bits beside them, too. Where all
-/// have 8 bits, the noise of activations is the larger part, and measurement decides ([`settle_rounding`]).
+/// Layers below 8 bits are rounded with regard to their input, and then those at 8 bits beside them, too, as weights
+/// alone are at any width. Where all have 8 bits beside activations of few bits, the noise of activations is the larger part, and measurement decides ([`settle_rounding`]).
 fn ask_for_second_order(graph: &Graph, options: &Options, plan: &mut Plan) {
-    if plan.layers.iter().any(|l| l.bits.is_some_and(|b| b < 8)) && !made_up(options) {
+    let wanted = options.target.variant.weight_only || plan.layers.iter().any(|l| l.bits.is_some_and(|b| b < 8));
+    if wanted && !made_up(options) {
         round_all_by_second_order(graph, plan);
     }
 }

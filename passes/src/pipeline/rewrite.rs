@@ -2,6 +2,7 @@
 
 use crate::driver::Driver;
 use crate::insert_qdq::insert_qdq;
+use crate::keep_apart::keep_apart;
 use crate::prune::Prune;
 use crate::quantize_weights::quantize_weights;
 use crate::spread_bias::spread_bias;
@@ -30,6 +31,9 @@ pub fn rewrite(
     }
     if let Some(patch) = insert_qdq(&graph, plan, target)? {
         driver.apply(&mut graph, "insert-qdq", patch)?;
+    }
+    if let Some(patch) = keep_apart(&graph, plan, target).into_option() {
+        driver.apply(&mut graph, "keep-apart", patch)?;
     }
     if let Some(patch) = spread_bias(&graph).into_option() {
         driver.apply(&mut graph, "spread-bias", patch)?;

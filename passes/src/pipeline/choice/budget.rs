@@ -61,6 +61,9 @@ impl Unit<'_> {
     /// Drops widths that the device does not take beside the activations of the layers.
     pub fn keep_offered(&mut self, target: &Target) {
         let Unit { layers, beside, options, .. } = self;
+        // ONNX Runtime has no kernel for blocks that several layers share; where there is another width, it is better.
+        let shared = layers.len() > 1 && target.keeps_blocks_apart(&layers[0].op) && !target.variant.weight_only;
+        options.retain(|o| !shared || !o.is_some_and(|b| layers[0].block_size(target, b).is_some()));
         let takes = |b: u32| layers.iter().zip(&*beside).all(|(l, at)| l.widths(target, *at).contains(&b));
         options.retain(|option| option.is_none_or(takes));
     }
@@ -102,6 +105,22 @@ pub fn problem(units: &[Unit], widths: &Widths, target: &Target) -> Problem {
     widths.max_bops.inspect(|n| add("bit operations", *n, 1.0));
     let choices = |u: &Unit| u.options.iter().map(|b| u.choice(*b, target, widths)).collect();
     Problem { layers: units.iter().map(choices).collect(), budgets }
+}
+
+/// Leaves layers in float out of the choice where the budgets do not even allow all of them their widest integers: bits
+/// that one layer saves are for others to be finer, not for some to run in float.
+pub fn integers_only(units: &mut [Unit], widths: &Widths, target: &Target) {
+    let problem = problem(units, widths, target);
+    let widest = |u: &Unit| u.options.iter().rposition(Option::is_some);
+    let fits = problem.budgets.iter().enumerate().all(|(k, budget)| {
+        let used = units.iter().zip(&problem.layers).filter_map(|(u, l)| Some(l[widest(u)?].weights[k])).sum::<f64>();
+        used <= budget.limit * (1.0 + 1e-9)
+    });
+    if !fits {
+        for unit in units.iter_mut().filter(|unit| unit.options.iter().any(Option::is_some)) {
+            unit.options.retain(Option::is_some);
+        }
+    }
 }
 
 /// The widths of a solution.

@@ -4,7 +4,7 @@
 //! measured as a whole, on samples that its weights were not rounded with, and the best one is taken; where time allows,
 //! single bits are exchanged between layers as long as it helps.
 
-use super::budget::{Configuration, Unit, picked, problem};
+use super::budget::{Configuration, Unit, integers_only, picked, problem};
 use super::chooser::Chooser;
 use super::chosen::Chosen;
 use super::field::Field;
@@ -29,6 +29,7 @@ pub fn choose(
     options: &Options,
     progress: &dyn Progress,
 ) -> Result<Chosen> {
+    integers_only(units, &options.widths, options.target);
     let chooser = Chooser::new(units, field, ground, options)?;
     let depth = Depth::of(options.effort);
     score(&chooser, units, ground, (&options.proxy, field.is_some()), &depth, progress)?;

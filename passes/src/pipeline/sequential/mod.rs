@@ -12,7 +12,7 @@ mod stop;
 
 pub use active::quantize_activations;
 
-use crate::pipeline::options::{Effort, Options};
+use crate::pipeline::options::Options;
 use crate::pipeline::progress::Progress;
 use crate::pipeline::weights::weight_rows;
 use crate::quantize_weights::Storage;
@@ -68,7 +68,7 @@ pub fn round_sequentially(
     progress: &dyn Progress,
 ) -> Result<Rounding> {
     let target = options.target;
-    let care = if options.effort == Effort::Fast { Care::Fair } else { Care::Thorough };
+    let care = if plan.thorough { Care::Thorough } else { Care::Fair };
     let manner = Manner { care, explain };
     let active = quantize_activations(graph, plan, target)?;
     let mut taps = Taps::default();
