@@ -148,6 +148,7 @@ fn a_plan_replays_and_its_blocks_are_checked() {
     };
     let other = refused("block: 64", "block: 16");
     assert_eq!(other.code(), Code::PlanMismatch);
+    assert!(other.to_string().contains("variant: {block_size: N}"), "{other}");
     assert!(other.to_string().contains("the plan has blocks of 16 at 4 bits, cpu stores blocks of 64"), "{other}");
     assert!(refused("  block: 64\n", "").to_string().contains("the plan has no blocks at 4 bits"));
     assert!(refused("  bits: 4\n  block: 64", "  block: 64").to_string().contains("a block without bits"));

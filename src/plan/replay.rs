@@ -72,7 +72,8 @@ pub fn check_target(plan: &Plan, graph: &Graph, target: &Target) -> Result<()> {
             let words = |block: Option<usize>| block.map_or("no blocks".to_owned(), |size| format!("blocks of {size}"));
             let (has, wants) = (words(decision.block), words(block));
             let what = format!("the plan has {has} at {bits} bits, {} stores {wants}", target.name);
-            return Err(Error::new(Code::PlanMismatch, what)).at(place);
+            let help = "blocks of another size are those of `variant: {block_size: N}` in the plan, and of all layers";
+            return Err(Error::new(Code::PlanMismatch, what).help(help)).at(place);
         }
     }
     plan.activations

@@ -41,6 +41,7 @@ fn blocks_are_asked_for_and_refused_in_words() {
     // Beside layers that run with integers.
     let mixed = run("cpu", &["--avg-weight-bits", "6"]).success();
     mixed.stdout(contains("multiply in float").and(contains("int4/64")).and(contains("int8 ")));
+    run("cpu", &["--block-size", "32"]).success().stdout(contains("--block-size changes nothing"));
     run("fpga", &["--weight-only"]).code(2).stderr(contains("cpu and jetson have"));
     run("cpu", &["--block-size", "48"]).code(2).stderr(contains("blocks of 16, 32, 64, 128, 256"));
     run("cpu", &["--weight-only", "--weight-bits", "3"]).code(2).stderr(contains("takes 4- or 8-bit weights"));

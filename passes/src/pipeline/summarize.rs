@@ -110,6 +110,11 @@ fn warnings(options: &Options, plan: &Plan, fidelity: Option<&Fidelity>) -> Vec<
         };
         warnings.push(what.to_owned());
     }
+    if options.target.variant.block_size.is_some() && plan.layers.iter().all(|l| l.block.is_none()) {
+        let what = "no layer has weights in blocks, so that --block-size changes nothing: a budget such as \
+                    --avg-weight-bits or --weight-only asks for them";
+        warnings.push(what.to_owned());
+    }
     if fidelity.is_some_and(|f| !f.held_out) {
         warnings.push(held_out_help(options));
     }

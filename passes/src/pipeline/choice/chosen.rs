@@ -77,5 +77,6 @@ pub fn refuse_all_float(widths: &BTreeMap<String, Option<u32>>) -> Result<()> {
         return Ok(());
     }
     let what = "the budget is so generous that every layer would stay in float";
-    Err(Error::new(Code::NothingToQuantize, what).help("ask for fewer bits, or use the float model"))
+    let help = "ask for fewer bits (weights of tables and recurrent cells do not count), or use the float model";
+    Err(Error::new(Code::NothingToQuantize, what).help(help))
 }

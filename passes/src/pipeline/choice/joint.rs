@@ -6,7 +6,7 @@
 //! found by bisection; for every assignment of activations that this visits, and for one width for all of them, the
 //! widths of weights are then chosen exactly.
 
-use super::budget::{picked, problem, uniform_within};
+use super::budget::{Unit, picked, problem, uniform_within};
 use super::field::Field;
 use super::scene::{Scene, Setting};
 use std::collections::BTreeSet;
@@ -49,8 +49,22 @@ pub fn least_cost(scene: &Scene) -> Result<(Setting, Allocation)> {
 fn with_offer(error: Error, scene: &Scene) -> Error {
     let offered: BTreeSet<u32> = scene.units.iter().flat_map(|u| u.options.iter().flatten().copied()).collect();
     let widths = offered.iter().map(u32::to_string).collect::<Vec<_>>().join(", ");
+    // Which layers are the reason is not seen from the union of all.
+    let least = |u: &Unit| u.options.iter().flatten().min().copied();
+    let narrowest = offered.first().copied();
+    let lacking: Vec<&Unit> = scene.units.iter().filter(|u| least(u) != narrowest).collect();
+    let lacking = match lacking.first().zip(narrowest) {
+        Some((first, bits)) => {
+            let others = lacking.len() - 1;
+            let more = if others == 0 { String::new() } else { format!(" and {others} more") };
+            format!("; '{}'{more} cannot have {bits}", first.layers[0].name)
+        }
+        None => String::new(),
+    };
     match error.code() == Code::Infeasible && error.advice().is_none() {
-        true => error.help(format!("{} offers these layers weights of {widths} bits", scene.options.target.name)),
+        true => {
+            error.help(format!("{} offers these layers weights of {widths} bits{lacking}", scene.options.target.name))
+        }
         false => error,
     }
 }
