@@ -11,7 +11,8 @@
 //! samples ── engine (tract) ──> stats     one pass per sample: extremes, moments, histogram, Gram matrices
 //!                                │        (of each half of the samples, so that one can check the other)
 //!                                │
-//! target ── plan::place ────────>│        which values carry Q/DQ, who reads them, who shares a scale and a width
+//! target ── plan::place ────────>│        which values carry Q/DQ, who reads them, who shares a scale and a width;
+//!                                │        layers with weights in blocks multiply in float, outside of all that
 //!                                │  channel factors move between layers where the output measures better
 //!                                ▼
 //!              rounding on one half, its noise on the other; gains of layers by few partial runs
