@@ -16,23 +16,8 @@ use crate::nodes::{fresh_name, plain_node};
 use std::collections::BTreeSet;
 use tapq::graph::{Edit, Graph, Patch};
 use tapq::onnx::{self, NodeProto as Node};
-use tapq::plan::Plan;
+use tapq::plan::{Plan, moves_pairs};
 use tapq::target::Target;
-
-/// Operators that pairs are moved through.
-const MOVERS: [&str; 11] = [
-    "Expand",
-    "Flatten",
-    "Gather",
-    "Identity",
-    "MaxPool",
-    "Reshape",
-    "Slice",
-    "Split",
-    "Squeeze",
-    "Transpose",
-    "Unsqueeze",
-];
 
 /// Keeps the layers apart that the target wants apart; an empty patch where there is nothing to do.
 pub fn keep_apart(graph: &Graph, plan: &Plan, target: &Target) -> Patch {
@@ -82,7 +67,7 @@ fn constant(name: &str, value: f32, patch: &mut Patch) -> String {
     name.to_owned()
 }
 
-/// A Relu or a Clip of constant bounds as Max and Min.
+/// A Relu or a Clip as Max and Min.
 fn spelled(graph: &Graph, at: usize, patch: &mut Patch) -> Option<Vec<Node>> {
     let node = &graph.nodes()[at];
     let ([input, bounds @ ..], [output]) = (node.input.as_slice(), node.output.as_slice()) else { return None };
@@ -111,7 +96,7 @@ fn spelled(graph: &Graph, at: usize, patch: &mut Patch) -> Option<Vec<Node>> {
 /// Whether pairs are moved through a node; a factor is folded into a product, and does not stop them either.
 fn is_mover(graph: &Graph, node: &Node) -> bool {
     let factor = || node.input.iter().any(|name| graph.constant(name).is_some());
-    MOVERS.contains(&node.op_type.as_str()) || (matches!(node.op_type.as_str(), "Mul" | "Div") && factor())
+    moves_pairs(&node.op_type) || (matches!(node.op_type.as_str(), "Mul" | "Div") && factor())
 }
 
 /// Whether a QuantizeLinear reads a value, at most moved.

@@ -28,7 +28,7 @@ pub use goal::{GOAL_MARGIN_DB, GoalRecord, Relief};
 pub use layers::{Layer, weight_layers};
 pub use operating::{Operators, maker};
 pub use out_of_reach::{OutOfReach, holds_layers, out_of_reach, weighs};
-pub use placement::{Placement, Site, place};
+pub use placement::{Placement, Site, moves_pairs, place};
 pub use replay::{check_matches, check_target};
 pub use rounding::{Rounding, RoundingError, RoundingMethod};
 pub use shift::{Shift, rounding_shift};

@@ -140,12 +140,14 @@ fn layer_plans(
 }
 
 fn because(layer: &Layer, widths: &BTreeMap<String, Option<u32>>, observed: &Observed, options: &Options) -> String {
-    let mut in_float = observed.placement.float_layers.iter();
     match widths.get(&layer.name) {
         None if options.keep_float.contains(&layer.name) => "kept in float on request".to_owned(),
-        None if options.target.variant.weight_only => {
-            in_float.find(|(l, _)| l.name == layer.name).map_or_else(String::new, |(_, because)| because.clone())
-        }
+        None if options.target.variant.weight_only => observed
+            .placement
+            .float_layers
+            .iter()
+            .find(|(l, _)| l.name == layer.name)
+            .map_or_else(String::new, |(_, because)| because.clone()),
         None => match options.target.refusal(&layer.op, None, None) {
             Some(refusal) => refusal.because.clone(),
             None => format!("{} has no integer kernel for this {}", options.target.name, layer.op),

@@ -42,11 +42,10 @@ pub fn takes_second_order(graph: &Graph, layer: &Layer) -> bool {
 /// What the target wants of a layer's weight at a width; `floor` as in [`Grid::floor`].
 pub fn grid(target: &Target, layer: &Layer, bits: u32, floor: Vec<f32>) -> Grid {
     let granularity = layer.granularity(target, bits);
-    let in_blocks = granularity.block().is_some();
     Grid {
         format: weight_format(target, bits, granularity),
         granularity,
-        power_of_two: target.weights.power_of_two && !in_blocks,
+        power_of_two: target.weights.power_of_two,
         signed_scales: target.signed_scales(&layer.op),
         floor,
     }

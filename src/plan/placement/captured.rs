@@ -21,6 +21,11 @@ const MOVES: [&str; 11] = [
     "Unsqueeze",
 ];
 
+/// Whether ONNX Runtime moves Q/DQ pairs through an operator.
+pub fn moves_pairs(op: &str) -> bool {
+    MOVES.contains(&op)
+}
+
 /// For each node, whether it moves data that a body captures, at most moved further.
 pub(super) fn moves_to_bodies(graph: &Graph) -> Vec<bool> {
     let nodes = graph.nodes();
@@ -28,7 +33,7 @@ pub(super) fn moves_to_bodies(graph: &Graph) -> Vec<bool> {
     if nodes.iter().all(|node| subgraphs(node).next().is_none()) {
         return moves;
     }
-    for (at, node) in nodes.iter().enumerate().rev().filter(|(_, node)| MOVES.contains(&node.op_type.as_str())) {
+    for (at, node) in nodes.iter().enumerate().rev().filter(|(_, node)| moves_pairs(&node.op_type)) {
         let reaches = |value: &String, reader: usize| moves[reader] || is_captured(value, &nodes[reader]);
         moves[at] = node.output.iter().any(|v| graph.index().readers(v).iter().any(|reader| reaches(v, *reader)));
     }

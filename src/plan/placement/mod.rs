@@ -16,6 +16,7 @@ use super::layers::{Layer, weight_layers};
 use super::weight_only::{WeightOnly, weight_only};
 use crate::graph::Graph;
 use crate::target::Target;
+pub use captured::moves_pairs;
 use domain::Domain;
 use std::collections::BTreeSet;
 

@@ -113,8 +113,8 @@ pub fn reach(
     Ok(plan)
 }
 
-/// Where weights are all that is quantized, those. Else activations first; where all of them at their widest are not enough, weights; and once these have what they need,
-/// activations anew.
+/// Where weights are all that is quantized, those. Else activations first; where all of them at their widest are not
+/// enough, weights; and once these have what they need, activations anew.
 fn widen(
     graph: &Graph,
     options: &Options,
