@@ -1,5 +1,5 @@
 use super::feedback::feed_back;
-use super::scale::full_scale;
+use super::scale::{least, round_within};
 use super::*;
 use crate::stats::{GramRequest, Patches, Scratch};
 use proptest::prelude::*;
@@ -81,7 +81,7 @@ proptest! {
         }
     }
 
-    /// The same in blocks, against rounding to the nearest with the greatest magnitude of each block.
+    /// The same in blocks, against rounding to the nearest with the scales that it starts from.
     #[test]
     fn blocks_are_never_worse_than_nearest(n in 1usize..50, channels in 1usize..5, rows in 1usize..120, bits in 2u32..9, seed: u64) {
         let size = 8;
@@ -89,17 +89,25 @@ proptest! {
         let mut next = random(seed ^ 99);
         let weights: Vec<f32> = (0..channels * n).map(|_| next()).collect();
         let layer = Layer::new(&weights, channels, &gram, None, true).unwrap();
-        let signed_scales = seed % 2 == 0;
-        let grid = Grid { granularity: Granularity::Block(size), signed_scales, ..grid(bits, true) };
-        let extreme = |block: &[f32]| full_scale(block.iter(), grid.format);
-        let scales: Vec<f32> = weights.chunks(n).flat_map(|row| row.chunks(size)).map(extreme).collect();
+        let grid = Grid { granularity: Granularity::Block(size), ..grid(bits, true) };
+        let (low, high) = (grid.format.min() as f32, grid.format.max() as f32);
+        let c = &layer.groups[0].curvature;
+        // The scale of least error by the diagonal, as the rounding starts from it.
+        let scale = |row: &[f32], block: usize| {
+            let own = || (0..n).filter(|i| c.order[*i] / size == block).map(|i| (row[c.order[i]], c.matrix[i * n + i]));
+            let full = own().map(|(w, _)| if w < 0.0 { w / low } else { w / high.max(1.0) }).fold(0f32, f32::max);
+            let error = |s: f32| own().map(|(w, d)| d * (round_within(w * (1.0 / s), low, high) * s - w).powi(2)).sum::<f32>();
+            least(full.max(f32::MIN_POSITIVE), |s| f64::from(error(s)))
+        };
+        let scales: Vec<f32> =
+            weights.chunks(n).flat_map(|row| (0..n.div_ceil(size)).map(move |b| (row, b))).map(|(r, b)| scale(r, b)).collect();
         let of = |i: usize| scales[i / n * n.div_ceil(size) + i % n / size];
         let each: Vec<f32> = (0..weights.len()).map(of).collect();
         let plain = energy(&layer, &weights, &nearest(&weights, &each, 1, grid.format));
         for care in [Care::Fair, Care::Thorough] {
             let found = layer.round(&grid, care);
             prop_assert_eq!(found.scales.len(), scales.len());
-            prop_assert!(found.scales.iter().all(|s| s.is_normal() && (signed_scales || *s > 0.0)));
+            prop_assert!(found.scales.iter().all(|s| s.is_normal() && *s > 0.0));
             prop_assert!(found.values.iter().all(|q| (grid.format.min()..=grid.format.max()).contains(q)));
             let each = (0..weights.len()).map(|i| found.scales[i / n * n.div_ceil(size) + i % n / size]).collect();
             let found = energy(&layer, &weights, &QuantizedWeight { scales: each, ..found });
