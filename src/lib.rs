@@ -36,7 +36,7 @@
 //!
 //! # Rooms
 //!
-//! [`onnx`] files; [`graph`] index, patches, verifier; [`samples`] what the network is shown; [`engine`] runs it;
+//! [`onnx`] files; [`graph`] index, patches, verifier; [`fused`] what operators of ONNX Runtime's own are made of; [`samples`] what the network is shown; [`engine`] runs it;
 //! [`stats`] measures it, on the processor or a GPU; [`quant`] what a quantized number means; [`rounding`] which
 //! integers a weight becomes;
 //! [`target`] what a device accepts; [`plan`] decisions as data, and the analyses of structure they rest on;
@@ -69,6 +69,7 @@ pub mod discover;
 mod elementary;
 pub mod engine;
 mod error;
+pub mod fused;
 pub mod graph;
 pub mod llm;
 pub mod onnx;

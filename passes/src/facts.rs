@@ -2,27 +2,13 @@
 
 use std::collections::{HashMap, HashSet};
 use tapq::Result;
-use tapq::graph::{Graph, subgraphs};
+use tapq::graph::{Graph, names_in, subgraphs};
+pub(crate) use tapq::graph::{Names, input, is_standard, output};
 use tapq::onnx::{DataType, GraphProto, NodeProto as Node, Tensor, ValueInfoProto, dimension, floats, ints};
-
-/// Whether a node is of the default domain.
-pub(crate) fn is_standard(node: &Node) -> bool {
-    node.domain.is_empty() || node.domain == "ai.onnx"
-}
 
 /// Whether a node is this operator of the default domain.
 pub(crate) fn is_op(node: &Node, op: &str) -> bool {
     node.op_type == op && is_standard(node)
-}
-
-/// What an input slot reads; `None` where it is left out.
-pub(crate) fn input(node: &Node, slot: usize) -> Option<&str> {
-    node.input.get(slot).map(String::as_str).filter(|name| !name.is_empty())
-}
-
-/// What an output slot defines; `None` where it is left out.
-pub(crate) fn output(node: &Node, slot: usize) -> Option<&str> {
-    node.output.get(slot).map(String::as_str).filter(|name| !name.is_empty())
 }
 
 /// The node that alone reads `value`, through one input slot; `None` if the value leaves the graph or a body takes it.
@@ -97,56 +83,9 @@ fn of_value(value: &ValueInfoProto) -> Recorded {
     Recorded { data_type: tensor.elem_type, dims }
 }
 
-/// Names that are taken anywhere in the model, bodies included.
-pub(crate) struct Names(HashSet<String>);
-
-impl Names {
-    pub(crate) fn of(graph: &Graph) -> Self {
-        let mut taken = HashSet::new();
-        take(graph.proto(), &mut taken);
-        Names(taken)
-    }
-
-    /// Names that stay taken once the branch of the node at a position stands in the main graph in place of the node.
-    pub(crate) fn beside(graph: &Graph, at: usize, branch: &GraphProto) -> Self {
-        let (proto, mut taken) = (graph.proto(), HashSet::new());
-        let others = proto.node.iter().enumerate().filter(|(other, _)| *other != at).map(|(_, node)| node);
-        take_values(proto, &mut taken);
-        others.for_each(|node| take_node(node, &mut taken));
-        taken.extend(proto.node[at].output.iter().cloned());
-        branch.node.iter().flat_map(subgraphs).for_each(|body| take(body, &mut taken));
-        Names(taken)
-    }
-
-    /// `wish`, or `wish` with the least number that makes it free; taken from now on.
-    pub(crate) fn fresh(&mut self, wish: &str) -> String {
-        let free = |n: &String| !self.0.contains(n);
-        let numbered = (1..).map(|i| format!("{wish}_{i}"));
-        let name = std::iter::once(wish.to_owned()).chain(numbered).find(free).unwrap_or_default();
-        self.0.insert(name.clone());
-        name
-    }
-}
-
-fn take(graph: &GraphProto, taken: &mut HashSet<String>) {
-    take_values(graph, taken);
-    graph.node.iter().for_each(|node| take_node(node, taken));
-}
-
-fn take_node(node: &Node, taken: &mut HashSet<String>) {
-    taken.extend(node.output.iter().cloned());
-    subgraphs(node).for_each(|body| take(body, taken));
-}
-
-fn take_values(graph: &GraphProto, taken: &mut HashSet<String>) {
-    taken.extend(graph.input.iter().chain(&graph.output).map(|v| v.name.clone()));
-    taken.extend(graph.initializer.iter().map(|t| t.name.clone()));
-    taken.extend(graph.sparse_initializer.iter().map(|t| t.values.name.clone()));
-}
-
 /// Names that bodies of the main graph define for themselves; redirecting a capture to one of them would be caught by it.
 pub(crate) fn inner_names(graph: &Graph) -> HashSet<String> {
     let mut taken = HashSet::new();
-    graph.nodes().iter().flat_map(subgraphs).for_each(|body| take(body, &mut taken));
+    graph.nodes().iter().flat_map(subgraphs).for_each(|body| names_in(body, &mut taken));
     taken
 }

@@ -2,8 +2,8 @@
 
 use crate::{
     ColumnBias, FoldAlpha, FoldBatchnorm, FoldConstants, FoldIf, FoldPad, FoldRamp, FoldScale, FoldShape, FormGemm,
-    FormHardSigmoid, FormHardSwish, LiftConstants, MergeTransposes, MoveTransposes, NameNodes, Pass, Prune, RaiseIr,
-    RemoveIdentity, SpellScaler, UpgradeOpset,
+    FormHardSigmoid, FormHardSwish, InlineFunctions, LiftConstants, MergeTransposes, MoveTransposes, NameNodes, Pass,
+    Prune, RaiseIr, RemoveIdentity, SpellScaler, UnfuseLayers, UpgradeOpset,
 };
 
 /// The opset of per-axis scales: no quantized file has an older one.
@@ -16,9 +16,11 @@ pub const LEAST_OPSET: i64 = 13;
 /// all that follows, and the engine, meets operators as that opset writes them.
 pub fn float_passes() -> Vec<&'static dyn Pass> {
     vec![
+        &InlineFunctions,
         &RaiseIr,
         &LiftConstants,
         &UpgradeOpset { to: LEAST_OPSET },
+        &UnfuseLayers,
         &SpellScaler,
         &FoldShape,
         &FoldConstants,

@@ -2,8 +2,8 @@
 
 use crate::Pass;
 use crate::facts::{constant_floats, input, is_op, is_standard, label, output, recorded, sole_reader};
-use crate::rank::ranks;
 use tapq::Result;
+use tapq::graph::ranks;
 use tapq::graph::{Edit, Graph, Patch};
 use tapq::onnx::NodeProto as Node;
 

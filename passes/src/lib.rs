@@ -5,8 +5,10 @@
 //! and decisions (those are in the plan, which the quantizing passes obey).
 //!
 //! The order of [`float_passes`] is part of their meaning:
+//! functions are inlined first, since all that follows looks for operators;
 //! constants must be initializers before anything can fold them, and the IR must be past 3 before initializers can
-//! be added at all; the opset is raised to the least one of quantized files before anything looks at operators;
+//! be added at all; the opset is raised to the least one of quantized files before anything looks at operators, and
+//! what ONNX Runtime fused is taken apart, since it hides layers and constants;
 //! computed constants may be the weights and statistics that the layer folds look for, and conditions, whose branches
 //! come to the main graph before the folds, with constants and conditions of their own, so that this goes twice;
 //! identities, Transposes and pads stand between a layer and what folds into it, so they go first;
@@ -37,6 +39,7 @@ mod foldable;
 mod form_gemm;
 mod form_hard_sigmoid;
 mod form_hard_swish;
+mod inline_functions;
 mod insert_qdq;
 mod keep_apart;
 mod layout;
@@ -52,12 +55,12 @@ mod prune;
 mod quantize_weights;
 mod raise_ir;
 mod ramp;
-mod rank;
 mod remove_identity;
 mod spell_scaler;
 mod spread_bias;
 mod store_weights;
 mod tag;
+mod unfuse;
 mod upgrade_opset;
 mod upgrade_rules;
 mod upgrade_scope;
@@ -79,6 +82,7 @@ pub use fold_shape::FoldShape;
 pub use form_gemm::FormGemm;
 pub use form_hard_sigmoid::FormHardSigmoid;
 pub use form_hard_swish::FormHardSwish;
+pub use inline_functions::InlineFunctions;
 pub use insert_qdq::insert_qdq;
 pub use lift_constants::LiftConstants;
 pub use lower_opset::{LowerOpset, lower_opset};
@@ -92,4 +96,5 @@ pub use remove_identity::RemoveIdentity;
 pub use spell_scaler::SpellScaler;
 pub use store_weights::store_weights;
 pub use tag::tag;
+pub use unfuse::{Unfuse, UnfuseLayers};
 pub use upgrade_opset::{UpgradeOpset, ir_for_opset, upgrade_opset};

@@ -3,9 +3,9 @@
 use crate::Pass;
 use crate::facts::{inner_names, input, is_op, label, output};
 use crate::layout::{listed_axes, perm, permute};
-use crate::rank::ranks;
 use std::collections::{HashMap, HashSet};
 use tapq::Result;
+use tapq::graph::ranks;
 use tapq::graph::{Edit, Graph, Patch, set_attr};
 use tapq::onnx::NodeProto as Node;
 

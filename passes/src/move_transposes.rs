@@ -3,9 +3,9 @@
 use crate::Pass;
 use crate::facts::{inner_names, is_op};
 use crate::layout::{Layout, Region, Rewriter, regions};
-use crate::rank::ranks;
 use std::collections::HashMap;
 use tapq::Result;
+use tapq::graph::ranks;
 use tapq::graph::{Graph, Patch};
 
 /// ## What it does

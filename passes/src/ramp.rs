@@ -1,10 +1,10 @@
 //! Ramps: `y = clamp(slope * x + shift, low, high)`, the same for each element, in however many nodes they are written.
 
 use crate::facts::{Recorded, constant_floats, input, is_standard, output, recorded, sole_reader};
-use crate::rank::ranks;
 use std::cell::OnceCell;
 use std::collections::HashMap;
 use tapq::Result;
+use tapq::graph::ranks;
 use tapq::graph::{Edit, Graph, Patch, attr_f};
 use tapq::onnx::{DataType, NodeProto as Node, Tensor};
 

@@ -15,7 +15,7 @@
 
 use crate::facts::recorded;
 use crate::nodes::fresh_name;
-use crate::rank::ranks;
+use tapq::graph::ranks;
 use tapq::graph::{Edit, Graph, Patch};
 use tapq::onnx::{NodeProto as Node, Tensor};
 

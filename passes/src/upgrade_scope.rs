@@ -1,8 +1,8 @@
 //! What the rules of an upgrade know of the graph around a node, and where they leave new constants.
 
 use crate::facts::{Names, Recorded, input, output, recorded};
-use crate::rank::ranks;
 use std::collections::HashMap;
+use tapq::graph::ranks;
 use tapq::graph::{Graph, attr_i};
 use tapq::onnx::{DataType, GraphProto, NodeProto as Node, Tensor};
 use tapq::{Code, Error, Result};

@@ -204,7 +204,9 @@ fn outputs(graph: &Graph) -> tapq::Result<Vec<Array>> {
     let numbers = |n: usize| Values::F32((0..n).map(|i| ((i * 37 + 11) % 64) as f32 / 16.0 - 2.0).collect());
     let array = |dims: [usize; 4]| Array { dims: dims.to_vec(), values: numbers(dims.iter().product()) };
     let inputs = [("x".to_owned(), array([1, 2, 3, 4])), ("z".to_owned(), array([1, 3, 4, 2]))];
-    let engine = Engine::new(graph, &[], &Options::default())?;
+    // All outputs, those too that are an input in another layout.
+    let outputs: Vec<String> = graph.proto().output.iter().map(|v| v.name.clone()).collect();
+    let engine = Engine::with_outputs(graph, &outputs, &[], &Options::default())?;
     engine.run(&Sample { inputs: inputs.into_iter().collect() }, &mut |_, _| {})
 }
 

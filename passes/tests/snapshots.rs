@@ -3,13 +3,16 @@
 //!
 //! A case whose name begins with `refused` must come out unchanged.
 
+#[path = "common/numbers.rs"]
+mod numbers;
+
+use numbers::sample;
 use std::path::{Path, PathBuf};
-use tapq::array::{Array, Values};
+use tapq::array::Array;
 use tapq::engine::{Engine, Options};
 use tapq::graph::Graph;
 use tapq::onnx::{ExternalData, parse_text, print_text};
-use tapq::samples::Sample;
-use tapq_passes::{Driver, LowerOpset, Pass, UpgradeOpset, float_passes};
+use tapq_passes::{Driver, LowerOpset, Pass, Unfuse, UpgradeOpset, float_passes};
 
 /// The opset that the cases of `upgrade_opset` are upgraded to.
 const UPGRADE: UpgradeOpset = UpgradeOpset { to: 21 };
@@ -27,7 +30,7 @@ fn cases() -> Vec<Case> {
     let mut passes = float_passes();
     let mut seen = std::collections::BTreeSet::from([UPGRADE.name()]);
     passes.retain(|pass| seen.insert(pass.name()));
-    passes.extend([&UPGRADE as &dyn Pass, &LOWER]);
+    passes.extend([&UPGRADE as &dyn Pass, &LOWER, &Unfuse]);
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures/passes");
     let cases: Vec<Case> = passes.iter().flat_map(|pass| cases_of(*pass, &root.join(pass.name()))).collect();
     assert!(cases.len() > 2 * passes.len(), "two cases a pass, one of them refused: found {}", cases.len());
@@ -119,24 +122,6 @@ fn each_pass_preserves_the_function() {
 fn outputs(graph: &Graph) -> tapq::Result<Vec<Array>> {
     let engine = Engine::new(graph, &[], &Options::default())?;
     engine.run(&sample(graph), &mut |_, _| {})
-}
-
-/// Numbers that look random and are the same everywhere, for each input that no initializer stands in for.
-fn sample(graph: &Graph) -> Sample {
-    let proto = graph.proto();
-    let open = proto.input.iter().filter(|v| graph.model().ir_version >= 4 || graph.constant(&v.name).is_none());
-    let inputs = open.map(|value| {
-        let tensor = value.type_.tensor_type();
-        let dims: Vec<usize> = tensor.shape.dim.iter().map(|d| d.dim_value() as usize).collect();
-        let count: usize = dims.iter().product();
-        let values = match tensor.elem_type {
-            1 => Values::F32((0..count).map(|i| ((i * 37 + 11) % 64) as f32 / 16.0 - 2.0).collect()),
-            9 => Values::Bool(vec![true; count]),
-            other => panic!("'{}' has element type {other}", value.name),
-        };
-        (value.name.clone(), Array { dims, values })
-    });
-    Sample { inputs: inputs.collect() }
 }
 
 fn same(place: &str, before: &Array, after: &Array) {

@@ -2,7 +2,7 @@
 
 use super::values::to_tensor;
 use crate::graph::{Graph, attr_t};
-use crate::onnx::{self, DataLocation, DataType, ExternalData, Tensor, element_count};
+use crate::onnx::{self, DataLocation, DataType, ExternalData, NodeProto as Node, Tensor, element_count};
 use crate::{Code, Context, Error, Result};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -18,9 +18,9 @@ pub(super) struct Constants<'a> {
 }
 
 impl<'a> Constants<'a> {
-    /// Collects initializers and tensors of `Constant` nodes.
-    pub(super) fn new(graph: &'a Graph) -> Self {
-        let made = graph.nodes().iter().filter(|n| n.op_type == "Constant").filter_map(|n| {
+    /// Collects initializers of `graph` and tensors of those of `nodes` that are `Constant`.
+    pub(super) fn new(graph: &'a Graph, nodes: &[&'a Node]) -> Self {
+        let made = nodes.iter().filter(|n| n.op_type == "Constant").filter_map(|n| {
             let tensor = attr_t(n, "value")?;
             Some((n.output.first()?.as_str(), tensor))
         });

@@ -7,6 +7,7 @@ use super::constants::{Constant, Constants};
 use super::failure::node_place;
 use super::{Options, Place, batch_norm, depthwise, dialect, ops, quantized};
 use crate::array::Array;
+use crate::fused::Apart;
 use crate::graph::{Graph, set_attr, subgraphs};
 use crate::onnx::{Dimension, GraphProto, NodeProto as Node, OperatorSetIdProto, Tensor, ValueInfoProto, dimension};
 use crate::samples::Sample;
@@ -81,9 +82,11 @@ impl Input {
 /// Lowers what `outputs` and `taps` need.
 pub(super) fn lower(graph: &Graph, outputs: &[String], taps: &[String], options: &Options) -> Result<Lowered> {
     refuse_sparse(graph)?;
-    let constants = Constants::new(graph);
     let roots: BTreeSet<&str> = outputs.iter().chain(taps).map(String::as_str).collect();
-    let needed = prune(graph.nodes().iter().collect(), &roots);
+    let apart: BTreeMap<usize, Vec<Node>> = Apart::new(graph, &|_| false).replacements()?.into_iter().collect();
+    let whole = |(at, node)| apart.get(&at).map_or(std::slice::from_ref(node), Vec::as_slice);
+    let needed = prune(graph.nodes().iter().enumerate().flat_map(whole).collect(), &roots);
+    let constants = Constants::new(graph, &needed);
     for node in needed.iter().flat_map(|node| std::iter::once(*node).chain(inner_nodes(node))) {
         refuse_foreign(graph, node)?;
         dialect::refuse_misread(node)?;
@@ -148,7 +151,7 @@ fn refuse_huge_fill(node: &Node, constants: &Constants) -> Result<()> {
 fn refuse_foreign(graph: &Graph, node: &Node) -> Result<()> {
     let refuse = |what: String| Err(Error::new(Code::Engine, what).at(node_place(node)));
     if graph.model().functions.iter().any(|f| f.name == node.op_type && f.domain == node.domain) {
-        return refuse(format!("calls of model-local functions ('{}') are not supported", node.op_type));
+        return refuse(format!("the call of the model-local function '{}' could not be inlined", node.op_type));
     }
     if !matches!(node.domain.as_str(), "" | "ai.onnx" | "ai.onnx.ml" | "com.microsoft") {
         return refuse(format!("operators of domain '{}' are not supported", node.domain));

@@ -41,7 +41,7 @@ pub use seen::{OnDevice, Seen, TapView};
 pub use walk::{Change, Edit, Site, Trace, Walk};
 
 use crate::array::Array;
-use crate::graph::Graph;
+use crate::graph::{Graph, answers};
 use crate::samples::Sample;
 use crate::{Code, Error, Result};
 use compile::Template;
@@ -110,16 +110,20 @@ impl Engine {
     /// Prepares `graph`; during a run the caller sees the float tensors of `taps`, names of inputs or produced values
     /// of the main graph.
     ///
+    /// It runs for the outputs that [answer](crate::graph::answers).
     /// A graph whose shapes are known is compiled here, another one on its first sample.
     ///
     /// # Errors
     /// [`Code::Engine`] names the node that cannot run, or the tap that is unknown or not float.
     pub fn new(graph: &Graph, taps: &[String], options: &Options) -> Result<Engine> {
-        let outputs: Vec<String> = graph.proto().output.iter().map(|v| v.name.clone()).collect();
-        Engine::with_outputs(graph, &outputs, taps, options)
+        Engine::with_outputs(graph, &answers(graph), taps, options)
     }
 
-    fn with_outputs(graph: &Graph, outputs: &[String], taps: &[String], options: &Options) -> Result<Engine> {
+    /// As [`Engine::new`], for these values.
+    ///
+    /// # Errors
+    /// As those; further, [`Code::InvalidGraph`] names an output that the graph does not have.
+    pub fn with_outputs(graph: &Graph, outputs: &[String], taps: &[String], options: &Options) -> Result<Engine> {
         let lowered = lower::lower(graph, outputs, taps, options)?;
         let inputs = lowered.inputs.clone();
         let template = failure::guard(|| Template::new(lowered))?;
@@ -136,12 +140,12 @@ impl Engine {
         Ok(engine)
     }
 
-    /// Names of the outputs, in graph order.
+    /// Names of the outputs it runs for, in graph order.
     pub fn outputs(&self) -> &[String] {
         &self.outputs
     }
 
-    /// Runs one sample and returns the outputs in graph order; `on_tap` gets the index of the tap and its tensor,
+    /// Runs one sample and returns the outputs it runs for; `on_tap` gets the index of the tap and its tensor,
     /// each tap once, in execution order.
     ///
     /// # Errors

@@ -3,16 +3,22 @@
 //! The [`Model`] stays the single source of truth, so everything that no pass touches survives.
 //! A pass reads a `&Graph` and returns a [`Patch`]; only [`Graph::apply`] writes.
 
+mod answers;
 mod attributes;
 mod index;
+mod names;
 mod patch;
+mod rank;
 #[cfg(test)]
 mod tests;
 mod verify;
 
-pub use attributes::{attr_f, attr_graph, attr_i, attr_ints, attr_s, attr_t, set_attr};
+pub use answers::{answers, caches};
+pub use attributes::{Value, attr_f, attr_graph, attr_i, attr_ints, attr_s, attr_t, set_attr};
 pub use index::{Index, captures, reads, subgraphs};
+pub use names::{Names, names_in};
 pub use patch::{Edit, Patch, with_attr};
+pub use rank::ranks;
 pub use verify::{Violation, least_versions, node_place, verify};
 
 use crate::onnx::{ExternalData, GraphProto, ModelProto as Model, NodeProto as Node, Tensor};
@@ -84,6 +90,21 @@ impl Graph {
     pub fn into_model(self) -> (Model, Arc<ExternalData>) {
         (self.model, self.external)
     }
+}
+
+/// Whether a node is of the default domain.
+pub fn is_standard(node: &Node) -> bool {
+    node.domain.is_empty() || node.domain == "ai.onnx"
+}
+
+/// What an input slot reads; `None` where it is left out.
+pub fn input(node: &Node, slot: usize) -> Option<&str> {
+    node.input.get(slot).map(String::as_str).filter(|name| !name.is_empty())
+}
+
+/// What an output slot defines; `None` where it is left out.
+pub fn output(node: &Node, slot: usize) -> Option<&str> {
+    node.output.get(slot).map(String::as_str).filter(|name| !name.is_empty())
 }
 
 fn graph_of(model: &Model) -> &GraphProto {

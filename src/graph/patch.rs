@@ -36,6 +36,15 @@ pub enum Edit {
     SetOpset(i64),
     /// Sets the IR version; raising it past 3 drops the graph inputs that only list an initializer.
     SetIr(i64),
+    /// Removes a model-local function that nothing calls.
+    RemoveFunction {
+        /// Its domain.
+        domain: String,
+        /// The operator that it defines.
+        name: String,
+        /// Which of several of that name.
+        overload: String,
+    },
     /// Sets an entry of the model's metadata.
     SetMetadata(String, String),
 }
@@ -110,6 +119,9 @@ impl Patch {
                 Edit::SetOutputRank(name, rank) => set_output_rank(graph, &name, rank),
                 Edit::SetOpset(version) => set_opset(model, version),
                 Edit::SetIr(version) => set_ir(model, version),
+                Edit::RemoveFunction { domain, name, overload } => {
+                    model.functions.retain(|f| f.domain != domain || f.name != name || f.overload != overload);
+                }
                 Edit::SetMetadata(key, value) => set_metadata(model, &key, value),
             }
         }

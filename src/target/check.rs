@@ -1,7 +1,7 @@
 //! What YAML types cannot say about a profile: widths that exist, lists without contradictions, sentences that end.
 
 use super::{BiasFormat, OperatorRule, Refusal, ResidualAdd, Role, Target, WeightBlocks};
-use crate::{Code, Error, Result};
+use crate::{Code, Error, Result, fused};
 
 impl Target {
     /// Checks the profile against itself; the place in the error is the path of the YAML key.
@@ -33,6 +33,12 @@ impl Target {
         }
         if self.onnx.max_ir < 7 {
             return Err(wrong("onnx.max_ir", "must be at least 7, which opset 13 pairs with"));
+        }
+        if self.onnx.domains.iter().any(|domain| domain != fused::DOMAIN) {
+            return Err(wrong(
+                "onnx.domains",
+                "can only hold com.microsoft, whose operators other runtimes get as ONNX's",
+            ));
         }
         if self.residual_add == ResidualAdd::BothInputs && self.rule("Add").is_none() {
             return Err(wrong("residual_add", "`both-inputs` needs a rule for Add under `operators`"));

@@ -1,7 +1,7 @@
 //! A profile in words, for a terminal.
 
 use super::query::bits_of;
-use super::{ActivationFormat, BiasFormat, OperatorRule, Refusal, ResidualAdd, Role, Target};
+use super::{ActivationFormat, BiasFormat, OnnxLimits, OperatorRule, Refusal, ResidualAdd, Role, Target};
 use crate::Result;
 
 const WIDTH: usize = 96;
@@ -35,8 +35,17 @@ impl Target {
             ("bias", self.bias_words()),
             ("left in float", self.float_words()),
             ("residual Add", self.residual_add.words().to_string()),
-            ("files", format!("opset up to {}, IR version up to {}", self.onnx.max_opset, self.onnx.max_ir)),
+            ("files", self.file_words()),
         ]
+    }
+
+    fn file_words(&self) -> String {
+        let OnnxLimits { max_opset, max_ir, domains } = &self.onnx;
+        let versions = format!("opset up to {max_opset}, IR version up to {max_ir}");
+        match domains.is_empty() {
+            true => versions,
+            false => format!("{versions}, operators of {} kept", domains.join(", ")),
+        }
     }
 
     fn explain_formats(&self, page: &mut String) {

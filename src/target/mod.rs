@@ -85,6 +85,9 @@ pub struct OnnxLimits {
     pub max_opset: i64,
     /// Highest IR version that the runtime imports.
     pub max_ir: i64,
+    /// Domains beside ONNX's whose operators the runtime has: `com.microsoft`, or none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub domains: Vec<String>,
 }
 
 /// Format of quantized activations (always per-tensor).

@@ -12,7 +12,8 @@ use tapq::target::{OperatorRule, Role, Target};
 const LEAST_ELEMENTS: u64 = 1024;
 
 /// Operators whose constants are offsets, masks and tables of positions rather than weights.
-const ELEMENTWISE: [&str; 8] = ["Add", "Concat", "Div", "Expand", "Mul", "Pow", "Sub", "Where"];
+const NO_WEIGHTS: [&str; 10] =
+    ["Add", "Concat", "Div", "Expand", "GroupQueryAttention", "Mul", "Pow", "RotaryEmbedding", "Sub", "Where"];
 
 /// Weights outside of weight layers.
 #[derive(Clone, Debug, Default)]
@@ -39,7 +40,7 @@ pub fn elsewhere(
         let mut own = 0;
         // What a stored node holds beside its weights are biases.
         let is_stored = stored.iter().any(|s| s.name == node.name);
-        let holds_weights = !ELEMENTWISE.contains(&node.op_type.as_str()) && !is_stored;
+        let holds_weights = !NO_WEIGHTS.contains(&node.op_type.as_str()) && !is_stored;
         let inside = inner_constants(node);
         let outside = reads(node);
         for name in outside.iter().filter(|_| holds_weights) {

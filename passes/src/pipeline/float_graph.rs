@@ -3,7 +3,8 @@
 use super::options::Options;
 use crate::driver::Driver;
 use crate::form_hard_swish::{FormHardSwish, HARD_SWISH_OPSET};
-use crate::{FixInputs, Pass, float_passes, lower_opset};
+use crate::{FixInputs, InlineFunctions, Pass, Unfuse, UnfuseLayers, float_passes, lower_opset};
+use tapq::fused;
 use tapq::graph::Graph;
 use tapq::{Code, Error, Result};
 
@@ -11,13 +12,16 @@ use tapq::{Code, Error, Result};
 /// newer opset than the target reads is lowered where that changes nothing, and a target of opset 13 is spared an operator
 /// of 14.
 pub fn simplify(graph: &mut Graph, options: &Options) -> Result<Driver> {
-    refuse_quantized(graph)?;
     let target = options.target;
-    // Whatever the fuel: samples feed the network without them.
+    // Whatever the fuel: functions hide what is quantized already, and samples feed the network without fixed inputs.
     let mut driver = Driver::new(None);
-    driver.run(graph, &[&FixInputs(options.fixed)])?;
+    driver.run(graph, &[&InlineFunctions, &FixInputs(options.fixed)])?;
+    refuse_quantized(graph)?;
     driver.fuel = options.fuel.map(|fuel| fuel.saturating_add(driver.applied.len()));
     let mut passes = float_passes();
+    if !target.onnx.domains.iter().any(|domain| domain == fused::DOMAIN) {
+        passes.iter_mut().filter(|pass| pass.name() == UnfuseLayers.name()).for_each(|pass| *pass = &Unfuse);
+    }
     passes.retain(|pass| target.onnx.max_opset >= HARD_SWISH_OPSET || pass.name() != FormHardSwish.name());
     driver.run(graph, &passes)?;
     let (opset, most) = (graph.opset(), target.onnx.max_opset);
@@ -35,11 +39,7 @@ pub fn simplify(graph: &mut Graph, options: &Options) -> Result<Driver> {
 
 /// A model that already holds Q/DQ is not quantized again: its float values are gone.
 fn refuse_quantized(graph: &Graph) -> Result<()> {
-    let quantized = |op: &str| {
-        matches!(op, "QuantizeLinear" | "DequantizeLinear" | "DynamicQuantizeLinear" | "QLinearConv" | "QLinearMatMul")
-            || matches!(op, "ConvInteger" | "MatMulInteger")
-    };
-    match graph.nodes().iter().find(|n| quantized(&n.op_type)) {
+    match graph.nodes().iter().find(|n| is_quantized(&n.op_type)) {
         None => Ok(()),
         Some(node) => Err(Error::new(
             Code::AlreadyQuantized,
@@ -48,4 +48,25 @@ fn refuse_quantized(graph: &Graph) -> Result<()> {
         .at(format!("node '{}'", node.name))
         .help("quantize the float model that it was made from")),
     }
+}
+
+/// Whether the operator computes with integers in place of floats, or holds weights as integers.
+fn is_quantized(op: &str) -> bool {
+    const OTHERS: [&str; 14] = [
+        "ConvInteger",
+        "DequantizeLinear",
+        "DynamicQuantizeLSTM",
+        "DynamicQuantizeLinear",
+        "DynamicQuantizeMatMul",
+        "GatherBlockQuantized",
+        "MatMulBnb4",
+        "MatMulInteger",
+        "MatMulIntegerToFloat",
+        "MatMulNBits",
+        "QAttention",
+        "QGemm",
+        "QMoE",
+        "QuantizeLinear",
+    ];
+    op.starts_with("QLinear") || OTHERS.contains(&op)
 }

@@ -13,7 +13,7 @@ use super::summarize;
 use super::versions::check_versions;
 use tapq::Result;
 use tapq::engine::{Engine, Options as EngineOptions};
-use tapq::graph::Graph;
+use tapq::graph::{Graph, caches};
 use tapq::plan::{Plan, check_fixed, check_matches, check_target};
 use tapq::report::{Fidelity, Report, measure};
 use tapq::samples::fixed_texts;
@@ -58,7 +58,8 @@ pub fn quantize(mut graph: Graph, options: &Options, progress: &dyn Progress) ->
     let float = (options.verify || raised).then(compile).transpose()?;
     if let (Some(float), Some(sample), true) = (&float, options.calibration.samples.first(), raised) {
         let ranks = float.output_ranks(sample)?;
-        correct_ranks(&graph, &ranks).map_or(Ok(()), |p| driver.apply(&mut graph, "correct-ranks", p))?;
+        let seen = float.outputs().iter().zip(ranks);
+        correct_ranks(&graph, seen).map_or(Ok(()), |p| driver.apply(&mut graph, "correct-ranks", p))?;
     }
     // The float graph ends here: its weights need not be in memory beside those of two engines.
     let quantized = rewrite(graph, &analysis.plan, &rounding, options.target, &mut driver)?;
@@ -86,9 +87,11 @@ fn verify(
 ) -> Result<Fidelity> {
     let held_out = !options.held_out.is_empty();
     let samples = if held_out { options.held_out } else { &options.calibration.samples };
-    let simulated = Engine::new(quantized, values, &EngineOptions::with_dims(&options.dims))?;
+    let engine_options = EngineOptions::with_dims(&options.dims);
+    let simulated = Engine::with_outputs(quantized, float.outputs(), values, &engine_options)?;
     progress.stage("verify", samples.len());
     let mut fidelity = measure(float, &simulated, values, samples, held_out, &|| progress.tick())?;
+    fidelity.caches = caches(quantized);
     fidelity.values.retain(|v| !quantized.index().is_input(&v.value));
     Ok(fidelity)
 }

@@ -1,15 +1,15 @@
 //! Ranks of values, as far as they follow from operators whose rank rule is one line.
 
-use crate::facts::{input, is_standard, output};
+use super::{attr_i, attr_ints, attr_s, attr_t, input, is_standard, output};
+use crate::fused;
+use crate::onnx::{ExternalData, GraphProto, NodeProto as Node, ints};
 use std::collections::HashMap;
-use tapq::graph::{attr_i, attr_ints, attr_s, attr_t};
-use tapq::onnx::{ExternalData, GraphProto, NodeProto as Node, ints};
 
 /// Ranks of the values of one graph.
 ///
 /// Recorded shapes of inner values are often stale; what follows from inputs and operators comes before them,
 /// so the map holds no recorded rank but those of inputs and initializers.
-pub(crate) fn ranks(graph: &GraphProto) -> HashMap<&str, usize> {
+pub fn ranks(graph: &GraphProto) -> HashMap<&str, usize> {
     let inputs = graph.input.iter().filter(|v| v.type_.has_tensor_type());
     let shaped = inputs.filter_map(|v| Some((v.name.as_str(), v.type_.tensor_type().shape.as_ref()?.dim.len())));
     let mut known: HashMap<&str, usize> = shaped.collect();
@@ -20,10 +20,19 @@ pub(crate) fn ranks(graph: &GraphProto) -> HashMap<&str, usize> {
     let inside = ExternalData::none();
     let bounds: HashMap<&str, i64> =
         single.filter_map(|t| Some((t.name.as_str(), *ints(t, &inside).ok()?.first()?))).collect();
-    for node in graph.node.iter().filter(|n| is_standard(n)) {
+    for node in &graph.node {
         for slot in 0..node.output.len() {
-            let (Some(name), Some(rank)) = (output(node, slot), rank(node, slot, &known, &lengths)) else { continue };
-            known.insert(name, rank);
+            let of = |slot| known.get(input(node, slot)?).copied();
+            let rank = match is_standard(node) {
+                true => rank(node, slot, &known, &lengths).or_else(|| fused::rank(node, slot, &of)),
+                false => fused::rank(node, slot, &of),
+            };
+            if let Some((name, rank)) = output(node, slot).zip(rank) {
+                known.insert(name, rank);
+            }
+        }
+        if !is_standard(node) {
+            continue;
         }
         if let Some((name, length)) = output(node, 0).zip(length(node, &known, &lengths, &bounds)) {
             lengths.insert(name, length);
@@ -122,7 +131,7 @@ const KEEPS: &[&str] = &[
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tapq::onnx::parse_text;
+    use crate::onnx::parse_text;
 
     #[test]
     fn shapes_that_are_cut_and_joined_give_ranks() {
