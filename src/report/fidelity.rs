@@ -107,12 +107,22 @@ pub struct Fidelity {
     /// Of outputs with channels the worst one, where it is far below the whole.
     #[serde(default)]
     pub channels: Vec<WorstChannel>,
+    /// Outputs that no figure counts, because they [carry an input on](crate::graph::answers).
+    #[serde(default)]
+    pub caches: Vec<String>,
     /// Why the figures mean nothing on these samples; absent where they do mean something.
     #[serde(default)]
     pub says_nothing: Option<String>,
 }
 
 impl Fidelity {
+    /// The outputs that no figure counts, in words.
+    pub fn uncounted(&self) -> Option<String> {
+        let [first, rest @ ..] = self.caches.as_slice() else { return None };
+        let more = if rest.is_empty() { String::new() } else { format!(" and {} more", rest.len()) };
+        Some(format!("{first}{more}: a cache, an input with new positions in it, which would drown the others"))
+    }
+
     /// The worst channels in words, worst first, of at most three outputs.
     pub fn worst_channels(&self) -> Vec<String> {
         let mut worst: Vec<&WorstChannel> = self.channels.iter().collect();

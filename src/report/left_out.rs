@@ -34,6 +34,7 @@ mod tests {
             synthetic: false,
             ids: vec![],
             left_out: vec![],
+            followed: vec![],
         };
         assert_eq!(left_out(&set), None);
         set.left_out = vec![found("3", 219.8), found("a.png", 439.696)];

@@ -65,6 +65,7 @@ pub fn measure(
         outputs: float.outputs().iter().zip(&total.outputs).filter(|(_, c)| !c.is_empty()).map(value).collect(),
         values: values.iter().zip(&total.values).map(value).collect(),
         channels: float.outputs().iter().zip(&total.outputs).enumerate().filter_map(worst).collect(),
+        caches: vec![],
         says_nothing: why_nothing(each.iter().map(|s| &s.answer)),
     })
 }

@@ -62,6 +62,7 @@ fn report(n: usize) -> Report {
                 sqnr_db: 2.3,
                 whole_db: 24.0,
             }],
+            caches: vec!["present.0.key".into(), "present.0.value".into()],
             says_nothing: None,
         }),
         activations: (0..n.min(20)).map(activation).collect(),

@@ -109,6 +109,9 @@ impl Page {
             let one = |o: &ValueFidelity| format!("{} {}", o.value, in_db(o.sqnr_db));
             self.item("outputs", &dotted(fidelity.outputs.iter().map(one)), Ink::Plain);
         }
+        if let Some(uncounted) = report.fidelity.as_ref().and_then(Fidelity::uncounted) {
+            self.item("uncounted", &uncounted, Ink::Plain);
+        }
         if let Some(fidelity) = report.fidelity.as_ref().filter(|f| !f.channels.is_empty()) {
             self.item("channels", &fidelity.worst_channels().join(" · "), Ink::Plain);
         }

@@ -53,6 +53,11 @@ pub(super) fn npz(request: &Request) -> Result<SampleSet> {
     assembled(request, columns, &wanted, labels).at(place)
 }
 
+/// Names of the arrays of an `.npz` file.
+pub(super) fn names(path: &Path) -> Result<Vec<String>> {
+    Ok(array_names(&open_archive(path)?))
+}
+
 /// Number of rows of a `.npy` file.
 pub(super) fn npy_rows(path: &Path) -> Result<usize> {
     Header::read(&mut open(path)?).and_then(|header| header.rows()).at(|| path.display().to_string())

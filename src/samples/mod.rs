@@ -8,6 +8,7 @@ mod check;
 mod digest;
 mod element;
 mod fixed;
+mod follow;
 mod forms;
 mod images;
 mod npy;
@@ -89,6 +90,8 @@ pub struct SampleSet {
     pub ids: Vec<String>,
     /// Samples that were selected and left out as outliers.
     pub left_out: Vec<LeftOut>,
+    /// Inputs that no source holds, because they follow from the tokens of a language model.
+    pub followed: Vec<String>,
 }
 
 /// Reads the selected samples at `path`: a folder of JPEG/PNG, one such file, `.npy`, `.npz`, or ONNX test data.
@@ -104,6 +107,9 @@ pub fn load(path: &Path, inputs: &[InputSpec], preprocess: &Preprocess, selectio
 
 /// The same where other inputs are fixed: samples need not hold those, and what they hold must be the fixed value.
 ///
+/// Nor need arrays hold what follows from a language model's tokens: its mask, its positions, and a cache with nothing in
+/// it.
+///
 /// # Errors
 /// As [`load`].
 pub fn load_open(
@@ -113,14 +119,22 @@ pub fn load_open(
     preprocess: &Preprocess,
     selection: &Selection,
 ) -> Result<SampleSet> {
-    let request = Request { path, inputs, fixed, preprocess, selection };
-    match Form::of(path)? {
+    let form = Form::of(path)?;
+    let held = match form {
+        Form::Npz => follow::held(inputs, &arrays::names(path)?),
+        Form::Npy => follow::only_tokens(inputs).map_or(inputs.to_vec(), |tokens| vec![tokens.clone()]),
+        _ => inputs.to_vec(),
+    };
+    let request = Request { path, inputs: &held, fixed, preprocess, selection };
+    let mut set = match form {
         Form::Images => images::folder(&request),
         Form::Image => images::file(&request),
         Form::Npy => arrays::npy(&request),
         Form::Npz => arrays::npz(&request),
         Form::TestData => test_data::folder(&request),
-    }
+    }?;
+    follow::complete(&mut set, inputs)?;
+    Ok(set)
 }
 
 /// How many samples `path` holds, told without decoding any.
@@ -156,7 +170,15 @@ struct Request<'a> {
 
 impl Request<'_> {
     fn sample_set(&self, samples: Vec<Sample>, labels: Option<Vec<i64>>, ids: Vec<String>) -> SampleSet {
-        SampleSet { samples, labels, source: file_name(self.path), synthetic: false, ids, left_out: vec![] }
+        SampleSet {
+            samples,
+            labels,
+            source: file_name(self.path),
+            synthetic: false,
+            ids,
+            left_out: vec![],
+            followed: vec![],
+        }
     }
 
     fn only_input(&self, what: &str) -> Result<&InputSpec> {

@@ -134,6 +134,7 @@ mod tests {
             synthetic: false,
             ids: (0..factors.len()).map(|i| format!("s{i}")).collect(),
             left_out: vec![],
+            followed: vec![],
         }
     }
 

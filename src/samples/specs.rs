@@ -1,15 +1,21 @@
 //! What a graph wants for its inputs.
 
 use super::InputSpec;
+use crate::fused;
 use crate::graph::Graph;
 use crate::onnx::{DataType, ValueInfoProto, dimension, type_proto};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The inputs of a graph that samples must feed: those without an initializer. `dims` names extents of
-/// symbolic dimensions; the first axis is the batch, of extent 1 where it is symbolic.
+/// symbolic dimensions; the first axis is the batch, of extent 1 where it is symbolic. Features of a cache are what the
+/// attention that reads it makes them, where the file leaves them open.
 pub fn input_specs(graph: &Graph, dims: &BTreeMap<String, usize>) -> Vec<InputSpec> {
     let fed = graph.proto().input.iter().filter(|v| graph.index().initializer(&v.name).is_none());
-    fed.map(|value| input_spec(value, dims)).collect()
+    let mut specs: Vec<InputSpec> = fed.map(|value| input_spec(value, dims)).collect();
+    for spec in specs.iter_mut().filter(|spec| spec.dims.len() == 4 && spec.dims[3].is_none()) {
+        spec.dims[3] = fused::features_of_cache(graph, &spec.name);
+    }
+    specs
 }
 
 /// Names of the extents that the inputs leave open.

@@ -17,12 +17,15 @@ const MOST_SAMPLES: usize = 1 << 20;
 /// `count` samples of smooth noise, the same for the same `seed` on every machine.
 ///
 /// Where the preprocessing is one of pictures, an input of rank 4 gets noise of 0..255 through mean and std; other float
-/// inputs get noise of -1..1. Integer inputs are all 1 of their own type, which is a valid token and a valid mask.
+/// inputs get noise of -1..1. Integer inputs are all 1 of their own type, which is a valid token and a valid mask; what
+/// follows from the tokens of a language model follows.
 ///
 /// # Errors
 /// [`Code::Samples`] where an axis other than the first is symbolic, an input is absurdly large, or it takes what
 /// arrays cannot hold.
 pub fn synthetic(inputs: &[InputSpec], preprocess: &Preprocess, count: usize, seed: u64) -> Result<SampleSet> {
+    let wanted = inputs;
+    let inputs = &super::follow::held(wanted, &super::follow::tokens(wanted))[..];
     check_size(inputs, count)?;
     let mut random = SplitMix64(seed);
     let mut sample = || {
@@ -31,7 +34,11 @@ pub fn synthetic(inputs: &[InputSpec], preprocess: &Preprocess, count: usize, se
     };
     let samples = (0..count).map(|_| sample()).collect::<Result<_>>()?;
     let ids = (0..count).map(|i| i.to_string()).collect();
-    Ok(SampleSet { samples, labels: None, source: "synthetic".to_owned(), synthetic: true, ids, left_out: vec![] })
+    let source = "synthetic".to_owned();
+    let (left_out, followed) = (vec![], vec![]);
+    let mut set = SampleSet { samples, labels: None, source, synthetic: true, ids, left_out, followed };
+    super::follow::complete(&mut set, wanted)?;
+    Ok(set)
 }
 
 fn made_up(input: &InputSpec, preprocess: &Preprocess, random: &mut SplitMix64) -> Result<Array> {

@@ -112,8 +112,17 @@ pub struct Inputs {
     pub fixed: Vec<FixedInput>,
 }
 
-/// Says on standard error which samples do not count.
+/// Says on standard error which inputs no sample holds.
+pub fn tell_of_followed(calibration: &SampleSet, quiet: bool) {
+    if let ([first, rest @ ..], false) = (calibration.followed.as_slice(), quiet) {
+        let more = if rest.is_empty() { String::new() } else { format!(" and {} more", rest.len()) };
+        eprintln!("note: not in the samples, and made to follow from the tokens: {first}{more}");
+    }
+}
+
+/// Says on standard error which samples do not count, and which inputs they do not hold.
 pub fn warn_of_outliers(calibration: &SampleSet, quiet: bool) {
+    tell_of_followed(calibration, quiet);
     if let Some(words) = report::left_out(calibration).filter(|_| !quiet) {
         eprintln!("warning: {words}");
     }

@@ -1,7 +1,7 @@
 //! `xtask quantize`: the main job.
 
 use crate::device::Device;
-use crate::inputs::{Inputs, SampleArgs, read_graph};
+use crate::inputs::{Inputs, SampleArgs, read_graph, tell_of_followed};
 use crate::progress::Bars;
 use crate::{Verdict, files, proxies};
 use std::collections::BTreeSet;
@@ -260,6 +260,7 @@ impl Job<'_> {
         }
         let Inputs { graph, mut calibration, held_out, input_range, dims, fixed } =
             self.samples.load(self.model, graph, self.verify_samples)?;
+        tell_of_followed(&calibration, self.quiet);
         if self.choice.outliers == Outliers::LeaveOut {
             calibration.leave_out_outliers(input_range);
         }

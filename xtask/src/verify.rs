@@ -1,19 +1,19 @@
 //! `xtask verify`: one model against another on samples.
 
 use crate::Verdict;
-use crate::inputs::{SampleArgs, read_graph};
+use crate::inputs::{SampleArgs, read_graph, tell_of_followed};
 use crate::progress::Bars;
 use crate::quantize::bar;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use tapq::engine::{Engine, Options};
-use tapq::graph::Graph;
+use tapq::graph::{Graph, caches};
 use tapq::plan::fixed_in_file;
 use tapq::report::{Fidelity, measure};
 use tapq::samples::{FixedInput, fixed_texts, input_specs};
 use tapq::{Code, Error, Result, clean};
 use tapq_passes::pipeline::Progress;
-use tapq_passes::{FixInputs, Pass};
+use tapq_passes::{FixInputs, InlineFunctions, Pass};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -41,6 +41,7 @@ pub fn run(args: &Args) -> Result<Verdict> {
     let graph = read_graph(&args.reference)?;
     let mut judged = read_graph(&args.judged)?;
     let mut inputs = samples_for(args, &graph, &judged)?.load(&args.reference, graph, 0)?;
+    tell_of_followed(&inputs.calibration, args.quiet);
     fix(&mut inputs.graph, &inputs.fixed)?;
     fix(&mut judged, &inputs.fixed)?;
     check_inputs(args, &inputs.graph, &judged)?;
@@ -51,13 +52,15 @@ pub fn run(args: &Args) -> Result<Verdict> {
     let options = Options::with_dims(&inputs.dims);
     let place = |path: &PathBuf| path.display().to_string();
     let reference = Engine::new(&inputs.graph, &values, &options).map_err(|e| e.at(place(&args.reference)))?;
-    let other = Engine::new(&judged, &values, &options).map_err(|e| e.at(place(&args.judged)))?;
+    let outputs = reference.outputs();
+    let other = Engine::with_outputs(&judged, outputs, &values, &options).map_err(|e| e.at(place(&args.judged)))?;
     let bars = Bars::new(args.quiet);
     let samples = &inputs.calibration.samples;
     bars.stage("verify", samples.len());
     let found = measure(&reference, &other, &values, samples, true, &|| bars.tick());
     bars.finish();
-    let found = found?;
+    let mut found = found?;
+    found.caches = caches(&inputs.graph);
     match args.json {
         true => println!("{}", serde_json::to_string_pretty(&found).map_err(|e| Error::new(Code::Io, e.to_string()))?),
         false => print(&found),
@@ -96,8 +99,11 @@ fn samples_for(args: &Args, reference: &Graph, judged: &Graph) -> Result<SampleA
 }
 
 fn fix(graph: &mut Graph, fixed: &[FixedInput]) -> Result<()> {
-    if let Some(patch) = FixInputs(fixed).run(graph)? {
-        graph.apply(patch);
+    let passes: [&dyn Pass; 2] = [&InlineFunctions, &FixInputs(fixed)];
+    for pass in passes {
+        if let Some(patch) = pass.run(graph)? {
+            graph.apply(patch);
+        }
     }
     Ok(())
 }
@@ -141,6 +147,7 @@ fn print(found: &Fidelity) {
     for output in found.outputs.iter().filter(|_| found.outputs.len() > 1) {
         println!("{:>8.2} dB  output {}", output.sqnr_db, clean(&output.value));
     }
+    found.uncounted().iter().for_each(|words| println!("  uncounted: {}", clean(words)));
     found.worst_channels().iter().for_each(|words| println!("  {}", clean(words)));
     let mut worst: Vec<_> = found.values.iter().collect();
     worst.sort_by(|a, b| a.sqnr_db.total_cmp(&b.sqnr_db).then(a.value.cmp(&b.value)));
