@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """tapq against ONNX Runtime's static quantizer on real networks: fidelity, size, cost, speed in ONNX Runtime.
 
-    cargo build --release && python3 benches/peers.py ASSETS [--tools TOOLS] [--names a,b] [--targets cpu,jetson]
+    cargo build --release && python3 benches/peers.py ASSETS [--tools TOOLS] [--names a,b] [--targets cpu,jetson] [--optimized]
 
 ASSETS holds manifest.yaml, models and labelled samples; TOOLS holds judge.py and peer_ort.py (an independent
-judge and the peer on the same samples). Prints a Markdown table. Cost is user CPU seconds and peak memory of the
+judge and the peer on the same samples). With --optimized both get what ONNX Runtime's extended optimizations make of
+each network, operators of its own included. Prints a Markdown table. Cost is user CPU seconds and peak memory of the
 whole command. Needs: pip install onnx onnxruntime numpy pillow pyyaml sympy, and GNU time in /usr/bin/time
 """
 import argparse, collections, json, os, subprocess, sys, tempfile
@@ -42,6 +43,24 @@ def fused(path):
     return integer, sum(count[k] for k in ("Conv", "FusedConv", "Gemm", "FusedGemm", "MatMul"))
 
 
+def optimized(assets, models, root):
+    """ASSETS once more under `root`, with each network as ONNX Runtime's extended optimizations write it."""
+    import onnxruntime as ort
+    for entry in os.listdir(assets):
+        if entry not in ("manifest.yaml", "models"):
+            os.symlink(os.path.abspath(f"{assets}/{entry}"), f"{root}/{entry}")
+    os.symlink(os.path.abspath(f"{assets}/manifest.yaml"), f"{root}/manifest.yaml")
+    for spec in models.values():
+        path = f"{root}/{spec['file']}"
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        options = ort.SessionOptions()
+        options.log_severity_level = 3
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+        options.optimized_model_filepath = path
+        ort.InferenceSession(f"{assets}/{spec['file']}", options, providers=["CPUExecutionProvider"])
+    return root
+
+
 def speed_ratio(ours, peer, runs=31):
     """Median over interleaved runs of the peer's time over ours, batch 1, one thread."""
     import numpy as np, onnxruntime as ort, time
@@ -64,6 +83,7 @@ def speed_ratio(ours, peer, runs=31):
 def main():
     ap = argparse.ArgumentParser()
     ap.add_argument("assets"); ap.add_argument("--tools"); ap.add_argument("--names"); ap.add_argument("--targets", default="cpu,jetson")
+    ap.add_argument("--optimized", action="store_true")
     ap.add_argument("--xtask", default=os.path.join(os.path.dirname(os.path.abspath(__file__)), "../target/release/xtask"))
     a = ap.parse_args()
     tools = a.tools or f"{a.assets}/../tools"
@@ -71,17 +91,18 @@ def main():
     names = a.names.split(",") if a.names else [n for n, m in models.items() if "eval" in m]
     print("| network | target | SQNR dB: tapq / ORT | top-1 drop: tapq / ORT | kB: tapq / ORT | user s, MB: tapq / ORT | integer, float kernels in ORT | ORT's time / ours |")
     print("|---|---|---|---|---|---|---|---|")
-    with tempfile.TemporaryDirectory() as tmp:
+    with tempfile.TemporaryDirectory() as tmp, tempfile.TemporaryDirectory() as root:
+        assets = optimized(a.assets, {n: models[n] for n in names}, root) if a.optimized else a.assets
         for name in names:
             spec = models[name]
             prep = f"{tmp}/{name}.yaml"
             yaml.safe_dump(spec["preprocess"], open(prep, "w"))
             for target in a.targets.split(","):
                 ours, peer = f"{tmp}/{name}.{target}.onnx", f"{tmp}/{name}.{target}.peer.onnx"
-                c = cost([a.xtask, "quantize", f"{a.assets}/{spec['file']}", "--target", target, "--calib", f"{a.assets}/{spec['calib']}",
+                c = cost([a.xtask, "quantize", f"{assets}/{spec['file']}", "--target", target, "--calib", f"{assets}/{spec['calib']}",
                           "--preprocess", prep, "--samples", "16", "-q", "-o", ours])
-                p = cost([sys.executable, f"{tools}/peer_ort.py", name, peer, "--root", a.assets, "--variant", PEER[target]])
-                x, y = judge(tools, a.assets, name, ours), judge(tools, a.assets, name, peer)
+                p = cost([sys.executable, f"{tools}/peer_ort.py", name, peer, "--root", assets, "--variant", PEER[target]])
+                x, y = judge(tools, assets, name, ours), judge(tools, assets, name, peer)
                 i, f = fused(ours) if target == "cpu" else ("", "")
                 s = f"{speed_ratio(ours, peer):.2f}" if target == "cpu" else ""
                 print(f"| {name} | {target} | **{x['sqnr_db']:.1f}** / {y['sqnr_db']:.1f} | {x['drop']:.2f} / {y['drop']:.2f} | "
