@@ -18,9 +18,9 @@ pub(super) fn embed(node: &Node, s: &mut Spell) -> Result<()> {
         Some(positions) => s.op("Gather", &[table, positions]),
         None => {
             let count = s.extent(ids, 1);
-            let count = s.reshape(&count, &[1]);
-            let [zero, axis] = [0, 0].map(|v| s.ints(&[v]));
-            s.op("Slice", &[table, &zero, &count, &axis])
+            let zero = s.int(0);
+            let from_the_beginning = s.range(&zero, &count);
+            s.op("Gather", &[table, &from_the_beginning])
         }
     };
     sum = s.op("Add", &[&sum, &positions]);

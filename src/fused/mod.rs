@@ -166,6 +166,8 @@ impl<'a> Apart<'a> {
         if !nodes.iter().any(holds_fused) {
             return Ok(vec![]);
         }
+        // Parts have names of their own, which no node has.
+        nodes.iter().filter(|node| !node.name.is_empty()).for_each(|node| drop(self.names.fresh(&node.name)));
         let facts = Facts::new(self.graph.proto(), self.graph.opset());
         let mut found = vec![];
         for (at, node) in nodes.iter().enumerate().filter(|(_, node)| holds_fused(node)) {

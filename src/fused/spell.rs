@@ -10,8 +10,9 @@ pub(super) struct Spell<'s> {
     pub(super) nodes: Vec<Node>,
     pub(super) facts: &'s Facts<'s>,
     names: &'s mut Names,
-    /// What the parts are named after.
+    /// What values are named after.
     stem: String,
+    /// What nodes are named after, and their operators.
     node_stem: String,
 }
 
@@ -49,7 +50,7 @@ impl<'s> Spell<'s> {
         let mut node = Node { op_type: op.to_owned(), output: made.clone(), ..Default::default() };
         node.input = inputs.iter().map(|n| (*n).to_owned()).collect();
         if !self.node_stem.is_empty() {
-            node.name = format!("{}/{}", self.node_stem, made[0]);
+            node.name = self.names.fresh(&format!("{}/{op}", self.node_stem));
         }
         attributes.into_iter().for_each(|(name, value)| set_attr(&mut node, name, value));
         self.nodes.push(node);
