@@ -1,18 +1,24 @@
 //! Which outputs of a graph answer, and which carry an input on to the next run.
 
 use super::{Graph, input, is_standard};
-use crate::onnx::NodeProto as Node;
+use crate::onnx::{DataType, NodeProto as Node, ValueInfoProto};
 use std::collections::BTreeSet;
 
 /// Outputs in graph order, without those that are a cache: an input of the graph with new positions appended or written
-/// into it. A graph of nothing else has them all.
+/// into it. A graph of nothing else has them all, and so has one whose other outputs are whole numbers, in which no
+/// rounding shows.
 ///
 /// What was in a cache before is in it afterwards without any error, and there is more of it than of anything else: a
 /// decoder's keys and values would drown its logits in every figure over all outputs.
 pub fn answers(graph: &Graph) -> Vec<String> {
-    let outputs = graph.proto().output.iter().map(|v| v.name.clone());
-    let (caches, answers): (Vec<String>, Vec<String>) = outputs.partition(|name| is_cache(graph, name));
-    if answers.is_empty() { caches } else { answers }
+    let outputs = &graph.proto().output;
+    let answers: Vec<&ValueInfoProto> = outputs.iter().filter(|v| !is_cache(graph, &v.name)).collect();
+    let shows = |value: &&ValueInfoProto| match value.type_.has_tensor_type() {
+        true => [0, DataType::FLOAT as i32].contains(&value.type_.tensor_type().elem_type),
+        false => true,
+    };
+    let names = |values: &[&ValueInfoProto]| values.iter().map(|v| v.name.clone()).collect();
+    if answers.iter().any(shows) { names(&answers) } else { names(&outputs.iter().collect::<Vec<_>>()) }
 }
 
 /// Outputs in graph order that [`answers`] leaves out.
@@ -96,6 +102,17 @@ mod tests {
     fn where_all_outputs_carry_on_all_answer() {
         let found = graph("g (float[2] x, float[2] w) => (float[4] y) { y = Concat <axis = 0> (x, w) }");
         assert_eq!((answers(&found), caches(&found)), (vec!["y".to_owned()], vec![]));
+    }
+
+    #[test]
+    fn where_the_answer_is_a_token_all_count() {
+        let found = graph(
+            "g (float[1,2,P,4] past, float[1,2,1,4] x) => (int64[1,2,1,1] token, float[1,2,T,4] present) {
+                token = ArgMax <axis = 3> (x)
+                present = Concat <axis = 2> (past, x)
+            }",
+        );
+        assert_eq!(answers(&found), ["token", "present"]);
     }
 
     #[test]
