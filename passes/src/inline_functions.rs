@@ -16,8 +16,8 @@ use tapq::onnx::{AttributeProto, FunctionProto, GraphProto, NodeProto as Node};
 /// the engine nor most devices know functions.
 ///
 /// ## When it refuses
-/// A function for another opset than the model's, one that calls itself, and a call with more inputs or outputs
-/// than the function has: the engine names the call. So is everything while the IR version is below 8, which has none.
+/// A function for another opset than the model's, one that calls itself, a call with more inputs or outputs than the
+/// function has, and what would become more than a hundred thousand nodes, or lies a hundred calls deep: the engine names the call.
 ///
 /// ## Example
 /// With `twice (a) => (b) { b = Add (a, a) }`, the call `y = local.twice (x)` becomes `y = Add (x, x)`.
@@ -37,7 +37,7 @@ impl Pass for InlineFunctions {
         if functions.is_empty() {
             return Ok(None);
         }
-        let mut inliner = Inliner { graph, names: Names::of(graph), left: HashSet::new() };
+        let mut inliner = Inliner { graph, names: Names::of(graph), made: 0, depth: 0, left: HashSet::new() };
         let mut patch = Patch::new();
         for (at, node) in graph.nodes().iter().enumerate() {
             let nodes = inliner.expand(node);
@@ -65,6 +65,12 @@ impl Pass for InlineFunctions {
 
 type Key = (String, String, String);
 
+/// More nodes than this are not made of calls: a few functions that call each other twice make any number.
+const MOST_NODES: usize = 1 << 17;
+
+/// Calls in calls beyond this depth stay.
+const MOST_DEEP: usize = 100;
+
 fn key(domain: &str, name: &str, overload: &str) -> Key {
     (domain.to_owned(), name.to_owned(), overload.to_owned())
 }
@@ -72,6 +78,10 @@ fn key(domain: &str, name: &str, overload: &str) -> Key {
 struct Inliner<'g> {
     graph: &'g Graph,
     names: Names,
+    /// Nodes that were made of calls.
+    made: usize,
+    /// Calls around the node in hand.
+    depth: usize,
     /// Functions that are called where the call stays.
     left: HashSet<Key>,
 }
@@ -86,12 +96,17 @@ impl<'g> Inliner<'g> {
     fn expand(&mut self, node: &Node) -> Vec<Node> {
         let Some(function) = self.callee(node) else { return vec![self.with_bodies(node)] };
         let key = key(&function.domain, &function.name, &function.overload);
-        if !self.fits(node, function) || self.called_from([key.clone()].into()).contains(&key) {
+        let many = self.depth >= MOST_DEEP || self.made + function.node.len() > MOST_NODES;
+        if many || !self.fits(node, function) || self.called_from([key.clone()].into()).contains(&key) {
             self.left.insert(key);
             return vec![node.clone()];
         }
         let nodes = instance(node, function, &mut self.names);
-        nodes.iter().flat_map(|inner| self.expand(inner)).collect()
+        self.made += nodes.len();
+        self.depth += 1;
+        let nodes = nodes.iter().flat_map(|inner| self.expand(inner)).collect();
+        self.depth -= 1;
+        nodes
     }
 
     fn with_bodies(&mut self, node: &Node) -> Node {
@@ -217,5 +232,32 @@ fn rename_all(node: &mut Node, renamed: &HashMap<String, String>) {
         body.initializer.iter_mut().for_each(|t| rename(&mut t.name));
         body.value_info.clear();
         body.node.iter_mut().for_each(|inner| rename_all(inner, renamed));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tapq::onnx::{ExternalData, parse_text};
+
+    /// Forty functions, each of which calls the next one twice: a trillion nodes.
+    #[test]
+    fn functions_do_not_grow_without_bound() {
+        let head = "<ir_version: 8, opset_import: [\"\" : 17, \"f\" : 1]>\n";
+        let mut text = format!("{head}g (float[2] x) => (float[2] y) {{ y = f.F0 (x) }}\n");
+        for at in 0..40 {
+            let next = at + 1;
+            text += &format!(
+                "<domain: \"f\", opset_import: [\"\" : 17, \"f\" : 1]>
+                F{at} (a) => (c) {{ b = f.F{next} (a) c = f.F{next} (b) }}\n"
+            );
+        }
+        text += "<domain: \"f\", opset_import: [\"\" : 17]> F40 (a) => (b) { b = Relu (a) }\n";
+        let graph = Graph::new(parse_text(&text).unwrap(), ExternalData::none());
+        let started = InlineFunctions.run(&graph).unwrap().unwrap();
+        let mut inlined = graph.clone();
+        inlined.apply(started);
+        assert!(inlined.nodes().len() <= MOST_NODES);
+        assert!(inlined.model().functions.iter().any(|f| f.name == "F39"), "what is called is kept");
     }
 }

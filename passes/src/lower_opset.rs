@@ -3,6 +3,7 @@
 use crate::Pass;
 use crate::facts::{is_standard, label};
 use crate::upgrade_table::OPERATORS;
+use tapq::fused::is_fused;
 use tapq::graph::{Edit, Graph, Patch, attr_i, subgraphs};
 use tapq::onnx::{AttributeProto, DataType, GraphProto, NodeProto as Node, ValueInfoProto, type_name};
 use tapq::{Code, Error, Result};
@@ -97,7 +98,7 @@ fn check_scope(scope: &GraphProto, from: i64, to: i64) -> Result<()> {
 
 fn check_operator(node: &Node, from: i64, to: i64) -> Result<()> {
     let op = node.op_type.as_str();
-    if OPERATORS.binary_search(&op).is_err() {
+    if OPERATORS.binary_search(&op).is_err() && !is_fused(node) {
         return Err(refuse(format!("no opset up to {from} has this operator")));
     }
     if let Some((_, since)) = CAME.iter().find(|(name, since)| *name == op && *since > to) {

@@ -6,6 +6,7 @@ use crate::upgrade_rules::convert;
 use crate::upgrade_scope::{Scope, ScopeFacts, refuse};
 use crate::upgrade_table::OPERATORS;
 use std::collections::HashMap;
+use tapq::fused::is_fused;
 use tapq::graph::{Edit, Graph, Patch, subgraphs};
 use tapq::onnx::{GraphProto, NodeProto as Node, Tensor};
 use tapq::{Code, Error, Result};
@@ -156,7 +157,8 @@ fn upgrade(scope: &mut Scope, node: &Node, from: i64) -> Result<Option<Vec<Node>
             nodes.extend(written);
         }
     }
-    if nodes.iter().any(|n| OPERATORS.binary_search(&n.op_type.as_str()).is_err()) {
+    let known = |n: &Node| OPERATORS.binary_search(&n.op_type.as_str()).is_ok() || is_fused(n);
+    if !nodes.iter().all(known) {
         return Err(refuse(format!("no opset up to {} has this operator", scope.to)).at(label(node)));
     }
     Ok((nodes.as_slice() != std::slice::from_ref(node)).then_some(nodes))

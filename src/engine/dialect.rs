@@ -41,7 +41,7 @@ pub(super) fn refuse_misread(node: &Node) -> Result<()> {
     let refuse = |what: String| Error::new(Code::Engine, what).at(node_place(node));
     if node.domain == "com.microsoft" && !SHARED_WITH_ONNX.contains(&node.op_type.as_str()) {
         let what = format!("'{}' is an operator of ONNX Runtime's own, which the engine does not have", node.op_type);
-        let help = "use the model as it was exported, before ONNX Runtime's optimizer fused operators in it";
+        let help = "use the model as it was exported, if ONNX Runtime's optimizer put the operator there";
         return Err(refuse(what).help(help));
     }
     let given = |names: &[String], at: usize| names.get(at).is_some_and(|n| !n.is_empty());

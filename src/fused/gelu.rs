@@ -14,6 +14,13 @@ pub(super) fn bias(node: &Node, s: &mut Spell) -> Result<()> {
     Ok(())
 }
 
+/// `Gelu(x)` of the time before ONNX had it.
+pub(super) fn plain(node: &Node, s: &mut Spell) -> Result<()> {
+    let y = exact(s, input(node, 0).unwrap_or(""));
+    s.give(&y, node, 0);
+    Ok(())
+}
+
 /// `x / 2 * (1 + erf(x / sqrt 2))`, as exporters write it.
 fn exact(s: &mut Spell, x: &str) -> String {
     let [root, one, half] = [SQRT_2, 1.0, 0.5].map(|v| s.number(v));

@@ -7,6 +7,9 @@ use crate::Result;
 use crate::graph::{Graph, attr_f, attr_i, attr_t, input, output};
 use crate::onnx::{DataType, NodeProto as Node, Tensor, ints};
 
+/// No attention has more heads.
+const MOST_HEADS: i64 = 1 << 16;
+
 /// `GroupQueryAttention(query, key, value, past_key, past_value, seqlens_k, total_sequence_length, cos, sin, positions,
 /// attention_bias, sink)`.
 ///
@@ -22,7 +25,7 @@ pub(super) fn grouped(node: &Node, s: &mut Spell) -> Result<()> {
     if attr_i(node, "causal") == Some(0) {
         return Err(refuse("GroupQueryAttention that looks ahead is not supported"));
     }
-    let count = |name: &str| attr_i(node, name).filter(|n| *n > 0);
+    let count = |name: &str| attr_i(node, name).filter(|n| (1..=MOST_HEADS).contains(n));
     let (Some(heads), Some(shared)) = (count("num_heads"), count("kv_num_heads")) else {
         return Err(refuse("it has no num_heads or kv_num_heads"));
     };
@@ -88,7 +91,7 @@ pub(super) fn grouped(node: &Node, s: &mut Spell) -> Result<()> {
 /// Features of a head of a cache that such attention reads, by the layer that makes its queries.
 pub(super) fn features_of_cache(graph: &Graph, cache: &str) -> Option<usize> {
     let node = graph.index().readers(cache).iter().map(|at| &graph.nodes()[*at]).find(|n| n.domain == DOMAIN)?;
-    let count = |name: &str| attr_i(node, name).and_then(|n| usize::try_from(n).ok()).filter(|n| *n > 0);
+    let count = |name: &str| attr_i(node, name).filter(|n| (1..=MOST_HEADS).contains(n)).map(|n| n as usize);
     let heads = match (node.op_type.as_str(), input(node, 1)) {
         ("GroupQueryAttention", None) => count("num_heads")? + 2 * count("kv_num_heads")?,
         ("GroupQueryAttention" | "MultiHeadAttention", Some(_)) => count("num_heads")?,

@@ -57,6 +57,7 @@ fn rule(node: &Node) -> Option<Rule> {
         "FusedConv" => product::conv,
         "FusedGemm" => product::gemm,
         "FusedMatMul" | "TransposeMatMul" => product::matmul,
+        "Gelu" => gelu::plain,
         "GroupQueryAttention" => grouped::grouped,
         "MultiHeadAttention" => attention::multi_head,
         "QuickGelu" => gelu::quick,
@@ -79,7 +80,8 @@ pub fn hides_nothing(node: &Node, is_constant: &dyn Fn(&str) -> bool) -> bool {
         "SkipSimplifiedLayerNormalization" => input(node, 3).is_none(),
         op => matches!(
             op,
-            "GroupQueryAttention"
+            "Gelu"
+                | "GroupQueryAttention"
                 | "MultiHeadAttention"
                 | "QuickGelu"
                 | "RotaryEmbedding"

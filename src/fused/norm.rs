@@ -8,6 +8,9 @@ use crate::onnx::NodeProto as Node;
 /// The opset that brought LayerNormalization.
 const LAYER_NORM_OPSET: i64 = 17;
 
+/// No value has more axes.
+const MOST_AXES: i64 = 64;
+
 /// `SkipLayerNormalization(input, skip, gamma, beta, bias)`; outputs behind the first are the mean, the inverse of the
 /// deviation, and what is normalized.
 pub(super) fn skip(node: &Node, s: &mut Spell) -> Result<()> {
@@ -51,13 +54,16 @@ pub(super) fn skip_simplified(node: &Node, s: &mut Spell) -> Result<()> {
 /// `SimplifiedLayerNormalization(x, scale)`; its second output is the inverse of the root of the mean square.
 pub(super) fn simplified(node: &Node, s: &mut Spell) -> Result<()> {
     let x = input(node, 0).unwrap_or("");
-    let axes: Vec<i64> = match attr_i(node, "axis").unwrap_or(-1) {
-        axis @ ..0 => (axis..0).collect(),
-        axis => {
-            let rank = s.facts.rank(x).ok_or_else(|| refuse(format!("the rank of '{x}' is not recorded")))?;
-            (axis - rank as i64..0).collect()
-        }
+    let axis = attr_i(node, "axis").unwrap_or(-1);
+    let first = match (axis, s.facts.rank(x)) {
+        (..0, _) => axis,
+        (_, Some(rank)) => axis - rank as i64,
+        _ => return Err(refuse(format!("the rank of '{x}' is not recorded"))),
     };
+    if !(-MOST_AXES..0).contains(&first) {
+        return Err(refuse(format!("its axis {axis} is none of '{x}'")));
+    }
+    let axes: Vec<i64> = (first..0).collect();
     let (y, inverse) = root_mean_square(s, x, input(node, 1), attr_f(node, "epsilon").unwrap_or(1e-5), &axes);
     s.give(&inverse, node, 1);
     s.give(&y, node, 0);

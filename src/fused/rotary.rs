@@ -19,7 +19,7 @@ pub(super) fn rotary(node: &Node, s: &mut Spell) -> Result<()> {
         s.transpose(x, &[0, 2, 1, 3])
     } else {
         let heads = attr_i(node, "num_heads").filter(|n| *n > 0);
-        let features = s.facts.extent(cos, -1).map(|n| 2 * n);
+        let features = s.facts.extent(cos, -1).map(|n| n.saturating_mul(2));
         match (heads, features) {
             (Some(heads), _) => s.reshape(x, &[0, 0, heads, -1]),
             (None, Some(features)) => s.reshape(x, &[0, 0, -1, features]),
@@ -57,7 +57,7 @@ pub(super) struct Angles {
 impl Angles {
     /// `positions` of batch (or 1), positions; tables of positions, pairs.
     pub(super) fn at(s: &mut Spell, positions: &str, cos: &str, sin: &str, interleaved: bool) -> Self {
-        let turned = s.facts.extent(cos, -1).map(|n| 2 * n);
+        let turned = s.facts.extent(cos, -1).map(|n| n.saturating_mul(2));
         let [cos, sin] = [cos, sin].map(|table| {
             let rows = s.op_with("Gather", &[table, positions], [("axis", 0.into())]);
             s.unsqueeze(&rows, 2)

@@ -172,7 +172,7 @@ impl<'s> Spell<'s> {
         self.op_with("ReduceSum", &[x, &axes], [("keepdims", 0.into())])
     }
 
-    /// Parts of these extents along the last axis of a value of this rank.
+    /// Parts of these extents along one axis.
     pub(super) fn split(&mut self, x: &str, axis: i64, extents: &[i64]) -> Vec<String> {
         if self.facts.opset < 13 {
             let attributes = [("axis", axis.into()), ("split", extents.to_vec().into())];

@@ -2,18 +2,22 @@
 
 use super::{Graph, subgraphs};
 use crate::onnx::{GraphProto, NodeProto as Node};
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 /// Names that are taken anywhere in the model, bodies included.
 #[derive(Debug)]
-pub struct Names(HashSet<String>);
+pub struct Names {
+    taken: HashSet<String>,
+    /// The least number that may be free, by what it stands behind.
+    next: HashMap<String, usize>,
+}
 
 impl Names {
     /// Of a whole model.
     pub fn of(graph: &Graph) -> Self {
         let mut taken = HashSet::new();
         names_in(graph.proto(), &mut taken);
-        Names(taken)
+        Names { taken, next: HashMap::new() }
     }
 
     /// Names that stay taken once the branch of the node at a position stands in the main graph in place of the node.
@@ -24,16 +28,22 @@ impl Names {
         others.for_each(|node| take_node(node, &mut taken));
         taken.extend(proto.node[at].output.iter().cloned());
         branch.node.iter().flat_map(subgraphs).for_each(|body| names_in(body, &mut taken));
-        Names(taken)
+        Names { taken, next: HashMap::new() }
     }
 
     /// `wish`, or `wish` with the least number that makes it free; taken from now on.
     pub fn fresh(&mut self, wish: &str) -> String {
-        let free = |n: &String| !self.0.contains(n);
-        let numbered = (1..).map(|i| format!("{wish}_{i}"));
-        let name = std::iter::once(wish.to_owned()).chain(numbered).find(free).unwrap_or_default();
-        self.0.insert(name.clone());
-        name
+        if self.taken.insert(wish.to_owned()) {
+            return wish.to_owned();
+        }
+        let next = self.next.entry(wish.to_owned()).or_insert(1);
+        loop {
+            let name = format!("{wish}_{next}");
+            *next += 1;
+            if self.taken.insert(name.clone()) {
+                return name;
+            }
+        }
     }
 }
 

@@ -65,7 +65,13 @@ fn plan_group(
     let bits = members.iter().map(|m| bits(&sites[*m].value)).max().unwrap_or(8);
     let samples = members.iter().map(|m| seen[*m].samples.len()).max().unwrap_or(0);
     let of_sample = |s: usize| members.iter().filter_map(|m| seen[*m].samples.get(s)).collect::<Vec<&TensorStats>>();
-    let pooled: Vec<Vec<&TensorStats>> = (0..samples).map(of_sample).collect();
+    let mut pooled: Vec<Vec<&TensorStats>> = (0..samples).map(of_sample).collect();
+    let mut joined = "";
+    if pooled.iter().flatten().all(|stats| stats.count == 0)
+        && let Some(others) = joined_with(graph, sites, seen, &members)
+    {
+        (pooled, joined) = (others, "nothing was in it; as what it is joined with: ");
+    }
     let bounds = members.iter().map(|m| known_bound(graph, &sites[*m].value, input.range));
     let bound = bounds.reduce(Bound::hull).unwrap_or_default();
     let format = IntFormat { bits, signed: signed(target, bound), narrow: false };
@@ -85,7 +91,23 @@ fn plan_group(
         }
     };
     let shared = if members.len() > 1 { format!("; shared by {} values", members.len()) } else { String::new() };
-    (to_affine(range.lo, range.hi), format!("{}{shared}", range.because))
+    (to_affine(range.lo, range.hi), format!("{joined}{}{shared}", range.because))
+}
+
+/// Statistics of what an empty value is joined with: the cache of a decoder before its first token holds what it makes.
+fn joined_with<'s>(
+    graph: &Graph,
+    sites: &[Site],
+    seen: &[&'s ValueObservation],
+    members: &[usize],
+) -> Option<Vec<Vec<&'s TensorStats>>> {
+    let readers = members.iter().flat_map(|m| &sites[*m].readers).map(|(node, _)| &graph.nodes()[*node]);
+    let values = readers.filter(|node| node.op_type == "Concat").flat_map(|node| node.output.iter().chain(&node.input));
+    let held = |value: &String| {
+        let site = sites.iter().position(|site| site.value == *value)?;
+        seen[site].samples.iter().any(|stats| stats.count > 0).then(|| seen[site].samples.iter().map(|s| vec![s]))
+    };
+    values.into_iter().find_map(held).map(Iterator::collect)
 }
 
 /// The share of an error below zero that is left where the value is used: the slope of the LeakyRelu that alone reads it.

@@ -17,7 +17,8 @@ const TEXT: &str = "<ir_version: 8, opset_import: [\"\" : 17, \"com.microsoft\" 
       => (float[batch,length,32] logits, float[batch,1,total,16] present_key, float[batch,1,total,16] present_value)
       <int64[1] one = {1}, int64 second = {1}> {
       [embed] e = Gather (table, input_ids)
-      [qkv] packed = MatMul (e, w_qkv)
+      [before] n = SimplifiedLayerNormalization (e, gamma)
+      [qkv] packed = MatMul (n, w_qkv)
       counted = ReduceSum <keepdims = 0> (attention_mask, one)
       before = Sub (counted, one)
       last = Cast <to = 6> (before)
@@ -87,6 +88,35 @@ fn tokens_are_enough_and_the_cache_is_not_counted() {
     let mut verify = xtask();
     verify.current_dir(folder.path()).args(["verify", "net.onnx", "jetson.onnx", "--calib", "ids.npy"]);
     verify.assert().success().stdout(contains("uncounted: present_key"));
+}
+
+/// An empty cache says nothing of what is in it later: its range is that of the keys it is joined with.
+#[test]
+fn an_empty_cache_has_the_range_of_what_goes_into_it() {
+    let folder = folder();
+    let mut command = xtask();
+    command.current_dir(folder.path()).args(["quantize", "net.onnx", "--target", "hexagon", "--calib", "ids.npy"]);
+    command.assert().success();
+    let plan = std::fs::read_to_string(folder.path().join("net.hexagon.plan.yaml")).unwrap();
+    assert!(plan.contains("nothing was in it; as what it is joined with: "), "{plan}");
+    assert!(!plan.contains("all zero"), "{plan}");
+}
+
+/// ONNX Runtime's optimizer writes LayerNormalization into files of opsets before 17, which no checker takes.
+#[test]
+fn a_normalization_before_its_opset_raises_it() {
+    let folder = TempDir::new().unwrap();
+    let text = "<ir_version: 8, opset_import: [\"\" : 14]>
+        g (float[1,4,32] x) => (float[1,4,16] y) { n = LayerNormalization (x, gamma)  y = MatMul (n, w) }";
+    let mut model = parse_text(text).unwrap();
+    let weight: Vec<f32> = (0..32 * 16).map(|i| ((i * 7919 + 13) % 101) as f32 / 400.0 - 0.125).collect();
+    let constants = [from_floats("gamma", &[32], &[1.0; 32]), from_floats("w", &[32, 16], &weight)];
+    model.graph.mut_or_insert_default().initializer.extend(constants);
+    tapq::onnx::write(&model, &ExternalData::none(), &folder.path().join("net.onnx")).unwrap();
+    let mut command = xtask();
+    command.current_dir(folder.path()).args(["quantize", "net.onnx", "--target", "jetson", "-q"]).assert().success();
+    let (model, _) = tapq::onnx::read(&folder.path().join("net.jetson.onnx")).unwrap();
+    assert!(model.opset_import[0].version >= 17, "{:?}", model.opset_import);
 }
 
 /// Without samples the length is to be said; the rest follows, too.

@@ -2,11 +2,16 @@
 
 use super::options::Options;
 use crate::driver::Driver;
+use crate::facts::is_op;
 use crate::form_hard_swish::{FormHardSwish, HARD_SWISH_OPSET};
-use crate::{FixInputs, InlineFunctions, Pass, Unfuse, UnfuseLayers, float_passes, lower_opset};
+use crate::{FixInputs, InlineFunctions, Pass, Unfuse, UnfuseLayers, float_passes, lower_opset, upgrade_opset};
 use tapq::fused;
 use tapq::graph::Graph;
+use tapq::onnx::NodeProto as Node;
 use tapq::{Code, Error, Result};
+
+/// The opset that brought LayerNormalization.
+const LAYER_NORM_OPSET: i64 = 17;
 
 /// Refuses what is quantized already, fixes inputs, and runs the float passes; the options' fuel bounds their patches. A
 /// newer opset than the target reads is lowered where that changes nothing, and a target of opset 13 is spared an operator
@@ -17,6 +22,12 @@ pub fn simplify(graph: &mut Graph, options: &Options) -> Result<Driver> {
     let mut driver = Driver::new(None);
     driver.run(graph, &[&InlineFunctions, &FixInputs(options.fixed)])?;
     refuse_quantized(graph)?;
+    // ONNX Runtime writes the operator into files of opsets that do not have it.
+    let early = |n: &Node| is_op(n, "LayerNormalization");
+    if graph.opset() < LAYER_NORM_OPSET && graph.nodes().iter().any(early) {
+        let upgraded = upgrade_opset(graph, LAYER_NORM_OPSET).ok();
+        upgraded.map_or(Ok(()), |patch| driver.apply(graph, "upgrade_opset", patch))?;
+    }
     driver.fuel = options.fuel.map(|fuel| fuel.saturating_add(driver.applied.len()));
     let mut passes = float_passes();
     if !target.onnx.domains.iter().any(|domain| domain == fused::DOMAIN) {

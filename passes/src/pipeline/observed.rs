@@ -104,8 +104,15 @@ fn on_a_gpu(graph: &Graph, taps: &[String], options: &Options, progress: &dyn Pr
 fn check_names(graph: &Graph, keep_float: &BTreeSet<String>) -> Result<()> {
     match keep_float.iter().find(|name| !graph.nodes().iter().any(|n| n.name == **name)) {
         None => Ok(()),
-        Some(name) => Err(Error::new(Code::Config, format!("no node is called '{name}'"))
-            .help("`xtask inspect` lists the layers and their names")),
+        Some(name) => {
+            // A fused operator is gone, and what it was made of is named after it.
+            let parts = graph.nodes().iter().map(|n| &n.name).filter(|n| n.starts_with(&format!("{name}/")));
+            let help = match parts.take(6).cloned().collect::<Vec<_>>() {
+                none if none.is_empty() => "`xtask inspect` lists the layers and their names".to_owned(),
+                parts => format!("it was taken apart: its parts are {} and what follows them", parts.join(", ")),
+            };
+            Err(Error::new(Code::Config, format!("no node is called '{name}'")).help(help))
+        }
     }
 }
 
