@@ -2,17 +2,35 @@
 
 use super::InputSpec;
 use crate::array::{Array, Values};
+use crate::onnx::DataType;
 use crate::{Code, Error, Result};
 
 /// Adds the batch axis where only that is missing, and checks rank, extents and finiteness.
 pub(super) fn fitted(mut array: Array, input: &InputSpec) -> Result<Array> {
     array.dims = fitted_dims(array.dims, input)?;
+    array.values = widened(array.values, input);
     match first_non_finite(&array.values) {
         None => Ok(array),
         Some((at, value)) => {
             let message = format!("input `{}` holds {value} at element {at}", input.name);
             Err(Error::new(Code::NonFinite, message).help("remove this sample, or repair it"))
         }
+    }
+}
+
+/// Whole numbers of 32 bits as the 64 that the input takes, and the reverse where all of them fit: tokens are tokens.
+fn widened(values: Values, input: &InputSpec) -> Values {
+    match values {
+        Values::I32(v) if input.data_type == DataType::INT64 as i32 => {
+            Values::I64(v.into_iter().map(i64::from).collect())
+        }
+        Values::I64(v) if input.data_type == DataType::INT32 as i32 => {
+            match v.iter().map(|v| i32::try_from(*v)).collect() {
+                Ok(narrow) => Values::I32(narrow),
+                Err(_) => Values::I64(v),
+            }
+        }
+        other => other,
     }
 }
 
@@ -83,13 +101,21 @@ fn first_non_finite(values: &Values) -> Option<(usize, f64)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::onnx::DataType;
 
     fn input(dims: &[Option<usize>]) -> InputSpec {
         InputSpec::new("x", dims, DataType::FLOAT)
     }
 
     const IMAGE: [Option<usize>; 4] = [None, Some(3), Some(8), Some(9)];
+
+    #[test]
+    fn tokens_of_another_width_are_taken_where_they_fit() {
+        let array = |values| Array { dims: vec![1, 2], values };
+        let fit = |values, kind| fitted(array(values), &InputSpec::new("ids", &[Some(1), None], kind)).unwrap().values;
+        assert_eq!(fit(Values::I32(vec![1, -2]), DataType::INT64), Values::I64(vec![1, -2]));
+        assert_eq!(fit(Values::I64(vec![1, -2]), DataType::INT32), Values::I32(vec![1, -2]));
+        assert_eq!(fit(Values::I64(vec![1, 1 << 40]), DataType::INT32), Values::I64(vec![1, 1 << 40]));
+    }
 
     #[test]
     fn the_batch_axis_is_added_where_it_is_missing() {

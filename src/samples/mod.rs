@@ -107,7 +107,7 @@ pub fn load(path: &Path, inputs: &[InputSpec], preprocess: &Preprocess, selectio
 
 /// The same where other inputs are fixed: samples need not hold those, and what they hold must be the fixed value.
 ///
-/// Nor need arrays hold what follows from a language model's tokens: its mask, its positions, and a cache with nothing in
+/// Nor need they hold what follows from a language model's tokens: its mask, its positions, and a cache with nothing in
 /// it.
 ///
 /// # Errors
@@ -123,6 +123,9 @@ pub fn load_open(
     let held = match form {
         Form::Npz => follow::held(inputs, &arrays::names(path)?),
         Form::Npy => follow::only_tokens(inputs).map_or(inputs.to_vec(), |tokens| vec![tokens.clone()]),
+        Form::TestData if fixed.is_empty() && test_data::holds_one(path)? => {
+            follow::only_tokens(inputs).map_or(inputs.to_vec(), |tokens| vec![tokens.clone()])
+        }
         _ => inputs.to_vec(),
     };
     let request = Request { path, inputs: &held, fixed, preprocess, selection };

@@ -27,6 +27,11 @@ pub(super) fn sets(path: &Path) -> Result<Vec<PathBuf>> {
     Ok(sets.into_iter().map(|(_, path)| path).collect())
 }
 
+/// Whether each set, by the first of them, is one tensor.
+pub(super) fn holds_one(path: &Path) -> Result<bool> {
+    Ok(sets(path)?.first().is_some_and(|set| !set.join("input_1.pb").is_file()))
+}
+
 /// The selected test data sets.
 pub(super) fn folder(request: &Request) -> Result<SampleSet> {
     let sets = sets(request.path)?;
