@@ -1,10 +1,10 @@
 //! What several passes ask of a graph: operators, constants, sole readers, recorded types, free names.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use tapq::Result;
 use tapq::graph::{Graph, names_in, subgraphs};
-pub(crate) use tapq::graph::{Names, input, is_standard, output};
-use tapq::onnx::{DataType, GraphProto, NodeProto as Node, Tensor, ValueInfoProto, dimension, floats, ints};
+pub(crate) use tapq::graph::{Names, Recorded, input, is_standard, output, recorded};
+use tapq::onnx::{DataType, NodeProto as Node, floats, ints};
 
 /// Whether a node is this operator of the default domain.
 pub(crate) fn is_op(node: &Node, op: &str) -> bool {
@@ -47,40 +47,6 @@ pub(crate) fn label(node: &Node) -> String {
         false => format!("{} '{}'", node.op_type, node.name),
         true => format!("{} that makes '{}'", node.op_type, output(node, 0).unwrap_or("")),
     }
-}
-
-/// Element type and shape that the model records for a value.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Recorded {
-    /// Number of the element type, 0 if unknown.
-    pub(crate) data_type: i32,
-    /// Extents, `None` for a symbolic one; `None` if even the rank is unknown.
-    pub(crate) dims: Option<Vec<Option<i64>>>,
-}
-
-/// Types and shapes that one graph records: inputs, outputs, initializers and `value_info`.
-pub(crate) fn recorded(graph: &GraphProto) -> HashMap<&str, Recorded> {
-    let values = graph.value_info.iter().chain(&graph.output).chain(&graph.input);
-    let mut known: HashMap<&str, Recorded> = values.map(|v| (v.name.as_str(), of_value(v))).collect();
-    known.extend(graph.initializer.iter().map(|t| (t.name.as_str(), of_tensor(t))));
-    known
-}
-
-fn of_tensor(tensor: &Tensor) -> Recorded {
-    Recorded { data_type: tensor.data_type, dims: Some(tensor.dims.iter().map(|d| Some(*d)).collect()) }
-}
-
-fn of_value(value: &ValueInfoProto) -> Recorded {
-    if !value.type_.has_tensor_type() {
-        return Recorded::default();
-    }
-    let tensor = value.type_.tensor_type();
-    let extent = |v: &Option<dimension::Value>| match v {
-        Some(dimension::Value::DimValue(n)) if *n >= 0 => Some(*n),
-        _ => None,
-    };
-    let dims = tensor.shape.as_ref().map(|s| s.dim.iter().map(|d| extent(&d.value)).collect());
-    Recorded { data_type: tensor.elem_type, dims }
 }
 
 /// Names that bodies of the main graph define for themselves; redirecting a capture to one of them would be caught by it.

@@ -3,7 +3,7 @@
 use crate::Pass;
 use crate::facts::label;
 use tapq::Result;
-use tapq::fused::{Apart, hides_nothing};
+use tapq::fused::{hides_nothing, taken_apart};
 use tapq::graph::{Edit, Graph, Patch};
 use tapq::onnx::NodeProto as Node;
 
@@ -68,7 +68,7 @@ impl Pass for Unfuse {
 
 fn apart(graph: &Graph, keep: &dyn Fn(&Node) -> bool) -> Option<Patch> {
     // The engine says, with the node's name, what is not understood.
-    let replacements = Apart::new(graph, keep).replacements().ok()?;
+    let replacements = taken_apart(graph, keep).ok()?;
     let mut patch = Patch::new();
     for (at, nodes) in replacements {
         let fused = &graph.nodes()[at];

@@ -8,7 +8,7 @@ use crate::{Code, Error, Result};
 use std::collections::BTreeSet;
 
 /// Operators of ONNX Runtime's own domain that mean what ONNX means by the same name: tract looks up the name alone.
-const SHARED_WITH_ONNX: [&str; 4] = ["DequantizeLinear", "Gelu", "LayerNormalization", "QuantizeLinear"];
+const SHARED_WITH_ONNX: [&str; 3] = ["DequantizeLinear", "LayerNormalization", "QuantizeLinear"];
 
 /// Puts `node` in words that mean the same to tract; `read` are the values that anything reads.
 pub(super) fn translate(node: &mut Node, read: &BTreeSet<String>) {

@@ -7,7 +7,7 @@ use super::constants::{Constant, Constants};
 use super::failure::node_place;
 use super::{Options, Place, batch_norm, depthwise, dialect, ops, quantized};
 use crate::array::Array;
-use crate::fused::Apart;
+use crate::fused;
 use crate::graph::{Graph, set_attr, subgraphs};
 use crate::onnx::{Dimension, GraphProto, NodeProto as Node, OperatorSetIdProto, Tensor, ValueInfoProto, dimension};
 use crate::samples::Sample;
@@ -83,7 +83,7 @@ impl Input {
 pub(super) fn lower(graph: &Graph, outputs: &[String], taps: &[String], options: &Options) -> Result<Lowered> {
     refuse_sparse(graph)?;
     let roots: BTreeSet<&str> = outputs.iter().chain(taps).map(String::as_str).collect();
-    let apart: BTreeMap<usize, Vec<Node>> = Apart::new(graph, &|_| false).replacements()?.into_iter().collect();
+    let apart: BTreeMap<usize, Vec<Node>> = fused::taken_apart(graph, &|_| false)?.into_iter().collect();
     let whole = |(at, node)| apart.get(&at).map_or(std::slice::from_ref(node), Vec::as_slice);
     let needed = prune(graph.nodes().iter().enumerate().flat_map(whole).collect(), &roots);
     let constants = Constants::new(graph, &needed);

@@ -4,7 +4,7 @@
 //! which does the work of several of ONNX's (the runtime's docs/ContribOperators.md says what each computes). What is in
 //! them, layers included, is hidden from whoever knows ONNX alone: the engine, and every runtime but that one.
 //!
-//! [`Apart`] takes them apart, one step at a time: an Attention is a MatMul, an Add, a Split and a MultiHeadAttention,
+//! [`taken_apart`] takes them apart, one step at a time: an Attention is a MatMul, an Add, a Split and a MultiHeadAttention,
 //! which is a dozen operators of ONNX. Who asks says which steps to leave: a file for ONNX Runtime keeps
 //! the MultiHeadAttention, for which it has a kernel, and has its MatMul quantized.
 //!
@@ -22,14 +22,17 @@ mod rotary;
 mod spell;
 mod triangle;
 
-use crate::graph::{Graph, Names, attr_i, input, is_standard, ranks, subgraphs};
-use crate::onnx::{Dimension, GraphProto, NodeProto as Node, dimension};
+use crate::graph::{Graph, Names, Recorded, attr_i, input, is_standard, ranks, recorded, subgraphs};
+use crate::onnx::{GraphProto, NodeProto as Node};
 use crate::{Error, Result};
 use spell::Spell;
 use std::collections::HashMap;
 
 /// The domain of ONNX Runtime's own operators.
 pub const DOMAIN: &str = "com.microsoft";
+
+/// The opset that brought LayerNormalization to ONNX.
+pub const LAYER_NORM_OPSET: i64 = 17;
 
 /// An operator of the default domain that only ONNX Runtime knows.
 const MISPLACED: &str = "SimplifiedLayerNormalization";
@@ -113,74 +116,61 @@ pub(crate) fn features_of_cache(graph: &Graph, cache: &str) -> Option<usize> {
 struct Facts<'a> {
     opset: i64,
     ranks: HashMap<&'a str, usize>,
-    recorded: HashMap<&'a str, Vec<Option<i64>>>,
+    recorded: HashMap<&'a str, Recorded>,
 }
 
 impl<'a> Facts<'a> {
     fn new(proto: &'a GraphProto, opset: i64) -> Self {
-        let extent = |dim: &Dimension| match &dim.value {
-            Some(dimension::Value::DimValue(n)) if *n >= 0 => Some(*n),
-            _ => None,
-        };
-        let shaped = proto.value_info.iter().chain(&proto.output).chain(&proto.input);
-        let mut recorded: HashMap<&str, Vec<Option<i64>>> = shaped
-            .filter_map(|v| {
-                let shape = v.type_.as_ref()?.tensor_type().shape.as_ref()?;
-                Some((v.name.as_str(), shape.dim.iter().map(extent).collect()))
-            })
-            .collect();
-        let constants = proto.initializer.iter();
-        recorded.extend(constants.map(|t| (t.name.as_str(), t.dims.iter().map(|d| Some(*d)).collect())));
-        Facts { opset, ranks: ranks(proto), recorded }
+        Facts { opset, ranks: ranks(proto), recorded: recorded(proto) }
+    }
+
+    fn dims(&self, name: &str) -> Option<&[Option<i64>]> {
+        self.recorded.get(name)?.dims.as_deref()
     }
 
     fn rank(&self, name: &str) -> Option<usize> {
-        self.ranks.get(name).copied().or_else(|| self.recorded.get(name).map(Vec::len))
+        self.ranks.get(name).copied().or_else(|| self.dims(name).map(<[_]>::len))
     }
 
     /// Extent of an axis, counted from the end where negative.
     fn extent(&self, name: &str, axis: i64) -> Option<i64> {
-        let dims = self.recorded.get(name)?;
+        let dims = self.dims(name)?;
         let at = if axis < 0 { axis + dims.len() as i64 } else { axis };
         *dims.get(usize::try_from(at).ok()?)?
     }
 }
 
-/// Takes the fused operators of a graph apart, bodies included.
-pub struct Apart<'a> {
+/// What stands for the nodes of the main graph that hold fused operators, in bodies too, by their position: those operators
+/// are taken apart, but for what `keep` says to leave as it is.
+///
+/// # Errors
+/// [`crate::Code::Engine`], naming the node: a form of an operator that is not understood.
+pub fn taken_apart(graph: &Graph, keep: &dyn Fn(&Node) -> bool) -> Result<Vec<(usize, Vec<Node>)>> {
+    let nodes = graph.nodes();
+    if !nodes.iter().any(holds_fused) {
+        return Ok(vec![]);
+    }
+    let mut apart = Apart { graph, keep, names: Names::of(graph) };
+    // Parts have names of their own, which no node has.
+    nodes.iter().filter(|node| !node.name.is_empty()).for_each(|node| drop(apart.names.fresh(&node.name)));
+    let facts = Facts::new(graph.proto(), graph.opset());
+    let mut found = vec![];
+    for (at, node) in nodes.iter().enumerate().filter(|(_, node)| holds_fused(node)) {
+        let nodes = apart.take(node, &facts)?;
+        if !matches!(nodes.as_slice(), [only] if only == node) {
+            found.push((at, nodes));
+        }
+    }
+    Ok(found)
+}
+
+struct Apart<'a> {
     graph: &'a Graph,
     keep: &'a dyn Fn(&Node) -> bool,
     names: Names,
 }
 
-impl<'a> Apart<'a> {
-    /// All but those that `keep` says to leave as they are.
-    pub fn new(graph: &'a Graph, keep: &'a dyn Fn(&Node) -> bool) -> Self {
-        Apart { graph, keep, names: Names::of(graph) }
-    }
-
-    /// What stands for the nodes of the main graph that change, by their position.
-    ///
-    /// # Errors
-    /// [`crate::Code::Engine`], naming the node: a form of an operator that is not understood.
-    pub fn replacements(mut self) -> Result<Vec<(usize, Vec<Node>)>> {
-        let nodes = self.graph.nodes();
-        if !nodes.iter().any(holds_fused) {
-            return Ok(vec![]);
-        }
-        // Parts have names of their own, which no node has.
-        nodes.iter().filter(|node| !node.name.is_empty()).for_each(|node| drop(self.names.fresh(&node.name)));
-        let facts = Facts::new(self.graph.proto(), self.graph.opset());
-        let mut found = vec![];
-        for (at, node) in nodes.iter().enumerate().filter(|(_, node)| holds_fused(node)) {
-            let nodes = self.take(node, &facts)?;
-            if !matches!(nodes.as_slice(), [only] if only == node) {
-                found.push((at, nodes));
-            }
-        }
-        Ok(found)
-    }
-
+impl Apart<'_> {
     fn take(&mut self, node: &Node, facts: &Facts) -> Result<Vec<Node>> {
         if subgraphs(node).next().is_some() {
             let mut node = node.clone();

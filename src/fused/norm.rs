@@ -1,12 +1,10 @@
 //! Normalization over the last axes, with what is added in front of it.
 
+use super::LAYER_NORM_OPSET;
 use super::spell::{Spell, refuse};
 use crate::Result;
 use crate::graph::{attr_f, attr_i, input, output};
 use crate::onnx::NodeProto as Node;
-
-/// The opset that brought LayerNormalization.
-const LAYER_NORM_OPSET: i64 = 17;
 
 /// No value has more axes.
 const MOST_AXES: i64 = 64;

@@ -9,6 +9,7 @@ mod index;
 mod names;
 mod patch;
 mod rank;
+mod recorded;
 #[cfg(test)]
 mod tests;
 mod verify;
@@ -19,6 +20,7 @@ pub use index::{Index, captures, reads, subgraphs};
 pub use names::{Names, names_in};
 pub use patch::{Edit, Patch, with_attr};
 pub use rank::ranks;
+pub use recorded::{Recorded, recorded};
 pub use verify::{Violation, least_versions, node_place, verify};
 
 use crate::onnx::{ExternalData, GraphProto, ModelProto as Model, NodeProto as Node, Tensor};

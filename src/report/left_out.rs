@@ -27,15 +27,7 @@ mod tests {
     #[test]
     fn says_which_and_by_how_much() {
         let found = |id: &str, extreme| LeftOut { id: id.into(), input: "x".into(), extreme, median: 53.792_667 };
-        let mut set = SampleSet {
-            samples: vec![Sample::default(); 6],
-            labels: None,
-            source: String::new(),
-            synthetic: false,
-            ids: vec![],
-            left_out: vec![],
-            followed: vec![],
-        };
+        let mut set = SampleSet { samples: vec![Sample::default(); 6], ..Default::default() };
         assert_eq!(left_out(&set), None);
         set.left_out = vec![found("3", 219.8), found("a.png", 439.696)];
         let words = "2 of 8 calibration samples left out (3, a.png): input 'x' reaches 439.7, in the median sample 53.79; \

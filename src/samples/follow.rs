@@ -44,8 +44,8 @@ fn past_axis(spec: &InputSpec) -> Option<usize> {
 /// The inputs that samples must hold, where they hold arrays of these names: all but those that follow from tokens.
 pub(super) fn held(inputs: &[InputSpec], names: &[String]) -> Vec<InputSpec> {
     let has = |name: &str| names.iter().any(|n| n == name);
-    if let Some(tokens) = only_tokens(inputs).filter(|_| !inputs.iter().any(|spec| has(&spec.name))) {
-        return vec![tokens.clone()];
+    if !inputs.iter().any(|spec| has(&spec.name)) {
+        return held_alone(inputs);
     }
     let tokens = inputs.iter().any(|spec| TOKENS.contains(&spec.name.as_str()) && has(&spec.name));
     let needed = |spec: &&InputSpec| !tokens || has(&spec.name) || rule(spec).is_none();
@@ -57,8 +57,12 @@ pub(super) fn tokens(inputs: &[InputSpec]) -> Vec<String> {
     inputs.iter().map(|spec| &spec.name).filter(|name| TOKENS.contains(&name.as_str())).cloned().collect()
 }
 
-/// The tokens, where every other input follows from them: one array is then enough.
-pub(super) fn only_tokens(inputs: &[InputSpec]) -> Option<&InputSpec> {
+/// The inputs that samples of one array must hold: the tokens, where every other input follows from them.
+pub(super) fn held_alone(inputs: &[InputSpec]) -> Vec<InputSpec> {
+    only_tokens(inputs).map_or(inputs.to_vec(), |tokens| vec![tokens.clone()])
+}
+
+fn only_tokens(inputs: &[InputSpec]) -> Option<&InputSpec> {
     let is_tokens = |spec: &InputSpec| TOKENS.contains(&spec.name.as_str());
     let mut tokens = inputs.iter().filter(|spec| is_tokens(spec));
     let (only, None) = (tokens.next()?, tokens.next()) else { return None };
@@ -143,15 +147,7 @@ mod tests {
     fn sample(inputs: &[InputSpec], tokens: &[i64]) -> Result<SampleSet> {
         let array = Array { dims: vec![1, tokens.len()], values: Values::I64(tokens.to_vec()) };
         let inputs_given = vec![("input_ids".to_owned(), array)];
-        let mut set = SampleSet {
-            samples: vec![Sample { inputs: inputs_given }],
-            labels: None,
-            source: String::new(),
-            synthetic: false,
-            ids: vec![],
-            left_out: vec![],
-            followed: vec![],
-        };
+        let mut set = SampleSet { samples: vec![Sample { inputs: inputs_given }], ..Default::default() };
         complete(&mut set, inputs).map(|()| set)
     }
 

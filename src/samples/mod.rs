@@ -76,7 +76,7 @@ impl InputSpec {
 }
 
 /// Samples that were read, and what reports say about them.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct SampleSet {
     /// The samples, in the order of the selection.
     pub samples: Vec<Sample>,
@@ -122,10 +122,8 @@ pub fn load_open(
     let form = Form::of(path)?;
     let held = match form {
         Form::Npz => follow::held(inputs, &arrays::names(path)?),
-        Form::Npy => follow::only_tokens(inputs).map_or(inputs.to_vec(), |tokens| vec![tokens.clone()]),
-        Form::TestData if fixed.is_empty() && test_data::holds_one(path)? => {
-            follow::only_tokens(inputs).map_or(inputs.to_vec(), |tokens| vec![tokens.clone()])
-        }
+        Form::Npy => follow::held_alone(inputs),
+        Form::TestData if fixed.is_empty() && test_data::holds_one(path)? => follow::held_alone(inputs),
         _ => inputs.to_vec(),
     };
     let request = Request { path, inputs: &held, fixed, preprocess, selection };
@@ -173,15 +171,7 @@ struct Request<'a> {
 
 impl Request<'_> {
     fn sample_set(&self, samples: Vec<Sample>, labels: Option<Vec<i64>>, ids: Vec<String>) -> SampleSet {
-        SampleSet {
-            samples,
-            labels,
-            source: file_name(self.path),
-            synthetic: false,
-            ids,
-            left_out: vec![],
-            followed: vec![],
-        }
+        SampleSet { samples, labels, source: file_name(self.path), ids, ..Default::default() }
     }
 
     fn only_input(&self, what: &str) -> Result<&InputSpec> {

@@ -131,10 +131,8 @@ mod tests {
             samples: factors.iter().enumerate().map(sample).collect(),
             labels: Some((0..factors.len() as i64).collect()),
             source: "made here".to_owned(),
-            synthetic: false,
             ids: (0..factors.len()).map(|i| format!("s{i}")).collect(),
-            left_out: vec![],
-            followed: vec![],
+            ..Default::default()
         }
     }
 

@@ -35,8 +35,7 @@ pub fn synthetic(inputs: &[InputSpec], preprocess: &Preprocess, count: usize, se
     let samples = (0..count).map(|_| sample()).collect::<Result<_>>()?;
     let ids = (0..count).map(|i| i.to_string()).collect();
     let source = "synthetic".to_owned();
-    let (left_out, followed) = (vec![], vec![]);
-    let mut set = SampleSet { samples, labels: None, source, synthetic: true, ids, left_out, followed };
+    let mut set = SampleSet { samples, source, synthetic: true, ids, ..Default::default() };
     super::follow::complete(&mut set, wanted)?;
     Ok(set)
 }

@@ -120,9 +120,8 @@ pub fn tell_of_followed(calibration: &SampleSet, quiet: bool) {
     }
 }
 
-/// Says on standard error which samples do not count, and which inputs they do not hold.
+/// Says on standard error which samples do not count.
 pub fn warn_of_outliers(calibration: &SampleSet, quiet: bool) {
-    tell_of_followed(calibration, quiet);
     if let Some(words) = report::left_out(calibration).filter(|_| !quiet) {
         eprintln!("warning: {words}");
     }

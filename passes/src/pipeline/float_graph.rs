@@ -10,9 +10,6 @@ use tapq::graph::Graph;
 use tapq::onnx::NodeProto as Node;
 use tapq::{Code, Error, Result};
 
-/// The opset that brought LayerNormalization.
-const LAYER_NORM_OPSET: i64 = 17;
-
 /// Refuses what is quantized already, fixes inputs, and runs the float passes; the options' fuel bounds their patches. A
 /// newer opset than the target reads is lowered where that changes nothing, and a target of opset 13 is spared an operator
 /// of 14.
@@ -24,8 +21,8 @@ pub fn simplify(graph: &mut Graph, options: &Options) -> Result<Driver> {
     refuse_quantized(graph)?;
     // ONNX Runtime writes the operator into files of opsets that do not have it.
     let early = |n: &Node| is_op(n, "LayerNormalization");
-    if graph.opset() < LAYER_NORM_OPSET && graph.nodes().iter().any(early) {
-        let upgraded = upgrade_opset(graph, LAYER_NORM_OPSET).ok();
+    if graph.opset() < fused::LAYER_NORM_OPSET && graph.nodes().iter().any(early) {
+        let upgraded = upgrade_opset(graph, fused::LAYER_NORM_OPSET).ok();
         upgraded.map_or(Ok(()), |patch| driver.apply(graph, "upgrade_opset", patch))?;
     }
     driver.fuel = options.fuel.map(|fuel| fuel.saturating_add(driver.applied.len()));
