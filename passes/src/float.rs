@@ -3,7 +3,7 @@
 use crate::{
     ColumnBias, FoldAlpha, FoldBatchnorm, FoldConstants, FoldIf, FoldPad, FoldRamp, FoldScale, FoldShape, FormGemm,
     FormHardSigmoid, FormHardSwish, InlineFunctions, LiftConstants, MergeTransposes, MoveTransposes, NameNodes, Pass,
-    Prune, RaiseIr, RemoveIdentity, SpellScaler, UnfuseLayers, UpgradeOpset,
+    Prune, RaiseIr, RemoveIdentity, SpellScaler, UnfuseLayers, UpgradeOpset, WidenHalf,
 };
 
 /// The opset of per-axis scales: no quantized file has an older one.
@@ -20,6 +20,7 @@ pub fn float_passes() -> Vec<&'static dyn Pass> {
         &RaiseIr,
         &LiftConstants,
         &UpgradeOpset { to: LEAST_OPSET },
+        &WidenHalf,
         &UnfuseLayers,
         &SpellScaler,
         &FoldShape,

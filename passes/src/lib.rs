@@ -7,8 +7,9 @@
 //! The order of [`float_passes`] is part of their meaning:
 //! functions are inlined first, since all that follows looks for operators;
 //! constants must be initializers before anything can fold them, and the IR must be past 3 before initializers can
-//! be added at all; the opset is raised to the least one of quantized files before anything looks at operators, and
-//! what ONNX Runtime fused is taken apart, since it hides layers and constants;
+//! be added at all; the opset is raised to the least one of quantized files before anything looks at operators, floats
+//! of 16 bits are widened before anything reads them, and what ONNX Runtime fused is taken apart, since it hides layers
+//! and constants;
 //! computed constants may be the weights and statistics that the layer folds look for, and conditions, whose branches
 //! come to the main graph before the folds, with constants and conditions of their own, so that this goes twice;
 //! identities, Transposes and pads stand between a layer and what folds into it, so they go first;
@@ -65,6 +66,7 @@ mod upgrade_opset;
 mod upgrade_rules;
 mod upgrade_scope;
 mod upgrade_table;
+mod widen_half;
 
 pub use column_bias::ColumnBias;
 pub use driver::{AppliedPatch, Driver, Pass};
@@ -98,3 +100,4 @@ pub use store_weights::store_weights;
 pub use tag::tag;
 pub use unfuse::{Unfuse, UnfuseLayers};
 pub use upgrade_opset::{UpgradeOpset, ir_for_opset, upgrade_opset};
+pub use widen_half::WidenHalf;

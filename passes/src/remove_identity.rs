@@ -4,18 +4,19 @@ use crate::Pass;
 use crate::facts::{Recorded, constant_ints, inner_names, input, is_standard, label, output, recorded};
 use std::collections::{HashMap, HashSet};
 use tapq::Result;
-use tapq::graph::{Edit, Graph, Patch, attr_i, attr_ints};
+use tapq::graph::{Edit, Graph, Patch, attr_i, attr_ints, types};
 use tapq::onnx::NodeProto as Node;
 
 /// ## What it does
-/// Removes Identity, Dropout at inference, Cast to the type it reads, Reshape and Transpose that change nothing,
+/// Removes Identity, Dropout at inference, Cast and CastLike to the type it reads, Reshape and Transpose that change nothing,
 /// Pad by zero elements and Concat of one tensor.
 ///
 /// ## Why
 /// Each of them hides a layer from what folds into it, and asks for a scale of its own.
 ///
 /// ## When it refuses
-/// A Dropout whose mask is read or that may train; a Cast or Reshape of a value whose type or shape is not recorded;
+/// A Dropout whose mask is read or that may train; a Cast of a value whose type does not follow, a Reshape of one whose
+/// shape is not recorded;
 /// a graph input or initializer that goes straight to a graph output.
 /// A graph output keeps its name: the node before takes it over.
 ///
@@ -33,7 +34,7 @@ impl Pass for RemoveIdentity {
     }
 
     fn run(&self, graph: &Graph) -> Result<Option<Patch>> {
-        let facts = recorded(graph.proto());
+        let facts = Facts { types: types(graph.proto(), &HashMap::new()), recorded: recorded(graph.proto()) };
         let mut removal = Removal::new(graph);
         for (at, node) in graph.nodes().iter().enumerate() {
             if is_standard(node) && returns_its_input(graph, &facts, node)? {
@@ -109,14 +110,23 @@ impl<'g> Removal<'g> {
     }
 }
 
-fn returns_its_input(graph: &Graph, facts: &HashMap<&str, Recorded>, node: &Node) -> Result<bool> {
+/// What is known of the values of the graph.
+struct Facts<'g> {
+    types: HashMap<&'g str, i32>,
+    recorded: HashMap<&'g str, Recorded>,
+}
+
+fn returns_its_input(graph: &Graph, facts: &Facts, node: &Node) -> Result<bool> {
     let Some(x) = input(node, 0) else { return Ok(false) };
-    let fact = facts.get(x);
-    let dims = fact.and_then(|f| f.dims.as_deref());
+    let dims = facts.recorded.get(x).and_then(|f| f.dims.as_deref());
     Ok(match node.op_type.as_str() {
         "Identity" => true,
         "Dropout" => passes_through(graph, node)?,
-        "Cast" => fact.is_some_and(|f| f.data_type != 0 && Some(i64::from(f.data_type)) == attr_i(node, "to")),
+        "Cast" => facts.types.get(x).is_some_and(|of| Some(i64::from(*of)) == attr_i(node, "to")),
+        "CastLike" => {
+            let of = |slot| input(node, slot).and_then(|name| facts.types.get(name));
+            of(0).is_some() && of(0) == of(1)
+        }
         "Concat" => node.input.len() == 1,
         "Transpose" => attr_ints(node, "perm").is_some_and(|p| p.iter().copied().eq(0..p.len() as i64)),
         "Reshape" => keeps_shape(graph, node, dims)?,

@@ -8,8 +8,10 @@ use super::failure::node_place;
 use super::{Options, Place, batch_norm, depthwise, dialect, ops, quantized};
 use crate::array::Array;
 use crate::fused;
-use crate::graph::{Graph, set_attr, subgraphs};
-use crate::onnx::{Dimension, GraphProto, NodeProto as Node, OperatorSetIdProto, Tensor, ValueInfoProto, dimension};
+use crate::graph::{Graph, half_to_float, is_half, set_attr, subgraphs};
+use crate::onnx::{
+    DataType, Dimension, GraphProto, NodeProto as Node, OperatorSetIdProto, Tensor, ValueInfoProto, dimension,
+};
 use crate::samples::Sample;
 use crate::{Code, Error, Result};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -82,6 +84,12 @@ impl Input {
 /// Lowers what `outputs` and `taps` need.
 pub(super) fn lower(graph: &Graph, outputs: &[String], taps: &[String], options: &Options) -> Result<Lowered> {
     refuse_sparse(graph)?;
+    let wide = half_to_float(graph)?.map(|patch| {
+        let mut wide = graph.clone();
+        wide.apply(patch);
+        wide
+    });
+    let graph = wide.as_ref().unwrap_or(graph);
     let roots: BTreeSet<&str> = outputs.iter().chain(taps).map(String::as_str).collect();
     let apart: BTreeMap<usize, Vec<Node>> = fused::taken_apart(graph, &|_| false)?.into_iter().collect();
     let whole = |(at, node)| apart.get(&at).map_or(std::slice::from_ref(node), Vec::as_slice);
@@ -226,7 +234,8 @@ fn declared(value: &ValueInfoProto, options: &Options, needed: bool) -> Input {
         let dims = s.dim.iter().enumerate();
         dims.map(|(axis, d)| extent(axis, d, options)).collect()
     });
-    let data_type = tensor.map_or(0, |t| t.elem_type);
+    // A float of 16 bits that comes in is a float32 already: samples hold nothing else.
+    let data_type = tensor.map_or(0, |t| if is_half(t.elem_type) { DataType::FLOAT as i32 } else { t.elem_type });
     Input { name: value.name.clone(), wire: value.name.clone(), data_type, needed, dims }
 }
 

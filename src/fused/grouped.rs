@@ -90,7 +90,9 @@ pub(super) fn grouped(node: &Node, s: &mut Spell) -> Result<()> {
 
 /// Features of a head of a cache that such attention reads, by the layer that makes its queries.
 pub(super) fn features_of_cache(graph: &Graph, cache: &str) -> Option<usize> {
-    let node = graph.index().readers(cache).iter().map(|at| &graph.nodes()[*at]).find(|n| n.domain == DOMAIN)?;
+    let readers = |value: &str| graph.index().readers(value).iter().map(|at| &graph.nodes()[*at]);
+    let wide = readers(cache).find(|n| n.op_type == "Cast").and_then(|n| output(n, 0));
+    let node = readers(cache).chain(wide.into_iter().flat_map(readers)).find(|n| n.domain == DOMAIN)?;
     let count = |name: &str| attr_i(node, name).filter(|n| (1..=MOST_HEADS).contains(n)).map(|n| n as usize);
     let heads = match (node.op_type.as_str(), input(node, 1)) {
         ("GroupQueryAttention", None) => count("num_heads")? + 2 * count("kv_num_heads")?,

@@ -5,6 +5,7 @@
 
 mod answers;
 mod attributes;
+mod half;
 mod index;
 mod names;
 mod patch;
@@ -12,15 +13,18 @@ mod rank;
 mod recorded;
 #[cfg(test)]
 mod tests;
+mod types;
 mod verify;
 
 pub use answers::{answers, caches};
 pub use attributes::{Value, attr_f, attr_graph, attr_i, attr_ints, attr_s, attr_t, set_attr};
+pub use half::{half_to_float, input_behind, is_half};
 pub use index::{Index, captures, reads, subgraphs};
 pub use names::{Names, names_in};
 pub use patch::{Edit, Patch, with_attr};
 pub use rank::ranks;
 pub use recorded::{Recorded, recorded};
+pub use types::{element_type, types};
 pub use verify::{Violation, least_versions, node_place, verify};
 
 use crate::onnx::{ExternalData, GraphProto, ModelProto as Model, NodeProto as Node, Tensor};

@@ -4,6 +4,7 @@ use super::attributes::Value;
 use super::set_attr;
 use crate::onnx::{
     Dimension, GraphProto, ModelProto as Model, NodeProto as Node, OperatorSetIdProto, StringStringEntryProto, Tensor,
+    ValueInfoProto,
 };
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
@@ -28,6 +29,8 @@ pub enum Edit {
     RemoveInitializer(String),
     /// Removes recorded type and shape of a value that no longer exists or has changed.
     RemoveValueInfo(String),
+    /// Records type and shape of a value, in place of what was recorded; not for graph outputs.
+    Record(ValueInfoProto),
     /// Drops a graph input: an initializer of that name is a constant from then on.
     RemoveInput(String),
     /// Declares the rank of a graph output anew, all its extents open.
@@ -115,6 +118,7 @@ impl Patch {
                     staged.tensor(name, None);
                 }
                 Edit::RemoveValueInfo(name) => drop(staged.forgotten.insert(name)),
+                Edit::Record(value) => record(graph, value),
                 Edit::RemoveInput(name) => graph.input.retain(|v| v.name != name),
                 Edit::SetOutputRank(name, rank) => set_output_rank(graph, &name, rank),
                 Edit::SetOpset(version) => set_opset(model, version),
@@ -203,6 +207,13 @@ impl Staged {
             }
         }
         graph.node.extend(self.inserts.into_values().flatten());
+    }
+}
+
+fn record(graph: &mut GraphProto, value: ValueInfoProto) {
+    match graph.input.iter_mut().chain(&mut graph.value_info).find(|v| v.name == value.name) {
+        Some(known) => *known = value,
+        None => graph.value_info.push(value),
     }
 }
 

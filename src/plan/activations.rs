@@ -2,7 +2,7 @@
 
 use super::bounds::known_bound;
 use super::{ActivationPlan, Site};
-use crate::graph::{Graph, attr_f};
+use crate::graph::{Graph, attr_f, input_behind};
 use crate::quant::{Affine, Bound, ChosenRange, IntFormat, RangeRule, affine_for_range, choose_range, lattice_range};
 use crate::samples::Sample;
 use crate::stats::{TensorStats, ValueObservation};
@@ -80,7 +80,8 @@ fn plan_group(
     }
     let symmetric = is_symmetric(target, format);
     let to_affine = |lo: f32, hi: f32| affine_for_range(lo, hi, format, symmetric, target.activations.power_of_two);
-    let inputs: Vec<&[f32]> = members.iter().flat_map(|m| input_values(input.samples, &sites[*m].value)).collect();
+    let inputs: Vec<&[f32]> =
+        members.iter().flat_map(|m| input_values(graph, input.samples, &sites[*m].value)).collect();
     let may_be_lattice = !bound.attained && !target.activations.power_of_two;
     let lattice = may_be_lattice.then(|| lattice_range(&inputs, format, symmetric));
     let range = match lattice.flatten() {
@@ -143,7 +144,8 @@ pub(super) fn signed(target: &Target, bound: Bound) -> bool {
 }
 
 /// The values of a graph input in each sample; none for any other value.
-fn input_values<'a>(samples: &'a [Sample], value: &str) -> Vec<&'a [f32]> {
-    let of_sample = |s: &'a Sample| s.inputs.iter().find(|(name, _)| name == value).and_then(|(_, a)| a.as_f32());
+fn input_values<'a>(graph: &Graph, samples: &'a [Sample], value: &str) -> Vec<&'a [f32]> {
+    let Some(input) = input_behind(graph, value) else { return vec![] };
+    let of_sample = |s: &'a Sample| s.inputs.iter().find(|(name, _)| name == input).and_then(|(_, a)| a.as_f32());
     samples.iter().filter_map(of_sample).collect()
 }

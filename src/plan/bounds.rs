@@ -1,6 +1,6 @@
 //! Bounds of a value that hold for every input: what a Clip, a Relu or a Sigmoid cannot exceed.
 
-use crate::graph::{Graph, attr_f};
+use crate::graph::{Graph, attr_f, input_behind};
 use crate::onnx::NodeProto as Node;
 use crate::quant::Bound;
 
@@ -8,14 +8,11 @@ use crate::quant::Bound;
 pub fn known_bound(graph: &Graph, value: &str, input: Option<(f32, f32)>) -> Bound {
     let mut at = value.to_owned();
     for _ in 0..16 {
-        let Some(producer) = graph.index().producer(&at) else {
-            let is_input = graph.index().is_input(&at);
-            return input.filter(|_| is_input).map_or(Bound::default(), |(lo, hi)| Bound {
-                lo: Some(lo),
-                hi: Some(hi),
-                attained: true,
-            });
-        };
+        if input_behind(graph, &at).is_some() {
+            let bound = |(lo, hi)| Bound { lo: Some(lo), hi: Some(hi), attained: true };
+            return input.map_or(Bound::default(), bound);
+        }
+        let Some(producer) = graph.index().producer(&at) else { return Bound::default() };
         let node = &graph.nodes()[producer];
         match node.op_type.as_str() {
             "Reshape" | "Transpose" | "Flatten" | "Squeeze" | "Unsqueeze" | "Slice" | "MaxPool" | "AveragePool"

@@ -60,6 +60,9 @@ pub struct Report {
     /// Inputs that the file has as constants and no longer takes, with their values; absent where all are open.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub fixed_inputs: BTreeMap<String, String>,
+    /// What became of float16 and bfloat16; absent where the model has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub widened: Option<String>,
     /// What the user should know before trusting the file.
     pub warnings: Vec<String>,
     /// Sizes before and after.

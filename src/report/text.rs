@@ -125,9 +125,13 @@ impl Page {
             ratio(size.quantized_file, size.float_file)
         );
         self.item("file", &file, Ink::Plain);
+        if let Some(widened) = &report.widened {
+            self.item("floats", widened, Ink::Plain);
+        }
         let weights = format!(
-            "{} → {} stored ({} nominal), {:.2} bits on average",
+            "{}{} → {} stored ({} nominal), {:.2} bits on average",
             bytes(size.float_weights),
+            if report.widened.is_some() { " as float32" } else { "" },
             bytes(size.stored_weights),
             bytes(size.nominal_weights),
             size.average_bits

@@ -2,18 +2,26 @@
 
 use super::InputSpec;
 use crate::array::{Array, Values};
-use crate::onnx::DataType;
+use crate::onnx::{self, DataType};
 use crate::{Code, Error, Result};
+use half::{bf16, f16};
 
 /// Adds the batch axis where only that is missing, and checks rank, extents and finiteness.
 pub(super) fn fitted(mut array: Array, input: &InputSpec) -> Result<Array> {
     array.dims = fitted_dims(array.dims, input)?;
     array.values = widened(array.values, input);
-    match first_non_finite(&array.values) {
-        None => Ok(array),
+    refuse_non_finite(&array.values, input, "remove this sample, or repair it")?;
+    array.values = rounded(array.values, input);
+    refuse_non_finite(&array.values, input, "the input takes floats of 16 bits, and the number is beyond their range")?;
+    Ok(array)
+}
+
+fn refuse_non_finite(values: &Values, input: &InputSpec, help: &str) -> Result<()> {
+    match first_non_finite(values) {
+        None => Ok(()),
         Some((at, value)) => {
             let message = format!("input `{}` holds {value} at element {at}", input.name);
-            Err(Error::new(Code::NonFinite, message).help("remove this sample, or repair it"))
+            Err(Error::new(Code::NonFinite, message).help(help))
         }
     }
 }
@@ -31,6 +39,16 @@ fn widened(values: Values, input: &InputSpec) -> Values {
             }
         }
         other => other,
+    }
+}
+
+/// Floats as the input's 16 bits hold them, where it has so few.
+fn rounded(values: Values, input: &InputSpec) -> Values {
+    let each = |round: fn(f32) -> f32, v: Vec<f32>| Values::F32(v.into_iter().map(round).collect());
+    match (values, onnx::data_type(input.data_type)) {
+        (Values::F32(v), Some(DataType::FLOAT16)) => each(|x| f16::from_f32(x).to_f32(), v),
+        (Values::F32(v), Some(DataType::BFLOAT16)) => each(|x| bf16::from_f32(x).to_f32(), v),
+        (other, _) => other,
     }
 }
 
@@ -157,6 +175,21 @@ mod tests {
         let named = InputSpec { symbols: vec!["unk__35".into(), String::new()], ..input(&[Some(1), Some(8)]) };
         let error = fitted_dims(vec![4, 8], &named).unwrap_err();
         assert!(error.advice().is_some_and(|advice| advice.contains("--dim unk__35=4")), "{error}");
+    }
+
+    #[test]
+    fn floats_are_rounded_to_the_bits_that_an_input_takes() {
+        let fit = |value, kind| {
+            let array = Array::from_f32(vec![1], vec![value]);
+            fitted(array, &InputSpec::new("x", &[Some(1)], kind)).map(|array| array.values)
+        };
+        assert_eq!(fit(0.1, DataType::FLOAT).unwrap(), Values::F32(vec![0.1]));
+        assert_eq!(fit(0.1, DataType::FLOAT16).unwrap(), Values::F32(vec![0.099_975_586]));
+        assert_eq!(fit(0.1, DataType::BFLOAT16).unwrap(), Values::F32(vec![0.100_097_656]));
+        let error = fit(7e4, DataType::FLOAT16).unwrap_err();
+        assert_eq!(error.message(), "input `x` holds inf at element 0");
+        assert!(error.advice().is_some_and(|advice| advice.contains("16 bits")), "{error}");
+        assert!(fit(7e4, DataType::BFLOAT16).is_ok());
     }
 
     #[test]

@@ -12,7 +12,7 @@ use tapq::plan::{Layer, Placement, WEIGHT_ONLY_BITS, WeightOnly, out_of_reach, p
 use tapq::samples::Sample;
 use tapq::target::Target;
 use tapq::{Code, Error, Result, clean};
-use tapq_passes::{Driver, FixInputs, float_passes};
+use tapq_passes::{Driver, FixInputs, Pass, WidenHalf, float_passes};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -71,6 +71,8 @@ pub fn run(args: &Args) -> Result<Verdict> {
     driver.run(&mut graph, &float_passes()).map_err(|e| e.at(args.model.display().to_string()))?;
     let (shapes, mut notes) = input_shapes(args, first, &graph)?;
     notes.extend(fixed.iter().map(|f| format!("input '{}' is fixed at {}: a constant from here on", f.name(), f.text)));
+    let widened = driver.applied.iter().filter(|patch| patch.pass == WidenHalf.name());
+    notes.extend(widened.flat_map(|patch| &patch.reasons).cloned());
     notes.extend(out_of_reach(&graph).map(|found| format!("not quantized: {}; {}", found.because, found.help)));
     let placement = target.as_ref().map(|t| place(&graph, t, &BTreeSet::new()));
     let mut layers: Vec<LayerRow> = weight_layers(&graph)

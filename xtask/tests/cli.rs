@@ -286,8 +286,8 @@ fn written(folder: &TempDir, text: &str) -> PathBuf {
 #[test]
 fn what_cannot_be_quantized_is_named() {
     let folder = TempDir::new().unwrap();
-    let text = "<ir_version: 8, opset_import: [\"\" : 13]> g (int32[N,length] ids) => (float16[N,2] y)
-        <float16[1,2] w = {1, 2}> { h = Cast <to = 10> (ids) [fc] y = Gemm (h, w) }";
+    let text = "<ir_version: 8, opset_import: [\"\" : 13]> g (int32[N,length] ids) => (double[N,2] y)
+        <double[1,2] w = {1, 2}> { h = Cast <to = 11> (ids) [fc] y = Gemm (h, w) }";
     let path = written(&folder, text);
     let run =
         |command: &str, extra: &[&str]| xtask().arg(command).arg(&path).args(["--target", "cpu"]).args(extra).assert();
@@ -295,7 +295,7 @@ fn what_cannot_be_quantized_is_named() {
     run("quantize", &["--dim", "len=1"])
         .code(2)
         .stderr(contains("symbolic dimension 'len'").and(contains("N, length")));
-    let named = "the weight of Gemm 'fc' is FLOAT16";
+    let named = "the weight of Gemm 'fc' is float64";
     run("quantize", &["--dim", "length=1"]).code(2).stderr(contains(named).and(contains("float32")));
     run("inspect", &["--dim", "length=1"]).success().stdout(contains(named));
     run("inspect", &["--dim", "len=1"]).code(2);

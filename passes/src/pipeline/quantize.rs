@@ -13,7 +13,7 @@ use super::summarize;
 use super::versions::check_versions;
 use tapq::Result;
 use tapq::engine::{Engine, Options as EngineOptions};
-use tapq::graph::{Graph, caches};
+use tapq::graph::{Graph, caches, input_behind};
 use tapq::plan::{Plan, check_fixed, check_matches, check_target};
 use tapq::report::{Fidelity, Report, measure};
 use tapq::samples::fixed_texts;
@@ -92,6 +92,6 @@ fn verify(
     progress.stage("verify", samples.len());
     let mut fidelity = measure(float, &simulated, values, samples, held_out, &|| progress.tick())?;
     fidelity.caches = caches(quantized);
-    fidelity.values.retain(|v| !quantized.index().is_input(&v.value));
+    fidelity.values.retain(|v| input_behind(quantized, &v.value).is_none());
     Ok(fidelity)
 }

@@ -7,6 +7,7 @@ use super::goal;
 use super::observed::{first_result, layer_results};
 use super::options::{Effort, Options};
 use crate::driver::AppliedPatch;
+use crate::{Pass, WidenHalf};
 use std::collections::{BTreeMap, BTreeSet};
 use tapq::Result;
 use tapq::graph::Graph;
@@ -87,6 +88,7 @@ pub fn report(
         proxy: plan.proxy.clone(),
         calibration: plan.calibration.clone(),
         fixed_inputs: plan.fixed_inputs.clone(),
+        widened: applied.iter().find(|a| a.pass == WidenHalf.name()).map(|a| a.reasons.join("; ")),
         warnings: warnings(options, plan, fidelity.as_ref()),
         size: Size { elsewhere: facts.elsewhere.bytes, ..size(&pairs, facts, analysis, options) },
         allocation: plan.allocation.clone(),

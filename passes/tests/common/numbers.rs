@@ -13,7 +13,8 @@ pub fn sample(graph: &Graph) -> Sample {
         let dims: Vec<usize> = tensor.shape.dim.iter().map(|d| d.dim_value() as usize).collect();
         let count: usize = dims.iter().product();
         let values = match tensor.elem_type {
-            1 => Values::F32((0..count).map(|i| ((i * 37 + 11) % 64) as f32 / 16.0 - 2.0).collect()),
+            // Exact in 16 bits, too.
+            1 | 10 | 16 => Values::F32((0..count).map(|i| ((i * 37 + 11) % 64) as f32 / 16.0 - 2.0).collect()),
             6 => Values::I32((0..count).map(|i| (i * 2 % 3) as i32).collect()),
             7 => Values::I64((0..count).map(|i| (i * 2 % 3) as i64).collect()),
             9 => Values::Bool(vec![true; count]),

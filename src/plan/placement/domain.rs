@@ -2,8 +2,8 @@
 
 use super::super::layers::Layer;
 use super::captured::moves_to_bodies;
-use crate::graph::{Graph, attr_i};
-use crate::onnx::{DataType, NodeProto as Node, type_proto};
+use crate::graph::{Graph, attr_i, element_type, input_behind, is_half};
+use crate::onnx::{DataType, NodeProto as Node};
 use crate::target::{OperatorRule, ResidualAdd, Role, Target};
 use std::collections::BTreeSet;
 
@@ -176,7 +176,10 @@ impl<'a> Domain<'a> {
 
     /// Whether a kernel produces this value as integers, or could: graph inputs are quantized where they enter.
     fn is_integer_value(&self, value: &str) -> bool {
-        let Some(producer) = self.graph.index().producer(value) else { return self.is_float_input(value) };
+        if self.is_float_input(value) {
+            return true;
+        }
+        let Some(producer) = self.graph.index().producer(value) else { return false };
         let node = &self.graph.nodes()[producer];
         match self.role(node) {
             Some(Role::FusedActivation) => {
@@ -195,11 +198,9 @@ impl<'a> Domain<'a> {
     }
 
     fn is_float_input(&self, value: &str) -> bool {
-        let input = self.graph.proto().input.iter().find(|v| v.name == value);
-        input.and_then(|v| v.type_.value.as_ref()).is_some_and(|t| match t {
-            type_proto::Value::TensorType(t) => t.elem_type == DataType::FLOAT as i32,
-            _ => false,
-        })
+        let input = input_behind(self.graph, value);
+        let declared = self.graph.proto().input.iter().find(|v| Some(v.name.as_str()) == input);
+        declared.and_then(element_type).is_some_and(|of| of == DataType::FLOAT as i32 || is_half(of))
     }
 
     pub(super) fn has_integer_output(&self, index: usize) -> bool {
