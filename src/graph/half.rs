@@ -102,14 +102,14 @@ impl Halves {
             n => format!("{n} constants are"),
         };
         let mut reason = format!("{} is computed in float32, {constants} stored so", types.join(" and "));
-        let named = &kept[..kept.len().min(MOST_NAMED)];
-        match kept.len() {
-            0 => {}
-            1 => reason += &format!("; {} keeps its type", named.join("")),
-            n if n > MOST_NAMED => {
-                reason += &format!("; {} and {} more keep their type", named.join(", "), n - MOST_NAMED);
+        match kept {
+            [] => {}
+            [one] => reason += &format!("; {one} keeps its type"),
+            all if all.len() <= MOST_NAMED => reason += &format!("; {} keep their type", all.join(", ")),
+            all => {
+                let (named, more) = all.split_at(MOST_NAMED);
+                reason += &format!("; {} and {} more keep their type", named.join(", "), more.len());
             }
-            _ => reason += &format!("; {} keep their type", named.join(", ")),
         }
         reason
     }
