@@ -10,9 +10,15 @@ use tapq::graph::Graph;
 use tapq::onnx::NodeProto as Node;
 use tapq::{Code, Error, Result};
 
+/// The newest opset of which ONNX Runtime's optimizations read every signed file.
+///
+/// From the next on, versions 1.31 and 1.32 copy pairs behind data movements and lose on the way what says that they are
+/// signed; the file does not load. Widths that need the next opset raise it again.
+const SIGNED_OPSET: i64 = 20;
+
 /// Refuses what is quantized already, fixes inputs, and runs the float passes; the options' fuel bounds their patches. A
-/// newer opset than the target reads is lowered where that changes nothing, and a target of opset 13 is spared an operator
-/// of 14.
+/// newer opset than the target reads, or than signed integers are safe in, is lowered where that changes nothing, and a
+/// target of opset 13 is spared an operator of 14.
 pub fn simplify(graph: &mut Graph, options: &Options) -> Result<Driver> {
     let target = options.target;
     // Whatever the fuel: functions hide what is quantized already, and samples feed the network without fixed inputs.
@@ -32,6 +38,10 @@ pub fn simplify(graph: &mut Graph, options: &Options) -> Result<Driver> {
     }
     passes.retain(|pass| target.onnx.max_opset >= HARD_SWISH_OPSET || pass.name() != FormHardSwish.name());
     driver.run(graph, &passes)?;
+    if target.activations.signed && graph.opset() > SIGNED_OPSET {
+        let lowered = lower_opset(graph, SIGNED_OPSET).ok();
+        lowered.map_or(Ok(()), |patch| driver.apply(graph, "lower_opset", patch))?;
+    }
     let (opset, most) = (graph.opset(), target.onnx.max_opset);
     if opset > most {
         let patch = lower_opset(graph, most).map_err(|why| {
