@@ -123,6 +123,7 @@ fn framework() -> tract_onnx::Onnx {
     onnx.op_register.insert(ops::FAKE_QUANTIZE, ops::build_fake_quantize);
     onnx.op_register.insert(batch_norm::BATCH_NORM, batch_norm::build);
     onnx.op_register.insert(cast::CAST_TO_INT64, cast::build);
+    onnx.op_register.insert(cast::ROUND_TO_HALF, cast::build_rounding);
     onnx.op_register.insert(depthwise::DEPTHWISE, depthwise::build);
     // In place of tract's own.
     onnx.op_register.insert("Attention", attention::build);

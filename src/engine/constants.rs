@@ -74,10 +74,13 @@ fn is_float(data_type: i32) -> bool {
 }
 
 fn decode(tensor: &Tensor, external: &ExternalData) -> Result<Option<tract::Tensor>> {
-    use DataType::{BOOL, DOUBLE, FLOAT, INT8, INT16, INT32, INT64, UINT8, UINT16};
+    use DataType::{BFLOAT16, BOOL, DOUBLE, FLOAT, FLOAT16, INT8, INT16, INT32, INT64, UINT8, UINT16};
     let shape = shape_of(tensor)?;
     let decoded = match onnx::data_type(tensor.data_type) {
-        Some(FLOAT | DOUBLE | INT64 | INT32 | INT8 | UINT8 | BOOL) => to_tensor(&onnx::array(tensor, external)?),
+        // Floats of 16 bits are left of inputs that have a default alone; they are float32 here.
+        Some(FLOAT | FLOAT16 | BFLOAT16 | DOUBLE | INT64 | INT32 | INT8 | UINT8 | BOOL) => {
+            to_tensor(&onnx::array(tensor, external)?)
+        }
         Some(INT16) => tract::Tensor::from_shape(&shape, &narrow(tensor, external, |v| v as i16)?),
         Some(UINT16) => tract::Tensor::from_shape(&shape, &narrow(tensor, external, |v| v as u16)?),
         _ => return Ok(None),

@@ -1,8 +1,8 @@
 //! What ONNX allows and tract reads otherwise, put in the words that both understand.
 
-use super::cast::CAST_TO_INT64;
+use super::cast::{CAST_TO_INT64, ROUND_TO_HALF};
 use super::failure::node_place;
-use crate::graph::{attr_i, attr_t, is_half, set_attr};
+use crate::graph::{attr_i, attr_t, is_half};
 use crate::onnx::{AttributeProto, AttributeType, DataType, NodeProto as Node, from_floats};
 use crate::{Code, Error, Result};
 use std::collections::BTreeSet;
@@ -24,9 +24,8 @@ pub(super) fn translate(node: &mut Node, read: &BTreeSet<String>) {
                 node.output.truncate(1);
             }
         }
-        // What leaves the graph in 16 bits is shown as it was computed.
         "Cast" if attr_i(node, "to").and_then(|to| i32::try_from(to).ok()).is_some_and(is_half) => {
-            set_attr(node, "to", i64::from(DataType::FLOAT as i32));
+            ROUND_TO_HALF.clone_into(&mut node.op_type);
         }
         "Cast" if attr_i(node, "to") == Some(DataType::INT64 as i64) => CAST_TO_INT64.clone_into(&mut node.op_type),
         // The default is a float32 zero; tract's is a float64 one.

@@ -4,18 +4,20 @@
 //! What a caller sees stays as it was: inputs and outputs keep their type, with a Cast behind or before them.
 
 use super::types::{element_type, types};
-use super::{Edit, Graph, Names, Patch, attr_i, input, is_standard, output, with_attr};
+use super::{Edit, Graph, Names, Patch, attr_i, attr_t, input, is_standard, output, with_attr};
 use crate::onnx::{
-    AttributeProto, DataType, GraphProto, NodeProto as Node, Tensor, TypeProto, ValueInfoProto, floats, from_floats,
-    type_name, type_proto,
+    self, AttributeProto, AttributeType, DataType, GraphProto, NodeProto as Node, Tensor, TypeProto, ValueInfoProto,
+    floats, from_floats, type_name, type_proto,
 };
 use crate::{Context, Result};
+use half::{bf16, f16};
 use std::collections::{BTreeSet, HashMap};
 
 const FLOAT: i32 = DataType::FLOAT as i32;
 
 /// Attributes that hold the number of an element type.
-const TYPES: [&str; 4] = ["to", "dtype", "output_datatype", "softmax_precision"];
+const TYPES: [&str; 7] =
+    ["to", "dtype", "output_datatype", "output_dtype", "precision", "softmax_precision", "stash_type"];
 
 /// Inputs and outputs that a reason names.
 const MOST_NAMED: usize = 4;
@@ -23,6 +25,15 @@ const MOST_NAMED: usize = 4;
 /// Whether an element type is a float of 16 bits.
 pub fn is_half(data_type: i32) -> bool {
     [DataType::FLOAT16 as i32, DataType::BFLOAT16 as i32].contains(&data_type)
+}
+
+/// The number of a type of 16 bits that is nearest to `x`, ties to even; any other type has every float32.
+pub fn round_to(data_type: i32, x: f32) -> f32 {
+    match onnx::data_type(data_type) {
+        Some(DataType::FLOAT16) => f16::from_f32(x).to_f32(),
+        Some(DataType::BFLOAT16) => bf16::from_f32(x).to_f32(),
+        _ => x,
+    }
 }
 
 /// The input of the graph that `value` is: itself, or what a Cast makes of one of 16 bits.
@@ -44,9 +55,10 @@ pub fn input_behind<'g>(graph: &'g Graph, value: &'g str) -> Option<&'g str> {
 /// Whatever reading a constant says, with its name.
 pub fn half_to_float(graph: &Graph) -> Result<Option<Patch>> {
     let proto = graph.proto();
-    let halves = Halves::of(proto);
+    let mut halves = BTreeSet::new();
+    half_types(proto, &mut halves);
     let mut declared = proto.input.iter().chain(&proto.output);
-    if halves.types.is_empty() || declared.any(|v| element_type(v).is_none() && holds_half(v)) {
+    if halves.is_empty() || declared.any(|v| element_type(v).is_none() && holds_half(v)) {
         return Ok(None);
     }
     let known = types(proto, &HashMap::new());
@@ -58,61 +70,39 @@ pub fn half_to_float(graph: &Graph) -> Result<Option<Patch>> {
     widening.recorded();
     let mut patch = widening.finish();
     if !patch.is_empty() {
-        patch.because(halves.reason(&kept));
+        patch.because(reason(&halves, &kept));
     }
     Ok(patch.into_option())
 }
 
-/// Floats of 16 bits anywhere in a graph.
-#[derive(Default)]
-struct Halves {
-    types: BTreeSet<i32>,
-    constants: usize,
+/// The types of 16 bits that anything in a graph has.
+fn half_types(graph: &GraphProto, found: &mut BTreeSet<i32>) {
+    let declared = graph.input.iter().chain(&graph.output).chain(&graph.value_info);
+    found.extend(declared.filter_map(|v| v.type_.as_ref().and_then(half_in)));
+    let mut stored = |tensor: &Tensor| found.extend(Some(tensor.data_type).filter(|t| is_half(*t)));
+    graph.initializer.iter().for_each(&mut stored);
+    let attributes = || graph.node.iter().flat_map(|node| &node.attribute);
+    attributes().flat_map(|a| a.t.iter().chain(&a.tensors)).for_each(&mut stored);
+    found.extend(attributes().filter_map(half_number));
+    attributes().flat_map(|a| a.g.iter().chain(&a.graphs)).for_each(|body| half_types(body, found));
 }
 
-impl Halves {
-    fn of(graph: &GraphProto) -> Halves {
-        let mut halves = Halves::default();
-        halves.look(graph);
-        halves
-    }
-
-    fn look(&mut self, graph: &GraphProto) {
-        let declared = graph.input.iter().chain(&graph.output).chain(&graph.value_info);
-        declared.filter_map(|v| v.type_.as_ref()).for_each(|t| self.types.extend(half_in(t)));
-        graph.initializer.iter().for_each(|t| self.constant(t));
-        for attribute in graph.node.iter().flat_map(|node| &node.attribute) {
-            self.types.extend(half_number(attribute));
-            attribute.t.iter().chain(&attribute.tensors).for_each(|t| self.constant(t));
-            attribute.g.iter().chain(&attribute.graphs).for_each(|body| self.look(body));
+fn reason(types: &BTreeSet<i32>, kept: &[&str]) -> String {
+    let types: Vec<&str> = types.iter().filter_map(|t| type_name(*t)).collect();
+    let mut reason = match types[..] {
+        [one] => format!("{one} is computed and stored as float32"),
+        _ => format!("{} are computed and stored as float32", types.join(" and ")),
+    };
+    match kept {
+        [] => {}
+        [one] => reason += &format!("; {one} keeps its type"),
+        all if all.len() <= MOST_NAMED => reason += &format!("; {} keep their type", all.join(", ")),
+        all => {
+            let (named, more) = all.split_at(MOST_NAMED);
+            reason += &format!("; {} and {} more keep their type", named.join(", "), more.len());
         }
     }
-
-    fn constant(&mut self, tensor: &Tensor) {
-        if is_half(tensor.data_type) {
-            self.types.insert(tensor.data_type);
-            self.constants += 1;
-        }
-    }
-
-    fn reason(&self, kept: &[&str]) -> String {
-        let types: Vec<&str> = self.types.iter().filter_map(|t| type_name(*t)).collect();
-        let constants = match self.constants {
-            1 => "1 constant is".to_owned(),
-            n => format!("{n} constants are"),
-        };
-        let mut reason = format!("{} is computed in float32, {constants} stored so", types.join(" and "));
-        match kept {
-            [] => {}
-            [one] => reason += &format!("; {one} keeps its type"),
-            all if all.len() <= MOST_NAMED => reason += &format!("; {} keep their type", all.join(", ")),
-            all => {
-                let (named, more) = all.split_at(MOST_NAMED);
-                reason += &format!("; {} and {} more keep their type", named.join(", "), more.len());
-            }
-        }
-        reason
-    }
+    reason
 }
 
 /// The type that an attribute names, where it is one of the two.
@@ -191,10 +181,10 @@ impl<'g> Widening<'g> {
         halves.into_iter().map(|v| v.name.as_str()).collect()
     }
 
-    /// Whether callers feed the value, as floats of 16 bits.
+    /// Whether callers feed the value, or may feed it, as floats of 16 bits.
     fn is_half_input(&self, name: &str) -> bool {
-        let index = self.graph.index();
-        index.is_input(name) && index.initializer(name).is_none() && self.known.get(name).is_some_and(|t| is_half(*t))
+        let may_be_fed = self.graph.index().is_input(name) && self.graph.constant(name).is_none();
+        may_be_fed && self.known.get(name).is_some_and(|t| is_half(*t))
     }
 
     /// Whether all that reads a value casts it to float32.
@@ -226,7 +216,10 @@ impl<'g> Widening<'g> {
             if self.stands_at_border(node) {
                 continue;
             }
-            let mut wide = widened(node, &self.known, self.graph)?;
+            let mut wide = match self.rounded_constant(node)? {
+                Some(constant) => constant,
+                None => widened(node, &self.known, self.graph)?,
+            };
             for (slot, value) in made {
                 let name = self.wide_twin(value);
                 let to = element_type(value).unwrap_or_default();
@@ -238,6 +231,27 @@ impl<'g> Widening<'g> {
             }
         }
         Ok(kept)
+    }
+
+    /// What a Cast of a float32 constant makes: a mask of the least float32 is infinite in 16 bits, and is meant so.
+    fn rounded_constant(&self, node: &Node) -> Result<Option<Node>> {
+        let Some(to) = cast_to(node).filter(|to| is_half(*to)) else { return Ok(None) };
+        let Some(name) = input(node, 0) else { return Ok(None) };
+        let made = || attr_t(&self.graph.nodes()[self.graph.index().producer(name)?], "value");
+        let stored = self.graph.constant(name).or_else(made).filter(|t| t.data_type == FLOAT);
+        let Some(tensor) = stored else { return Ok(None) };
+        let values = floats(tensor, self.graph.external()).at(|| format!("constant '{name}'"))?;
+        let rounded: Vec<f32> = values.into_iter().map(|x| round_to(to, x)).collect();
+        let dims: Vec<usize> = tensor.dims.iter().map(|d| *d as usize).collect();
+        let mut constant = node.clone();
+        (constant.op_type, constant.input) = ("Constant".to_owned(), vec![]);
+        constant.attribute = vec![AttributeProto {
+            name: "value".to_owned(),
+            type_: AttributeType::TENSOR.into(),
+            t: Some(from_floats("", &dims, &rounded)).into(),
+            ..Default::default()
+        }];
+        Ok(Some(constant))
     }
 
     /// Whether the node is a Cast as this puts behind inputs and before outputs.
@@ -252,7 +266,8 @@ impl<'g> Widening<'g> {
     }
 
     fn constants(&mut self) -> Result<()> {
-        for tensor in self.graph.proto().initializer.iter().filter(|t| is_half(t.data_type)) {
+        let stored = self.graph.proto().initializer.iter().filter(|t| is_half(t.data_type));
+        for tensor in stored.filter(|t| self.graph.constant(&t.name).is_some()) {
             let mut wide = wide_tensor(tensor, self.graph)?;
             if self.graph.index().is_output(&tensor.name) {
                 wide.name = self.names.fresh(&format!("{}_float32", tensor.name));
@@ -265,10 +280,10 @@ impl<'g> Widening<'g> {
         Ok(())
     }
 
-    /// Types that are recorded of what is neither an input that callers feed nor an output.
+    /// Types that are recorded of what is neither an input that callers may feed nor an output.
     fn recorded(&mut self) {
         let proto = self.graph.proto();
-        let listed = proto.input.iter().filter(|v| self.graph.index().initializer(&v.name).is_some());
+        let listed = proto.input.iter().filter(|v| self.graph.constant(&v.name).is_some());
         for value in proto.value_info.iter().chain(listed).filter(|v| holds_half(v)) {
             let mut wide = value.clone();
             wide.type_.as_mut().into_iter().for_each(widen_type);

@@ -8,6 +8,7 @@ mod attributes;
 mod half;
 mod index;
 mod names;
+mod order;
 mod patch;
 mod rank;
 mod recorded;
@@ -18,7 +19,7 @@ mod verify;
 
 pub use answers::{answers, caches};
 pub use attributes::{Value, attr_f, attr_graph, attr_i, attr_ints, attr_s, attr_t, set_attr};
-pub use half::{half_to_float, input_behind, is_half};
+pub use half::{half_to_float, input_behind, is_half, round_to};
 pub use index::{Index, captures, reads, subgraphs};
 pub use names::{Names, names_in};
 pub use patch::{Edit, Patch, with_attr};
@@ -39,8 +40,9 @@ pub struct Graph {
 }
 
 impl Graph {
-    /// Indexes `model`; `external` resolves tensors stored outside the file.
-    pub fn new(model: Model, external: ExternalData) -> Self {
+    /// Indexes `model`, its nodes put in order; `external` resolves tensors stored outside the file.
+    pub fn new(mut model: Model, external: ExternalData) -> Self {
+        model.graph.as_mut().into_iter().for_each(order::put_in_order);
         let index = Index::new(graph_of(&model));
         Graph { model, index, external: Arc::new(external) }
     }
@@ -55,7 +57,7 @@ impl Graph {
         graph_of(&self.model)
     }
 
-    /// Nodes of the main graph in file order, which is topological.
+    /// Nodes of the main graph in topological order.
     pub fn nodes(&self) -> &[Node] {
         &self.proto().node
     }

@@ -177,7 +177,10 @@ fn a_sound_graph_has_no_violations() {
 
 #[test]
 fn order_and_definitions_are_verified() {
-    check(vec![node("y = Abs a"), node("a = Relu x")], &["Abs that makes 'y': reads 'a' before anything defines it"]);
+    check(vec![node("y = Abs a"), node("a = Relu x")], &[]);
+    check(vec![node("y = Abs a")], &["Abs that makes 'y': reads 'a' before anything defines it"]);
+    let circle = vec![node("y = Abs a"), node("a = Relu y")];
+    check(circle, &["Abs that makes 'y': reads 'a' before anything defines it"]);
     check(vec![node("y = Abs x"), node("y = Neg x")], &["Neg that makes 'y': defines 'y', which is already defined"]);
     check(vec![node("y = Abs x"), node("w = Neg x")], &["Neg that makes 'w': defines 'w', which is already defined"]);
     check(vec![node("a = Abs x")], &["graph output 'y': is defined by nothing"]);
@@ -194,7 +197,7 @@ fn what_goes_in_and_out_has_a_name() {
 #[test]
 fn bodies_are_verified() {
     check(
-        vec![with_body("y = If x", body(&["p = Abs later", "p = Neg x"], "", "p r")), node("later = Abs x")],
+        vec![with_body("y = If x", body(&["p = Abs later", "p = Neg x"], "", "p r")), node("later = Abs y")],
         &[
             "Abs that makes 'p': reads 'later' before anything defines it",
             "Neg that makes 'p': defines 'p', which is already defined",

@@ -114,7 +114,7 @@ mod tests {
     fn types_follow_where_nothing_is_recorded() {
         let text = r#"<ir_version: 8, opset_import: ["" : 17, "com.microsoft" : 1]>
 g (float16[2,3] x, int32[1,2] ids, bool c) => (y)
-<float[4,3] table = {1}, float16[3] scale = {1}>
+<float[1,3] table = {1, 2, 3}, float16[3] scale = {1, 2, 3}>
 {
   extents = Shape (x)
   narrow = Cast <to = 6> (extents)

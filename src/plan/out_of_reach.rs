@@ -14,9 +14,9 @@ pub struct OutOfReach {
     pub help: String,
 }
 
-/// Layers in the bodies of If, Loop and Scan, or with weights of float64; `None` where none are.
+/// Layers in the bodies of If, Loop and Scan, or with weights of a type other than float32; `None` where none are.
 pub fn out_of_reach(graph: &Graph) -> Option<OutOfReach> {
-    in_a_body(graph).or_else(|| of_float64(graph))
+    in_a_body(graph).or_else(|| of_another_type(graph))
 }
 
 /// Whether an operator has weights that can be quantized.
@@ -63,18 +63,21 @@ pub fn holds_layers(node: &Node) -> bool {
     subgraphs(node).any(|body| body.node.iter().any(|inner| weighs(inner) || holds_layers(inner)))
 }
 
-fn of_float64(graph: &Graph) -> Option<OutOfReach> {
-    let is_double = |node: &&Node| {
-        let weight = node.input.get(1).and_then(|name| graph.constant(name)).filter(|_| weighs(node));
-        weight.is_some_and(|weight| weight.data_type == DataType::DOUBLE as i32)
+/// Floats of 16 bits are left only where they could not become float32.
+fn of_another_type(graph: &Graph) -> Option<OutOfReach> {
+    let others = [DataType::FLOAT16, DataType::BFLOAT16, DataType::DOUBLE];
+    let weight_type = |node: &Node| {
+        let weight = node.input.get(1).and_then(|name| graph.constant(name)).filter(|_| weighs(node))?;
+        others.into_iter().find(|t| *t as i32 == weight.data_type)
     };
-    let found: Vec<&Node> = graph.nodes().iter().filter(is_double).collect();
-    let first = found.first()?;
+    let found: Vec<(&Node, DataType)> =
+        graph.nodes().iter().filter_map(|node| Some((node, weight_type(node)?))).collect();
+    let (first, of) = found.first()?;
     let because = match found.len() {
-        1 => format!("the weight of {} '{}' is float64", first.op_type, first.name),
-        n => format!("the weights of {n} layers are float64, as that of {} '{}'", first.op_type, first.name),
+        1 => format!("the weight of {} '{}' is {of:?}", first.op_type, first.name),
+        n => format!("the weights of {n} layers are {of:?}, as that of {} '{}'", first.op_type, first.name),
     };
-    Some(OutOfReach { because, help: "export the model in float32: float64 would be rounded twice".to_owned() })
+    Some(OutOfReach { because, help: "only float32 weights are quantized: export the model in float32".to_owned() })
 }
 
 #[cfg(test)]
@@ -88,12 +91,12 @@ mod tests {
     }
 
     #[test]
-    fn weights_of_float64_are_named() {
+    fn weights_of_other_types_are_named() {
         let one = |of: &str| format!("g ({of}[1,2] x) => (y) <{of}[2,1] w = {{1, 2}}> {{ [fc] y = MatMul (x, w) }}");
-        assert_eq!(because(&one("double")).unwrap(), "the weight of MatMul 'fc' is float64");
+        assert_eq!(because(&one("double")).unwrap(), "the weight of MatMul 'fc' is DOUBLE");
         assert_eq!(because(&one("float")), None);
         let two = "g (double[1,1] x) => (y) <double[1,1] w = {1}> { [a] h = MatMul (x, w) [b] y = MatMul (h, w) }";
-        assert_eq!(because(two).unwrap(), "the weights of 2 layers are float64, as that of MatMul 'a'");
+        assert_eq!(because(two).unwrap(), "the weights of 2 layers are DOUBLE, as that of MatMul 'a'");
     }
 
     #[test]

@@ -20,7 +20,7 @@ fn report(n: usize) -> Report {
         proxy: "gain".into(),
         calibration: Calibration { source: "cifar10_calib".into(), samples: 16, digest: "9f86d081884c7d65".repeat(4) },
         fixed_inputs: [("training".to_owned(), "false".to_owned())].into(),
-        widened: Some("float16 is computed in float32, 42 constants are stored so; x and y keep their type".into()),
+        widened: Some("float16 is computed and stored as float32; x, y keep their type".into()),
         warnings: vec!["fidelity was measured on the calibration samples: it flatters".into()],
         size: Size {
             float_file: params * 4 + 21_000,

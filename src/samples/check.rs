@@ -2,9 +2,9 @@
 
 use super::InputSpec;
 use crate::array::{Array, Values};
-use crate::onnx::{self, DataType};
+use crate::graph::{is_half, round_to};
+use crate::onnx::DataType;
 use crate::{Code, Error, Result};
-use half::{bf16, f16};
 
 /// Adds the batch axis where only that is missing, and checks rank, extents and finiteness.
 pub(super) fn fitted(mut array: Array, input: &InputSpec) -> Result<Array> {
@@ -44,11 +44,11 @@ fn widened(values: Values, input: &InputSpec) -> Values {
 
 /// Floats as the input's 16 bits hold them, where it has so few.
 fn rounded(values: Values, input: &InputSpec) -> Values {
-    let each = |round: fn(f32) -> f32, v: Vec<f32>| Values::F32(v.into_iter().map(round).collect());
-    match (values, onnx::data_type(input.data_type)) {
-        (Values::F32(v), Some(DataType::FLOAT16)) => each(|x| f16::from_f32(x).to_f32(), v),
-        (Values::F32(v), Some(DataType::BFLOAT16)) => each(|x| bf16::from_f32(x).to_f32(), v),
-        (other, _) => other,
+    match values {
+        Values::F32(v) if is_half(input.data_type) => {
+            Values::F32(v.into_iter().map(|x| round_to(input.data_type, x)).collect())
+        }
+        other => other,
     }
 }
 

@@ -313,6 +313,10 @@ pub fn run(args: &Args) -> Result<Verdict> {
     let data = onnx::write(outcome.graph.model(), outcome.graph.external(), &output)?;
     let written: Vec<&Path> = [Some(output.as_path()), data.as_deref()].into_iter().flatten().collect();
     outcome.report.size.quantized_file = files::size(written.iter().copied());
+    if outcome.report.widened.is_some() && outcome.report.size.quantized_file > outcome.report.size.float_file {
+        let what = "the file is larger than the model: what stays in float had 16 bits and is stored in 32";
+        outcome.report.warnings.push(what.to_owned());
+    }
     let plan_path = files::beside(&output, "plan.yaml");
     files::write_text(&plan_path, &outcome.plan.to_yaml()?)?;
     if let Some(folder) = &args.report {

@@ -295,7 +295,7 @@ fn what_cannot_be_quantized_is_named() {
     run("quantize", &["--dim", "len=1"])
         .code(2)
         .stderr(contains("symbolic dimension 'len'").and(contains("N, length")));
-    let named = "the weight of Gemm 'fc' is float64";
+    let named = "the weight of Gemm 'fc' is DOUBLE";
     run("quantize", &["--dim", "length=1"]).code(2).stderr(contains(named).and(contains("float32")));
     run("inspect", &["--dim", "length=1"]).success().stdout(contains(named));
     run("inspect", &["--dim", "len=1"]).code(2);

@@ -97,7 +97,7 @@ fn a_network_of_sixteen_bits_is_quantized_as_that_of_thirty_two() {
         for target in ["cpu", "hexagon"] {
             let [wide, narrow] = ["wide.onnx", "net.onnx"].map(|model| quantized(folder.path(), model, target));
             let place = format!("{network} in {to:?} for {target}");
-            let named = format!("{to:?} is computed in float32").to_lowercase();
+            let named = format!("{to:?} is computed and stored as float32").to_lowercase();
             assert!(narrow["widened"].as_str().unwrap().starts_with(&named), "{place}: {}", narrow["widened"]);
             assert!(wide.get("widened").is_none());
             let layers = |report: &Value| -> Vec<String> {
@@ -125,5 +125,7 @@ fn the_file_is_verified_against_the_model_as_it_was() {
     };
     verify("net.onnx.cpu.onnx").success().stdout(contains("top-1"));
     let inspect = xtask().current_dir(folder.path()).args(["inspect", "net.onnx", "--target", "cpu"]).assert();
-    inspect.success().stdout(contains("float16 is computed in float32").and(contains("not quantized").not()));
+    inspect
+        .success()
+        .stdout(contains("float16 is computed and stored as float32").and(contains("not quantized").not()));
 }

@@ -45,6 +45,7 @@ pub fn simplify(graph: &mut Graph, options: &Options) -> Result<Driver> {
     let (opset, most) = (graph.opset(), target.onnx.max_opset);
     if opset > most {
         let patch = lower_opset(graph, most).map_err(|why| {
+            let why = why.places().chain([why.message()]).collect::<Vec<_>>().join(": ");
             let name = &target.name;
             let what =
                 format!("the model is of opset {opset}, {name} reads up to {most}, and it cannot be lowered: {why}");

@@ -138,7 +138,7 @@ fn refuse_empty(graph: &Graph, placement: &Placement, target: &Target, choice: b
     let linear = |(l, _): &&(Layer, String)| target.only_blocks(&l.op);
     let first = placement.float_layers.iter().find(linear).or(placement.float_layers.first());
     let reason = first.map(|(l, because)| format!("'{}': {because}", l.name));
-    let help = "weights must be float32 constants of Conv, Gemm or MatMul, and this model has none";
+    let help = "weights must be constants of Conv, Gemm or MatMul, and this model has none";
     Err(Error::new(Code::NothingToQuantize, what).help(reason.unwrap_or_else(|| help.to_owned())))
 }
 

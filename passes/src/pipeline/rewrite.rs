@@ -1,5 +1,6 @@
 //! From plan to file: rewrites obey the plan and decide nothing.
 
+use super::declared::forget_named_extents;
 use crate::driver::Driver;
 use crate::insert_qdq::insert_qdq;
 use crate::keep_apart::keep_apart;
@@ -37,6 +38,9 @@ pub fn rewrite(
     }
     if let Some(patch) = spread_bias(&graph).into_option() {
         driver.apply(&mut graph, "spread-bias", patch)?;
+    }
+    if let Some(patch) = forget_named_extents(&graph) {
+        driver.apply(&mut graph, "forget-named-extents", patch)?;
     }
     driver.apply(&mut graph, "tag", tag(plan)?)?;
     driver.run(&mut graph, &[&Prune])?;

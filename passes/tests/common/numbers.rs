@@ -7,7 +7,7 @@ use tapq::samples::Sample;
 /// Numbers that look random and are the same everywhere, for each input that no initializer stands in for.
 pub fn sample(graph: &Graph) -> Sample {
     let proto = graph.proto();
-    let open = proto.input.iter().filter(|v| graph.model().ir_version >= 4 || graph.constant(&v.name).is_none());
+    let open = proto.input.iter().filter(|v| graph.index().initializer(&v.name).is_none());
     let inputs = open.map(|value| {
         let tensor = value.type_.tensor_type();
         let dims: Vec<usize> = tensor.shape.dim.iter().map(|d| d.dim_value() as usize).collect();
