@@ -1,6 +1,8 @@
-//! Equalization of channels across layers: which layers it can join, and how their weights change.
+//! Equalization of channels across layers: which layers it can join, and how their weights change. What it can join along
+//! the last axis is in `features`.
 
 use crate::facts::{Names, input, is_standard, label, output, sole_reader};
+use crate::features::{Features, Reader, features_of};
 use crate::linear::Linear;
 use tapq::graph::{Graph, Patch};
 use tapq::plan::Equalized;
@@ -14,8 +16,7 @@ pub(crate) struct Pair<'g> {
     pub(crate) to: usize,
     /// What the second layer reads.
     pub(crate) value: String,
-    /// The layer behind.
-    pub(crate) reader: Linear<'g>,
+    reader: Linear<'g>,
     before: Linear<'g>,
 }
 
@@ -57,35 +58,86 @@ fn commutes(node: &tapq::onnx::NodeProto) -> bool {
     homogeneous && is_standard(node) && node.output.iter().filter(|n| !n.is_empty()).count() == 1
 }
 
-/// The edits that equalize one pair, by the names in `record`.
+/// What an entry of a plan joins.
+enum Joined<'g> {
+    Layers(Pair<'g>),
+    Features(Features<'g>),
+}
+
+impl Joined<'_> {
+    fn channels(&self) -> usize {
+        match self {
+            Joined::Layers(pair) => pair.before.channels(),
+            Joined::Features(features) => features.count,
+        }
+    }
+}
+
+/// Finds what the names in `record` join.
+fn joined<'g>(graph: &'g Graph, record: &Equalized) -> Result<Option<Joined<'g>>> {
+    let nodes = graph.nodes();
+    if let (Some(from), [to]) = (nodes.iter().position(|n| n.name == record.from), &record.to[..])
+        && let Some(pair) = pair(graph, from)?.filter(|p| nodes[p.to].name == *to)
+    {
+        return Ok(Some(Joined::Layers(pair)));
+    }
+    let reader = record.to.first().and_then(|to| nodes.iter().find(|n| n.name == *to));
+    let found = reader.and_then(|node| features_of(graph, input(node, 0)?));
+    let named =
+        |f: &Features| nodes[f.from].name == record.from && f.to.iter().map(|at| &nodes[*at].name).eq(record.to.iter());
+    Ok(found.filter(named).map(Joined::Features))
+}
+
+/// The edits that equalize what the names in `record` join.
 ///
 /// # Errors
-/// [`Code::PlanMismatch`] if the two layers are no pair, or the exponents do not fit it.
+/// [`Code::PlanMismatch`] if they join nothing in this graph, or the exponents do not fit.
 pub fn equalize(graph: &Graph, record: &Equalized) -> Result<Option<Patch>> {
-    let place = || format!("layers '{}' and '{}'", record.from, record.to);
-    let found = match graph.nodes().iter().position(|n| n.name == record.from) {
-        Some(from) => pair(graph, from)?.filter(|p| graph.nodes()[p.to].name == record.to),
-        None => None,
-    };
-    let Some(pair) = found else {
+    let place = || format!("layers '{}' and '{}'", record.from, record.to.join("', '"));
+    let Some(joined) = joined(graph, record)? else {
         let what = "the plan equalizes two layers that do not follow each other in this model";
         return Err(Error::new(Code::PlanMismatch, what).at(place()));
     };
     let legal = |e: &i8| Equalized::EXPONENTS.contains(e);
-    if record.exponents.len() != pair.before.channels() || !record.exponents.iter().all(legal) {
-        let what = format!("the plan must give {} exponents from -6 to 6", pair.before.channels());
+    if record.exponents.len() != joined.channels() || !record.exponents.iter().all(legal) {
+        let what = format!("the plan must give {} exponents from -6 to 6", joined.channels());
         return Err(Error::new(Code::PlanMismatch, what).at(place()));
     }
-    let factor = |sign: i32| record.exponents.iter().map(move |e| 2f64.powi(sign * i32::from(*e))).collect::<Vec<_>>();
-    let (mut patch, mut names) = (Patch::new(), Names::of(graph));
-    let zero = vec![0.0; record.exponents.len()];
-    let result = output(&graph.nodes()[pair.from], 0).unwrap_or_default();
-    let fits = pair.before.rescale(graph, (&factor(-1), &zero), result, &mut names, &mut patch)?
-        && pair.reader.rescale_input(graph, &factor(1), &mut names, &mut patch)?;
-    if !fits {
-        return Ok(None);
+    match joined {
+        Joined::Layers(pair) => pair.rescale(graph, &record.exponents),
+        Joined::Features(features) => features.rescale(graph, &record.exponents),
     }
-    let nodes = graph.nodes();
-    patch.because(format!("{} and {} share channel factors", label(&nodes[pair.from]), label(&nodes[pair.to])));
-    Ok(Some(patch))
+}
+
+impl Pair<'_> {
+    /// The edits that divide channels by `2^exponents` between the two layers; `None` where that leaves the range of float32.
+    fn rescale(&self, graph: &Graph, exponents: &[i8]) -> Result<Option<Patch>> {
+        let factor = |sign: i32| exponents.iter().map(move |e| 2f64.powi(sign * i32::from(*e))).collect::<Vec<_>>();
+        let (mut patch, mut names) = (Patch::new(), Names::of(graph));
+        let nodes = graph.nodes();
+        let zero = vec![0.0; exponents.len()];
+        let result = output(&nodes[self.from], 0).unwrap_or_default();
+        let fits = self.before.rescale(graph, (&factor(-1), &zero), result, &mut names, &mut patch)?
+            && self.reader.rescale_input(graph, &factor(1), &mut names, &mut patch)?;
+        if !fits {
+            return Ok(None);
+        }
+        patch.because(format!("{} and {} share channel factors", label(&nodes[self.from]), label(&nodes[self.to])));
+        Ok(Some(patch))
+    }
+
+    /// The layer behind.
+    pub(crate) fn reader(&self, graph: &Graph) -> Result<Option<Reader<'_>>> {
+        let (inputs, channels) = (self.reader.input_channel_of_weights(), self.reader.channel_of_weights());
+        let Some(values) = self.reader.weights(graph)? else { return Ok(None) };
+        let taps = self.reader.taps();
+        let (input, output) = (move |at: usize| inputs[at], move |at: usize| channels[at]);
+        let outputs = self.reader.channels();
+        Ok(Some(Reader { values, input: Box::new(input), output: Box::new(output), outputs, taps }))
+    }
+
+    /// How many channels lie between.
+    pub(crate) fn channels(&self) -> usize {
+        self.before.channels()
+    }
 }

@@ -26,6 +26,7 @@ mod column_bias;
 mod driver;
 mod equalize;
 mod facts;
+mod features;
 mod fix_inputs;
 mod float;
 mod fold_alpha;

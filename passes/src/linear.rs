@@ -118,6 +118,11 @@ impl<'g> Linear<'g> {
             .collect()
     }
 
+    /// How many weights join an input channel with an output channel.
+    pub(crate) fn taps(&self) -> usize {
+        self.weight.dims[2..].iter().product::<i64>() as usize
+    }
+
     /// The weights.
     pub(crate) fn weights(&self, graph: &Graph) -> Result<Option<Vec<f32>>> {
         constant_floats(graph, &self.weight.name)

@@ -13,6 +13,8 @@ use super::progress::{Progress, Silent};
 use super::trial::error_as_file;
 use crate::driver::Driver;
 use crate::equalize::{Pair, equalize, pairs};
+use crate::features::{Features, Reader, features};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use tapq::Result;
 use tapq::engine::{Engine, Options as EngineOptions};
@@ -74,28 +76,74 @@ pub fn apply(graph: &mut Graph, factors: &[Equalized], driver: &mut Driver) -> R
     Ok(())
 }
 
-/// Factors of the pairs that should gain, by the ranges of their channels on the samples.
-fn predict(graph: &Graph, options: &Options) -> Result<Vec<Equalized>> {
+/// What can share factors, with what is asked of it.
+enum Candidate<'g> {
+    Layers(Pair<'g>),
+    Features(Features<'g>),
+}
+
+impl Candidate<'_> {
+    fn request(&self) -> Request {
+        let (value, axis) = match self {
+            Candidate::Layers(pair) => (pair.value.clone(), 1),
+            Candidate::Features(features) => (features.value.to_owned(), -1),
+        };
+        Request { value, channel_axis: Some(axis), ..Default::default() }
+    }
+
+    fn channels(&self) -> usize {
+        match self {
+            Candidate::Layers(pair) => pair.channels(),
+            Candidate::Features(features) => features.count,
+        }
+    }
+
+    fn readers(&self, graph: &Graph) -> Result<Vec<Reader<'_>>> {
+        match self {
+            Candidate::Layers(pair) => Ok(pair.reader(graph)?.into_iter().collect()),
+            Candidate::Features(features) => features.readers(graph),
+        }
+    }
+
+    fn record(&self, graph: &Graph, exponents: Vec<i8>) -> Equalized {
+        let name = |at: usize| graph.nodes()[at].name.clone();
+        match self {
+            Candidate::Layers(pair) => Equalized { from: name(pair.from), to: vec![name(pair.to)], exponents },
+            Candidate::Features(features) => {
+                let to = features.to.iter().map(|at| name(*at)).collect();
+                Equalized { from: name(features.from), to, exponents }
+            }
+        }
+    }
+}
+
+fn candidates(graph: &Graph) -> Result<Vec<Candidate<'_>>> {
     let pairs = pairs(graph)?;
-    if pairs.is_empty() {
+    let joined: BTreeSet<String> = pairs.iter().map(|pair| pair.value.clone()).collect();
+    let features = features(graph).into_iter().filter(|f| !joined.contains(f.value)).map(Candidate::Features);
+    Ok(pairs.into_iter().map(Candidate::Layers).chain(features).collect())
+}
+
+/// Factors of what should gain, by the ranges of channels on the samples.
+fn predict(graph: &Graph, options: &Options) -> Result<Vec<Equalized>> {
+    let candidates = candidates(graph)?;
+    if candidates.is_empty() {
         return Ok(vec![]);
     }
-    let request = |p: &Pair| Request { value: p.value.clone(), channel_axis: Some(1), ..Default::default() };
-    let requests: Vec<Request> = pairs.iter().map(request).collect();
+    let requests: Vec<Request> = candidates.iter().map(Candidate::request).collect();
     let taps: Vec<String> = requests.iter().map(|r| r.value.clone()).collect();
     let engine = Arc::new(Engine::new(graph, &taps, &EngineOptions::with_dims(&options.dims))?);
     let samples = &options.calibration.samples;
     let seen = observe(&|_| Ok(engine.clone()), &requests, samples, &[], &Cpu, &|| {})?;
+    let bits = options.widths.uniform.unwrap_or(8);
+    let activation_bits = options.activation_bits.unwrap_or(options.target.default_activation_bits());
     let (mut found, mut least) = (vec![], f64::INFINITY);
-    for (pair, value) in pairs.iter().zip(&seen.values) {
-        let Some(weights) = pair.reader.weights(graph)? else { continue };
-        let bits = options.widths.uniform.unwrap_or(8);
-        let activation_bits = options.activation_bits.unwrap_or(options.target.default_activation_bits());
-        let noise = Noise::new(pair, &weights, value, (activation_bits, bits));
+    for (candidate, value) in candidates.iter().zip(&seen.values) {
+        let readers = candidate.readers(graph)?;
+        let noise = Noise::new(candidate.channels(), &readers, value, (activation_bits, bits));
         if let Some((share, exponents)) = noise.best() {
             least = least.min(share);
-            let name = |at: usize| graph.nodes()[at].name.clone();
-            found.push(Equalized { from: name(pair.from), to: name(pair.to), exponents });
+            found.push(candidate.record(graph, exponents));
         }
     }
     if least > WORTHWHILE && options.equalize == Equalize::Auto {
@@ -105,22 +153,24 @@ fn predict(graph: &Graph, options: &Options) -> Result<Vec<Equalized>> {
 }
 
 /// Noise that rounding one activation and the weights behind it adds to what they make, by channel factors.
-struct Noise {
+struct Noise<'a> {
     /// Greatest magnitude of each channel of the activation.
     ranges: Vec<f64>,
     /// Of each input channel, the greatest weight and the sum of squared weights.
     greatest: Vec<f64>,
     energy: Vec<f64>,
-    /// Of each output channel, the input channels and the greatest weight of each.
-    rows: Vec<Vec<(usize, f64)>>,
+    readers: &'a [Reader<'a>],
     /// Steps of a range.
     steps: (f64, f64),
 }
 
-impl Noise {
-    fn new(pair: &Pair, weights: &[f32], value: &ValueObservation, (activation_bits, bits): (u32, u32)) -> Self {
-        let (from, to) = (pair.reader.input_channel_of_weights(), pair.reader.channel_of_weights());
-        let channels = pair.reader.input_channels().unwrap_or(0);
+impl<'a> Noise<'a> {
+    fn new(
+        channels: usize,
+        readers: &'a [Reader<'a>],
+        value: &ValueObservation,
+        (activation_bits, bits): (u32, u32),
+    ) -> Self {
         let mut ranges = vec![0f64; channels];
         for sample in &value.samples {
             for (range, c) in ranges.iter_mut().zip(&sample.channels) {
@@ -128,31 +178,23 @@ impl Noise {
             }
         }
         let (mut greatest, mut energy) = (vec![0f64; channels], vec![0.0; channels]);
-        let mut rows: Vec<Vec<(usize, f64)>> = vec![vec![]; pair.reader.channels()];
-        for ((w, i), o) in weights.iter().zip(from).zip(to) {
-            let magnitude = f64::from(w.abs());
-            greatest[i] = greatest[i].max(magnitude);
-            energy[i] += magnitude * magnitude;
-            // The weights between two channels lie together.
-            match rows[o].last_mut().filter(|(channel, _)| *channel == i) {
-                Some((_, most)) => *most = most.max(magnitude),
-                None => rows[o].push((i, magnitude)),
+        for reader in readers {
+            for (at, w) in reader.values.iter().enumerate() {
+                let (i, magnitude) = ((reader.input)(at), f64::from(w.abs()));
+                greatest[i] = greatest[i].max(magnitude);
+                energy[i] += magnitude * magnitude;
             }
         }
         let steps = (f64::from(activation_bits.min(16)).exp2() - 1.0, f64::from(bits.min(16) - 1).exp2() - 1.0);
-        Noise { ranges, greatest, energy, rows, steps }
+        Noise { ranges, greatest, energy, readers, steps }
     }
 
     fn predicted(&self, exponents: &[i8]) -> f64 {
-        let up = |i: usize| 2f64.powi(i32::from(exponents[i]));
-        let range = self.ranges.iter().enumerate().map(|(i, r)| r / up(i)).fold(0.0, f64::max);
-        let of_activation: f64 = self.energy.iter().enumerate().map(|(i, e)| e * up(i) * up(i)).sum();
-        let power = |i: usize| (self.ranges[i] / up(i)).powi(2) * POWER_OF_EXTREME;
-        let of_row = |row: &Vec<(usize, f64)>| {
-            let widest = row.iter().map(|(i, w)| w * up(*i)).fold(0.0, f64::max);
-            widest * widest * row.iter().map(|(i, _)| power(*i)).sum::<f64>()
-        };
-        let of_weights: f64 = self.rows.iter().map(of_row).sum();
+        let up: Vec<f64> = exponents.iter().map(|e| 2f64.powi(i32::from(*e))).collect();
+        let range = self.ranges.iter().zip(&up).map(|(r, up)| r / up).fold(0.0, f64::max);
+        let of_activation: f64 = self.energy.iter().zip(&up).map(|(e, up)| e * up * up).sum();
+        let powers: Vec<f64> = self.ranges.iter().zip(&up).map(|(r, up)| (r / up).powi(2) * POWER_OF_EXTREME).collect();
+        let of_weights: f64 = self.readers.iter().map(|reader| of_weights(reader, &up, &powers)).sum();
         (range / self.steps.0).powi(2) * of_activation + of_weights / self.steps.1.powi(2)
     }
 
@@ -178,6 +220,18 @@ impl Noise {
         let exponent = |f: &Option<f64>| f.map_or(0, |f| (f - middle).round().clamp(limits.0, limits.1) as i8);
         factors.iter().map(exponent).collect()
     }
+}
+
+/// Of each output channel its greatest weight, squared, times the power of what it reads; all of them together.
+fn of_weights(reader: &Reader, up: &[f64], powers: &[f64]) -> f64 {
+    let (mut widest, mut power) = (vec![0f64; reader.outputs], vec![0f64; reader.outputs]);
+    let share = 1.0 / reader.taps.max(1) as f64;
+    for (at, w) in reader.values.iter().enumerate() {
+        let (i, o) = ((reader.input)(at), (reader.output)(at));
+        widest[o] = widest[o].max(f64::from(w.abs()) * up[i]);
+        power[o] += powers[i] * share;
+    }
+    widest.iter().zip(&power).map(|(w, p)| w * w * p).sum()
 }
 
 /// Relative squared error of the outputs with every layer at the asked width, rounded to the nearest.
