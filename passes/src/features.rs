@@ -7,6 +7,7 @@
 
 use crate::facts::{Names, constant_floats, input, is_own, is_standard, label, output, sole_reader};
 use tapq::Result;
+use tapq::fused::DOMAIN;
 use tapq::graph::{Edit, Graph, Patch, attr_i};
 use tapq::onnx::{NodeProto as Node, Tensor, from_floats};
 
@@ -134,13 +135,15 @@ impl<'g> Source<'g> {
             if output(node, 0) != Some(value) {
                 return None;
             }
+            let is_known = is_standard(node) || node.domain == DOMAIN;
             value = match (node.op_type.as_str(), is_standard(node)) {
-                ("LayerNormalization", true) => return self.normalization(at, (1, Some(2)), -1),
+                _ if !is_known => return None,
+                ("LayerNormalization", true) => return self.normalization(at, 1, Some(2)),
                 ("RMSNormalization" | "SimplifiedLayerNormalization", true) => {
-                    return self.normalization(at, (1, None), -1);
+                    return self.normalization(at, 1, None);
                 }
-                ("SkipLayerNormalization", false) => return self.normalization(at, (2, Some(3)), -1),
-                ("SkipSimplifiedLayerNormalization", false) => return self.normalization(at, (2, None), -1),
+                ("SkipLayerNormalization", false) => return self.normalization(at, 2, Some(3)),
+                ("SkipSimplifiedLayerNormalization", false) => return self.normalization(at, 2, None),
                 ("MatMul", true) => return self.layer(matrix(self.graph, at, false)?),
                 ("Gemm", true) => {
                     let transposed = attr_i(node, "transB").unwrap_or(0) != 0;
@@ -188,13 +191,13 @@ impl<'g> Source<'g> {
         fits.then(|| self.divided.push(constant))
     }
 
-    fn normalization(&mut self, at: usize, (scale, bias): (usize, Option<usize>), axis: i64) -> Option<usize> {
+    /// A normalization over the last axis, with its scale and, where it has one, its bias in these slots.
+    fn normalization(&mut self, at: usize, scale: usize, bias: Option<usize>) -> Option<usize> {
         let node = &self.graph.nodes()[at];
-        let last = attr_i(node, "axis").unwrap_or(axis) == -1 || node.domain == tapq::fused::DOMAIN;
-        self.vector(constant(self.graph, at, scale).filter(|_| last)?)?;
-        match bias.filter(|slot| input(node, *slot).is_some()) {
-            Some(slot) => self.vector(constant(self.graph, at, slot)?)?,
-            None => {}
+        let over_last = attr_i(node, "axis").unwrap_or(-1) == -1;
+        self.vector(constant(self.graph, at, scale).filter(|_| over_last)?)?;
+        if let Some(slot) = bias.filter(|slot| input(node, *slot).is_some()) {
+            self.vector(constant(self.graph, at, slot)?)?;
         }
         Some(at)
     }

@@ -1,8 +1,9 @@
 //! Which layers share their channel factors: predicted pair by pair, then measured as a whole.
 //!
 //! An activation has one scale for all channels, so channels of small range are rounded coarsely. Where nothing but
-//! homogeneous operators stands between two layers, the factor of a channel can move from one to the other. What the
-//! activation gains, the weights behind it may lose: a weight has one scale for all its input channels.
+//! homogeneous operators stands between two layers, or between a normalization and layers, the factor of a channel can
+//! move from one to the other. What the activation gains, the weights behind it may lose: a weight has one scale for all
+//! its input channels.
 
 use super::biases::correct_biases;
 use super::choice::{uniform, units};
@@ -25,6 +26,9 @@ use tapq::stats::{Cpu, Request, ValueObservation, observe};
 /// A network is worth measuring if the predicted noise of one pair falls to this share: depthwise layers come to 0.2
 /// to 0.5, plain residual networks, which lose by it, to 0.6 and more.
 const WORTHWHILE: f64 = 0.5;
+/// The same of features behind a normalization or a gate: language models come to 0.003 to 0.4, half of them below 0.2;
+/// transformers whose features are about as loud, which gain nothing, to 0.4 and more.
+const WORTHWHILE_FEATURES: f64 = 0.25;
 /// A pair joins in if its predicted noise falls to this share.
 const PAIR_GAIN: f64 = 0.8;
 /// The whole is kept if the measured error of the output falls to this share: a quarter of a decibel.
@@ -91,6 +95,14 @@ impl Candidate<'_> {
         Request { value, channel_axis: Some(axis), ..Default::default() }
     }
 
+    /// The share of the noise from which on the whole is worth measuring.
+    fn worthwhile(&self) -> f64 {
+        match self {
+            Candidate::Layers(_) => WORTHWHILE,
+            Candidate::Features(_) => WORTHWHILE_FEATURES,
+        }
+    }
+
     fn channels(&self) -> usize {
         match self {
             Candidate::Layers(pair) => pair.channels(),
@@ -137,19 +149,16 @@ fn predict(graph: &Graph, options: &Options) -> Result<Vec<Equalized>> {
     let seen = observe(&|_| Ok(engine.clone()), &requests, samples, &[], &Cpu, &|| {})?;
     let bits = options.widths.uniform.unwrap_or(8);
     let activation_bits = options.activation_bits.unwrap_or(options.target.default_activation_bits());
-    let (mut found, mut least) = (vec![], f64::INFINITY);
+    let (mut found, mut is_worthwhile) = (vec![], options.equalize == Equalize::On);
     for (candidate, value) in candidates.iter().zip(&seen.values) {
         let readers = candidate.readers(graph)?;
         let noise = Noise::new(candidate.channels(), &readers, value, (activation_bits, bits));
         if let Some((share, exponents)) = noise.best() {
-            least = least.min(share);
+            is_worthwhile |= share <= candidate.worthwhile();
             found.push(candidate.record(graph, exponents));
         }
     }
-    if least > WORTHWHILE && options.equalize == Equalize::Auto {
-        found.clear();
-    }
-    Ok(found)
+    Ok(if is_worthwhile { found } else { vec![] })
 }
 
 /// Noise that rounding one activation and the weights behind it adds to what they make, by channel factors.
