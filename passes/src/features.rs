@@ -5,7 +5,7 @@
 //! factors of its features moved into them. Xiao, Lin, Seznec, Wu, Demouth, Han 2023, "SmoothQuant: Accurate and
 //! Efficient Post-Training Quantization for Large Language Models", section 4; here with powers of two.
 
-use crate::facts::{Names, constant_floats, input, is_own, is_standard, label, output, sole_reader};
+use crate::facts::{Names, constant_floats, constant_ints, input, is_own, is_standard, label, output, sole_reader};
 use tapq::Result;
 use tapq::fused::DOMAIN;
 use tapq::graph::{Edit, Graph, Patch, attr_i};
@@ -153,6 +153,8 @@ impl<'g> Source<'g> {
                     return self.layer(matrix(self.graph, at, transposed)?);
                 }
                 ("Relu" | "LeakyRelu" | "Identity", true) => self.alone(input(node, 0)?)?,
+                // What has as many features in front has the same ones.
+                ("Reshape", true) if self.keeps_features(node) => self.alone(input(node, 0)?)?,
                 ("Add", true) => {
                     let slot = self.constant_slot(at)?;
                     self.vector(constant(self.graph, at, slot)?)?;
@@ -171,6 +173,12 @@ impl<'g> Source<'g> {
                 _ => return None,
             };
         }
+    }
+
+    /// Whether the last extent of a Reshape is said to be the number of features.
+    fn keeps_features(&self, node: &Node) -> bool {
+        let shape = input(node, 1).and_then(|name| constant_ints(self.graph, name).ok()?);
+        shape.is_some_and(|shape| shape.last() == Some(&(self.count as i64)))
     }
 
     /// Which of two inputs is a constant.

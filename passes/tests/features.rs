@@ -43,7 +43,7 @@ fn noise(i: usize, seed: usize) -> f32 {
 
 fn network(nodes: &str) -> Graph {
     let text = format!(
-        "<ir_version: 8, opset_import: [\"\" : 17]> g (float[1,6,16] x) => (float[1,6,16] y) <float eps = {{1e-5}}> {{ {nodes} }}"
+        "<ir_version: 8, opset_import: [\"\" : 17]> g (float[1,6,16] x) => (float[1,6,16] y) <float eps = {{1e-5}}, int64[2] flat = {{6, 16}}> {{ {nodes} }}"
     );
     let mut model = parse_text(&text).unwrap();
     let graph = model.graph.mut_or_insert_default();
@@ -136,6 +136,22 @@ fn float_outputs_keep_every_bit() {
         let tensor = |graph: &Graph| graph.constant(name).cloned();
         assert_ne!(tensor(&changed), tensor(&network(BLOCKS)), "{name}");
     }
+}
+
+#[test]
+fn features_pass_a_reshape_that_keeps_them() {
+    let flat = BLOCKS.replace(
+        "[one] h = MatMul (shifted, w_1)\n    [bias] hb = Add (h, b_1)",
+        "[flatten] rows = Reshape (shifted, flat)\n    [one] hb = Gemm (rows, w_1, b_1)",
+    );
+    assert_ne!(flat, BLOCKS);
+    let mut changed = network(&flat);
+    let before = outputs(&changed);
+    let exponents = (0..WIDTH).map(|i| (i % 5) as i8 - 2).collect();
+    let record = Equalized { from: "weigh".to_owned(), to: vec!["one".to_owned()], exponents };
+    let patch = equalize(&changed, &record).unwrap().unwrap();
+    Driver::new(None).apply(&mut changed, "equalize", patch).unwrap();
+    assert_eq!(outputs(&changed), before);
 }
 
 #[test]

@@ -13,9 +13,8 @@ use super::plans::plan_of;
 use super::progress::{Progress, Silent};
 use super::trial::error_as_file;
 use crate::driver::Driver;
-use crate::equalize::{Pair, equalize, pairs};
-use crate::features::{Features, Reader, features};
-use std::collections::BTreeSet;
+use crate::equalize::{Joint, equalize, joints};
+use crate::features::Reader;
 use std::sync::Arc;
 use tapq::Result;
 use tapq::engine::{Engine, Options as EngineOptions};
@@ -80,69 +79,17 @@ pub fn apply(graph: &mut Graph, factors: &[Equalized], driver: &mut Driver) -> R
     Ok(())
 }
 
-/// What can share factors, with what is asked of it.
-enum Candidate<'g> {
-    Layers(Pair<'g>),
-    Features(Features<'g>),
-}
-
-impl Candidate<'_> {
-    fn request(&self) -> Request {
-        let (value, axis) = match self {
-            Candidate::Layers(pair) => (pair.value.clone(), 1),
-            Candidate::Features(features) => (features.value.to_owned(), -1),
-        };
-        Request { value, channel_axis: Some(axis), ..Default::default() }
-    }
-
-    /// The share of the noise from which on the whole is worth measuring.
-    fn worthwhile(&self) -> f64 {
-        match self {
-            Candidate::Layers(_) => WORTHWHILE,
-            Candidate::Features(_) => WORTHWHILE_FEATURES,
-        }
-    }
-
-    fn channels(&self) -> usize {
-        match self {
-            Candidate::Layers(pair) => pair.channels(),
-            Candidate::Features(features) => features.count,
-        }
-    }
-
-    fn readers(&self, graph: &Graph) -> Result<Vec<Reader<'_>>> {
-        match self {
-            Candidate::Layers(pair) => Ok(pair.reader(graph)?.into_iter().collect()),
-            Candidate::Features(features) => features.readers(graph),
-        }
-    }
-
-    fn record(&self, graph: &Graph, exponents: Vec<i8>) -> Equalized {
-        let name = |at: usize| graph.nodes()[at].name.clone();
-        match self {
-            Candidate::Layers(pair) => Equalized { from: name(pair.from), to: vec![name(pair.to)], exponents },
-            Candidate::Features(features) => {
-                let to = features.to.iter().map(|at| name(*at)).collect();
-                Equalized { from: name(features.from), to, exponents }
-            }
-        }
-    }
-}
-
-fn candidates(graph: &Graph) -> Result<Vec<Candidate<'_>>> {
-    let pairs = pairs(graph)?;
-    let joined: BTreeSet<String> = pairs.iter().map(|pair| pair.value.clone()).collect();
-    let features = features(graph).into_iter().filter(|f| !joined.contains(f.value)).map(Candidate::Features);
-    Ok(pairs.into_iter().map(Candidate::Layers).chain(features).collect())
-}
-
 /// Factors of what should gain, by the ranges of channels on the samples.
 fn predict(graph: &Graph, options: &Options) -> Result<Vec<Equalized>> {
-    let candidates = candidates(graph)?;
-    if candidates.is_empty() {
+    let joints = joints(graph)?;
+    if joints.is_empty() {
         return Ok(vec![]);
     }
-    let requests: Vec<Request> = candidates.iter().map(Candidate::request).collect();
+    let request = |joint: &Joint| {
+        let (value, axis) = joint.value();
+        Request { value: value.to_owned(), channel_axis: Some(axis), ..Default::default() }
+    };
+    let requests: Vec<Request> = joints.iter().map(request).collect();
     let taps: Vec<String> = requests.iter().map(|r| r.value.clone()).collect();
     let engine = Arc::new(Engine::new(graph, &taps, &EngineOptions::with_dims(&options.dims))?);
     let samples = &options.calibration.samples;
@@ -150,12 +97,13 @@ fn predict(graph: &Graph, options: &Options) -> Result<Vec<Equalized>> {
     let bits = options.widths.uniform.unwrap_or(8);
     let activation_bits = options.activation_bits.unwrap_or(options.target.default_activation_bits());
     let (mut found, mut is_worthwhile) = (vec![], options.equalize == Equalize::On);
-    for (candidate, value) in candidates.iter().zip(&seen.values) {
-        let readers = candidate.readers(graph)?;
-        let noise = Noise::new(candidate.channels(), &readers, value, (activation_bits, bits));
+    for (joint, value) in joints.iter().zip(&seen.values) {
+        let readers = joint.readers(graph)?;
+        let noise = Noise::new(joint.channels(), &readers, value, (activation_bits, bits));
         if let Some((share, exponents)) = noise.best() {
-            is_worthwhile |= share <= candidate.worthwhile();
-            found.push(candidate.record(graph, exponents));
+            let least = if matches!(joint, Joint::Layers(_)) { WORTHWHILE } else { WORTHWHILE_FEATURES };
+            is_worthwhile |= share <= least;
+            found.push(joint.record(graph, exponents));
         }
     }
     Ok(if is_worthwhile { found } else { vec![] })
