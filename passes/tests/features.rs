@@ -79,8 +79,8 @@ fn samples() -> SampleSet {
         Sample { inputs: vec![("x".to_owned(), Array::from_f32(vec![1, 6, WIDTH], values))] }
     };
     SampleSet {
-        samples: (0..8).map(sample).collect(),
-        ids: (0..8).map(|i| i.to_string()).collect(),
+        samples: (0..56).map(sample).collect(),
+        ids: (0..56).map(|i| i.to_string()).collect(),
         ..Default::default()
     }
 }

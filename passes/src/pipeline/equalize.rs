@@ -28,6 +28,9 @@ const WORTHWHILE: f64 = 0.5;
 /// The same of features behind a normalization or a gate: language models come to 0.003 to 0.4, half of them below 0.2;
 /// transformers whose features are about as loud, which gain nothing, to 0.4 and more.
 const WORTHWHILE_FEATURES: f64 = 0.25;
+/// So many numbers of each feature say how loud it is: the widest of a dozen rows of a table is no bound for the next row,
+/// and where all features fill the range, each of them can be cut off.
+const LEAST_SEEN: u64 = 256;
 /// A pair joins in if its predicted noise falls to this share.
 const PAIR_GAIN: f64 = 0.8;
 /// The whole is kept if the measured error of the output falls to this share: a quarter of a decibel.
@@ -98,11 +101,15 @@ fn predict(graph: &Graph, options: &Options) -> Result<Vec<Equalized>> {
     let activation_bits = options.activation_bits.unwrap_or(options.target.default_activation_bits());
     let (mut found, mut is_worthwhile) = (vec![], options.equalize == Equalize::On);
     for (joint, value) in joints.iter().zip(&seen.values) {
+        let is_pair = matches!(joint, Joint::Layers(_));
+        let count: u64 = value.samples.iter().map(|sample| sample.count).sum();
+        if !is_pair && count / (joint.channels().max(1) as u64) < LEAST_SEEN {
+            continue;
+        }
         let readers = joint.readers(graph)?;
         let noise = Noise::new(joint.channels(), &readers, value, (activation_bits, bits));
         if let Some((share, exponents)) = noise.best() {
-            let least = if matches!(joint, Joint::Layers(_)) { WORTHWHILE } else { WORTHWHILE_FEATURES };
-            is_worthwhile |= share <= least;
+            is_worthwhile |= share <= if is_pair { WORTHWHILE } else { WORTHWHILE_FEATURES };
             found.push(joint.record(graph, exponents));
         }
     }
