@@ -80,10 +80,6 @@ impl Constant<'_> {
     fn other(&self, at: usize) -> usize {
         if self.rows { at % self.stride().max(1) } else { at / self.extent().max(1) }
     }
-
-    fn is_matrix(&self) -> bool {
-        self.tensor.dims.len() == 2
-    }
 }
 
 /// The weights by which a layer multiplies the features of `value`, and nothing else of it.
@@ -104,7 +100,8 @@ fn read_weight<'g>(graph: &'g Graph, at: usize, value: &str) -> Option<Constant<
 /// The constant matrix in the second slot of a node.
 fn matrix(graph: &Graph, node: usize, rows: bool) -> Option<Constant<'_>> {
     let constant = constant(graph, node, 1)?;
-    (constant.is_matrix() && constant.tensor.dims.iter().all(|d| *d > 0)).then_some(Constant { rows, ..constant })
+    (constant.tensor.dims.len() == 2 && constant.tensor.dims.iter().all(|d| *d > 0))
+        .then_some(Constant { rows, ..constant })
 }
 
 fn constant(graph: &Graph, node: usize, slot: usize) -> Option<Constant<'_>> {
@@ -132,12 +129,10 @@ impl<'g> Source<'g> {
             let at = self.graph.index().producer(value).filter(|_| self.passed < MOST_BETWEEN)?;
             self.passed += 1;
             let node = &self.graph.nodes()[at];
-            if output(node, 0) != Some(value) {
+            if output(node, 0) != Some(value) || !(is_standard(node) || node.domain == DOMAIN) {
                 return None;
             }
-            let is_known = is_standard(node) || node.domain == DOMAIN;
             value = match (node.op_type.as_str(), is_standard(node)) {
-                _ if !is_known => return None,
                 ("LayerNormalization", true) => return self.normalization(at, 1, Some(2)),
                 ("RMSNormalization" | "SimplifiedLayerNormalization", true) => {
                     return self.normalization(at, 1, None);

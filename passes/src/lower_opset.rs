@@ -4,7 +4,7 @@ use crate::Pass;
 use crate::facts::{is_op, is_standard, label};
 use crate::upgrade_table::OPERATORS;
 use tapq::fused::is_fused;
-use tapq::graph::{Edit, Graph, Patch, attr_i, element_type, subgraphs};
+use tapq::graph::{Edit, Graph, Patch, attr_i, element_type, reads, subgraphs};
 use tapq::onnx::{AttributeProto, DataType, GraphProto, NodeProto as Node, type_name};
 use tapq::{Code, Error, Result};
 
@@ -89,7 +89,7 @@ fn check_scope(scope: &GraphProto, from: i64, to: i64) -> Result<()> {
         check_type(tensor.data_type, to).map_err(|e| e.at(format!("constant '{}'", tensor.name)))?;
     }
     let only_cast = |name: &String| {
-        let touches = |node: &&Node| node.input.contains(name) || node.output.contains(name);
+        let touches = |node: &&Node| node.output.contains(name) || reads(node).contains(name);
         scope.node.iter().filter(touches).all(|node| is_op(node, "Cast"))
     };
     // A Cast has taken bfloat16 since opset 13, and it is what stands behind inputs and before outputs of that type.
@@ -101,12 +101,14 @@ fn check_scope(scope: &GraphProto, from: i64, to: i64) -> Result<()> {
         }
     }
     for node in &scope.node {
-        let makes = || cast_type(node).zip(node.output.first());
-        if makes().is_some_and(|(of, name)| is_cast_brain(of, name)) {
-            continue;
-        }
+        let made = cast_type(node).zip(node.output.first());
+        let makes_cast_brain = made.is_some_and(|(of, name)| is_cast_brain(of, name));
         if is_standard(node) {
-            check_operator(node, from, to).map_err(|e| e.at(label(node)))?;
+            let checked = check_operator(node, from, to).and_then(|()| match makes_cast_brain {
+                true => Ok(()),
+                false => node.attribute.iter().try_for_each(|attribute| check_attribute(attribute, to)),
+            });
+            checked.map_err(|e| e.at(label(node)))?;
         }
         subgraphs(node).try_for_each(|body| check_scope(body, from, to))?;
     }
@@ -131,7 +133,7 @@ fn check_operator(node: &Node, from: i64, to: i64) -> Result<()> {
     if matches!(op, "AveragePool" | "LpPool" | "MaxPool") && to < 22 && attr_i(node, "ceil_mode").unwrap_or(0) != 0 {
         return Err(refuse("opset 22 counts the windows of ceil_mode otherwise"));
     }
-    node.attribute.iter().try_for_each(|attribute| check_attribute(attribute, to))
+    Ok(())
 }
 
 fn check_attribute(attribute: &AttributeProto, to: i64) -> Result<()> {
@@ -200,6 +202,19 @@ mod tests {
             g (bfloat16[2] x) => (bfloat16[2] y) { a = Cast <to = 1> (x) b = Relu (a) y = Cast <to = 16> (b) }";
         let graph = Graph::new(parse_text(text).unwrap(), ExternalData::none());
         assert!(!lower_opset(&graph, 20).unwrap().is_empty());
+        let rounded = text.replace(": 22", ": 24").replace("to = 16", "to = 16, round_mode = \"up\"");
+        let graph = Graph::new(parse_text(&rounded).unwrap(), ExternalData::none());
+        assert!(lower_opset(&graph, 20).unwrap_err().to_string().contains("round_mode"));
+    }
+
+    #[test]
+    fn a_body_that_takes_bfloat16_is_no_cast() {
+        let text = "<ir_version: 10, opset_import: [\"\" : 22]>
+            g (bfloat16[2] x, bool c) => (float[2] y) { a = Cast <to = 1> (x) y = If (c) <
+              then_branch = t () => (float[2] p) { r = Relu (x) p = Cast <to = 1> (r) },
+              else_branch = e () => (float[2] q) { q = Neg (a) }> }";
+        let graph = Graph::new(parse_text(text).unwrap(), ExternalData::none());
+        assert!(lower_opset(&graph, 20).unwrap_err().to_string().contains("bfloat16"));
     }
 
     #[test]

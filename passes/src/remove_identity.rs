@@ -2,6 +2,7 @@
 
 use crate::Pass;
 use crate::facts::{Recorded, constant_ints, inner_names, input, is_standard, label, output, recorded};
+use std::cell::OnceCell;
 use std::collections::{HashMap, HashSet};
 use tapq::Result;
 use tapq::graph::{Edit, Graph, Patch, attr_i, attr_ints, types};
@@ -34,7 +35,7 @@ impl Pass for RemoveIdentity {
     }
 
     fn run(&self, graph: &Graph) -> Result<Option<Patch>> {
-        let facts = Facts { types: types(graph.proto(), &HashMap::new()), recorded: recorded(graph.proto()) };
+        let facts = Facts { graph, types: OnceCell::new(), recorded: recorded(graph.proto()) };
         let mut removal = Removal::new(graph);
         for (at, node) in graph.nodes().iter().enumerate() {
             if is_standard(node) && returns_its_input(graph, &facts, node)? {
@@ -112,8 +113,16 @@ impl<'g> Removal<'g> {
 
 /// What is known of the values of the graph.
 struct Facts<'g> {
-    types: HashMap<&'g str, i32>,
+    graph: &'g Graph,
+    /// Asked for where there is a Cast, which most graphs do not have.
+    types: OnceCell<HashMap<&'g str, i32>>,
     recorded: HashMap<&'g str, Recorded>,
+}
+
+impl Facts<'_> {
+    fn element_type(&self, name: &str) -> Option<i32> {
+        self.types.get_or_init(|| types(self.graph.proto(), &HashMap::new())).get(name).copied()
+    }
 }
 
 fn returns_its_input(graph: &Graph, facts: &Facts, node: &Node) -> Result<bool> {
@@ -122,9 +131,9 @@ fn returns_its_input(graph: &Graph, facts: &Facts, node: &Node) -> Result<bool> 
     Ok(match node.op_type.as_str() {
         "Identity" => true,
         "Dropout" => passes_through(graph, node)?,
-        "Cast" => facts.types.get(x).is_some_and(|of| Some(i64::from(*of)) == attr_i(node, "to")),
+        "Cast" => facts.element_type(x).is_some_and(|of| Some(i64::from(of)) == attr_i(node, "to")),
         "CastLike" => {
-            let of = |slot| input(node, slot).and_then(|name| facts.types.get(name));
+            let of = |slot| input(node, slot).and_then(|name| facts.element_type(name));
             of(0).is_some() && of(0) == of(1)
         }
         "Concat" => node.input.len() == 1,

@@ -1,9 +1,8 @@
 //! What the rules of an upgrade know of the graph around a node, and where they leave new constants.
 
-use crate::facts::{Names, Recorded, input, output, recorded};
+use crate::facts::{Names, Recorded, output, recorded};
 use std::collections::HashMap;
-use tapq::graph::ranks;
-use tapq::graph::{Graph, attr_i};
+use tapq::graph::{Graph, ranks, types};
 use tapq::onnx::{DataType, GraphProto, NodeProto as Node, Tensor};
 use tapq::{Code, Error, Result};
 
@@ -13,18 +12,14 @@ pub(crate) struct ScopeFacts<'a> {
     proto: &'a GraphProto,
     recorded: HashMap<&'a str, Recorded>,
     ranks: HashMap<&'a str, usize>,
-    producers: HashMap<&'a str, &'a Node>,
+    types: HashMap<&'a str, i32>,
 }
 
 impl<'a> ScopeFacts<'a> {
     /// Of `proto`, which is the main graph or a body within it.
     pub(crate) fn new(main: &'a Graph, proto: &'a GraphProto) -> Self {
-        ScopeFacts { main, proto, recorded: recorded(proto), ranks: ranks(proto), producers: producers(proto) }
+        ScopeFacts { main, proto, recorded: recorded(proto), ranks: ranks(proto), types: types(proto, &HashMap::new()) }
     }
-}
-
-fn producers(proto: &GraphProto) -> HashMap<&str, &Node> {
-    proto.node.iter().flat_map(|node| node.output.iter().map(move |name| (name.as_str(), node))).collect()
 }
 
 /// Where the rules find facts, and leave new constants.
@@ -62,21 +57,9 @@ impl Scope<'_> {
         }
     }
 
-    /// Element type of a float value: what is recorded for it or for the values that it is made of, else float32.
+    /// Element type of a float value, float32 where it does not follow.
     pub(crate) fn float_type(&self, name: &str) -> i32 {
-        let mut name = name;
-        for _ in 0..self.facts.proto.node.len() + 1 {
-            if let Some(known) = self.facts.recorded.get(name).map(|r| r.data_type).filter(|t| *t != 0) {
-                return known;
-            }
-            let Some(maker) = self.facts.producers.get(name) else { break };
-            if let Some(to) = attr_i(maker, "to").filter(|_| maker.op_type == "Cast") {
-                return to as i32;
-            }
-            let Some(source) = input(maker, 0) else { break };
-            name = source;
-        }
-        DataType::FLOAT as i32
+        self.facts.types.get(name).copied().unwrap_or(DataType::FLOAT as i32)
     }
 
     /// Adds a constant named after the node's first output, and gives its name.

@@ -18,23 +18,45 @@ pub(super) const ROUND_TO_HALF: &str = "TapqRoundToHalf";
 
 /// Builds what tract should make of [`ROUND_TO_HALF`].
 pub(super) fn build_rounding(_: &ParsingContext, node: &NodeProto) -> TractResult<(Box<dyn InferenceOp>, Vec<String>)> {
-    Ok((expand(RoundToHalf(i32::try_from(node.get_attr::<i64>("to")?)?)), vec![]))
+    let to = i32::try_from(node.get_attr::<i64>("to")?)?;
+    Ok((expand(CastTo::Half(to)), vec![]))
 }
 
-/// Rounds to the numbers of a `TensorProto.DataType`.
-#[derive(Clone, Debug)]
-struct RoundToHalf(i32);
+/// Builds what tract should make of [`CAST_TO_INT64`].
+pub(super) fn build(_: &ParsingContext, _: &NodeProto) -> TractResult<(Box<dyn InferenceOp>, Vec<String>)> {
+    Ok((expand(CastTo::Int64), vec![]))
+}
 
-impl Expansion for RoundToHalf {
+/// A cast by way of a type that tract casts to.
+#[derive(Clone, Debug)]
+enum CastTo {
+    /// Makes dimensions, as tract's own cast to int64 does, so that arithmetic on shapes fits together.
+    Int64,
+    /// Rounds to the numbers of a `TensorProto.DataType`.
+    Half(i32),
+}
+
+impl Expansion for CastTo {
     fn name(&self) -> StaticName {
-        ROUND_TO_HALF.into()
+        match self {
+            CastTo::Int64 => CAST_TO_INT64.into(),
+            CastTo::Half(_) => ROUND_TO_HALF.into(),
+        }
     }
     fn wire(&self, prefix: &str, model: &mut TypedModel, inputs: &[OutletId]) -> TractResult<TVec<OutletId>> {
-        let wide = match model.outlet_fact(inputs[0])?.datum_type == f32::datum_type() {
-            true => tvec!(inputs[0]),
-            false => model.wire_node(format!("{prefix}.wide"), cast(f32::datum_type()), inputs)?,
+        let from = model.outlet_fact(inputs[0])?.datum_type;
+        let (through, last): (DatumType, Box<dyn ElementWiseMiniOp>) = match self {
+            CastTo::Int64 if from == TDim::datum_type() || from == String::datum_type() => {
+                return model.wire_node(prefix, cast(TDim::datum_type()), inputs);
+            }
+            CastTo::Int64 => (i64::datum_type(), Box::new(Dimensions)),
+            CastTo::Half(to) => (f32::datum_type(), Box::new(Rounding(*to))),
         };
-        model.wire_node(prefix, ElementWiseOp(Box::new(Rounding(self.0)), None), &wide)
+        let cast = match from == through {
+            true => tvec!(inputs[0]),
+            false => model.wire_node(format!("{prefix}.through"), cast(through), inputs)?,
+        };
+        model.wire_node(prefix, ElementWiseOp(last, None), &cast)
     }
     fn rules<'r, 'p: 'r, 's: 'r>(
         &'s self,
@@ -44,7 +66,11 @@ impl Expansion for RoundToHalf {
     ) -> InferenceResult {
         check_input_arity(inputs, 1)?;
         check_output_arity(outputs, 1)?;
-        solver.equals(&outputs[0].datum_type, f32::datum_type())?;
+        let made = match self {
+            CastTo::Int64 => TDim::datum_type(),
+            CastTo::Half(_) => f32::datum_type(),
+        };
+        solver.equals(&outputs[0].datum_type, made)?;
         solver.equals(&outputs[0].shape, &inputs[0].shape)
     }
 }
@@ -64,43 +90,6 @@ impl ElementWiseMiniOp for Rounding {
         let rounded: Vec<f32> =
             numbers.try_as_plain_ram()?.as_slice::<f32>()?.iter().map(|x| round_to(self.0, *x)).collect();
         tensor1(&rounded).into_shape(numbers.shape())
-    }
-}
-
-/// Builds what tract should make of [`CAST_TO_INT64`].
-pub(super) fn build(_: &ParsingContext, _: &NodeProto) -> TractResult<(Box<dyn InferenceOp>, Vec<String>)> {
-    Ok((expand(CastToInt64), vec![]))
-}
-
-/// Makes dimensions, as tract's own cast to int64 does, so that arithmetic on shapes fits together.
-#[derive(Clone, Debug)]
-struct CastToInt64;
-
-impl Expansion for CastToInt64 {
-    fn name(&self) -> StaticName {
-        CAST_TO_INT64.into()
-    }
-    fn wire(&self, prefix: &str, model: &mut TypedModel, inputs: &[OutletId]) -> TractResult<TVec<OutletId>> {
-        let from = model.outlet_fact(inputs[0])?.datum_type;
-        if from == TDim::datum_type() || from == String::datum_type() {
-            return model.wire_node(prefix, cast(TDim::datum_type()), inputs);
-        }
-        let whole = match from == i64::datum_type() {
-            true => tvec!(inputs[0]),
-            false => model.wire_node(format!("{prefix}.whole"), cast(i64::datum_type()), inputs)?,
-        };
-        model.wire_node(prefix, ElementWiseOp(Box::new(Dimensions), None), &whole)
-    }
-    fn rules<'r, 'p: 'r, 's: 'r>(
-        &'s self,
-        solver: &mut Solver<'r>,
-        inputs: &'p [TensorProxy],
-        outputs: &'p [TensorProxy],
-    ) -> InferenceResult {
-        check_input_arity(inputs, 1)?;
-        check_output_arity(outputs, 1)?;
-        solver.equals(&outputs[0].datum_type, TDim::datum_type())?;
-        solver.equals(&outputs[0].shape, &inputs[0].shape)
     }
 }
 

@@ -1,6 +1,6 @@
 //! Which outputs of a graph answer, and which carry an input on to the next run.
 
-use super::{Graph, input, is_half, is_standard};
+use super::{Graph, element_type, input, is_half, is_standard};
 use crate::onnx::{DataType, NodeProto as Node, ValueInfoProto};
 use std::collections::BTreeSet;
 
@@ -13,13 +13,8 @@ use std::collections::BTreeSet;
 pub fn answers(graph: &Graph) -> Vec<String> {
     let outputs = &graph.proto().output;
     let answers: Vec<&ValueInfoProto> = outputs.iter().filter(|v| !is_cache(graph, &v.name)).collect();
-    let shows = |value: &&ValueInfoProto| match value.type_.has_tensor_type() {
-        true => {
-            let of = value.type_.tensor_type().elem_type;
-            [0, DataType::FLOAT as i32].contains(&of) || is_half(of)
-        }
-        false => true,
-    };
+    let shows =
+        |value: &&ValueInfoProto| element_type(value).is_none_or(|of| of == DataType::FLOAT as i32 || is_half(of));
     let names = |values: &[&ValueInfoProto]| values.iter().map(|v| v.name.clone()).collect();
     if answers.iter().any(shows) { names(&answers) } else { names(&outputs.iter().collect::<Vec<_>>()) }
 }
