@@ -52,7 +52,7 @@ fn samples(graph: &Graph) -> SampleSet {
 }
 
 fn target(name: &str, weight_only: bool) -> Target {
-    Target::named(name).unwrap().narrowed(Variant { weight_only, block_size: None }).unwrap()
+    Target::named(name).unwrap().narrowed(Variant { weight_only, block_size: None, ..Default::default() }).unwrap()
 }
 
 fn run(target: &Target, change: impl FnOnce(&mut Options)) -> tapq::Result<Outcome> {
@@ -92,7 +92,7 @@ fn weights_alone_are_stored_in_blocks() {
     ];
     assert_eq!(widths(&outcome.plan), expected);
     assert!(outcome.plan.activations.is_empty());
-    assert_eq!(outcome.plan.variant, Variant { weight_only: true, block_size: None });
+    assert_eq!(outcome.plan.variant, Variant { weight_only: true, block_size: None, ..Default::default() });
     let because = |name: &str| outcome.plan.layers.iter().find(|l| l.name == name).unwrap().because.clone();
     assert_eq!(because("conv"), "cpu has no weights of Conv in blocks");
     let last = 200 + 4 * 20;
@@ -104,8 +104,8 @@ fn weights_alone_are_stored_in_blocks() {
 /// On jetson, whose blocks have 64 weights, the narrow layer is one more choice.
 #[test]
 fn a_budget_mixes_blocks_and_integers() {
-    for name in ["cpu", "jetson"] {
-        let budget = |options: &mut Options| options.widths = Widths { average: Some(7.0), ..Default::default() };
+    for (name, average) in [("cpu", 6.5), ("jetson", 7.0)] {
+        let budget = |options: &mut Options| options.widths = Widths { average: Some(average), ..Default::default() };
         let outcome = run(&target(name, false), budget).unwrap();
         let (blocks, integers): (Vec<&LayerPlan>, Vec<&LayerPlan>) =
             outcome.plan.layers.iter().filter(|l| l.bits.is_some()).partition(|l| l.block.is_some());

@@ -3,7 +3,7 @@
 #[cfg(feature = "cuda-engine")]
 use super::cuda;
 use super::lower::{Lowered, inner_nodes};
-use super::plan::{Names, Plan, datum_type, last_readers, tap_nodes};
+use super::plan::{Names, Plan, datum_type, in_order, last_readers, tap_nodes};
 use super::{
     Place, attention, batch_norm, branch, cast, depthwise, failure, operands, ops, range, repeat, reverse, strides,
     windows,
@@ -29,10 +29,21 @@ impl Template {
     pub(super) fn new(lowered: Lowered) -> Result<Template> {
         let onnx = framework();
         refuse_unknown(&onnx, &lowered)?;
-        let Lowered { nodes, places, constants, foreign, inputs, outputs, dead_ends, taps, imports, ir_version } =
-            lowered;
+        let Lowered {
+            nodes,
+            places,
+            constants,
+            foreign,
+            inputs,
+            outputs,
+            dead_ends,
+            taps,
+            tap_order,
+            imports,
+            ir_version,
+        } = lowered;
         let inputs = inputs.into_iter().filter(|i| i.needed).collect();
-        let names = Arc::new(Names { places, taps, inputs, outputs: outputs.len() });
+        let names = Arc::new(Names { places, taps, tap_order, inputs, outputs: outputs.len() });
         let explain = |e: TractError| failure::explain(&e, &names.places);
         let mut graph = GraphProto { node: nodes, initializer: foreign, ..Default::default() };
         graph.input = constants.keys().map(|n| declare(n)).collect();
@@ -70,7 +81,8 @@ impl Template {
         self.check_sizes(&typed)?;
         strides::rewrite(&mut typed, TypedModel::declutter).map_err(explain)?;
         let (plan, on_host) = self.placed(typed, place).map_err(explain)?;
-        let (last_readers, tap_nodes) = (last_readers(&plan), tap_nodes(&plan, self.names.taps.len()));
+        let last_readers = last_readers(&plan);
+        let tap_nodes = tap_nodes(plan.model(), plan.order_without_consts(), self.names.taps.len());
         Ok(Plan { plan, on_host, names: self.names.clone(), last_readers, tap_nodes })
     }
 
@@ -78,7 +90,7 @@ impl Template {
         match place {
             Place::Host => {
                 strides::rewrite(&mut typed, TypedModel::optimize)?;
-                Ok((TypedSimplePlan::new(typed)?, BTreeMap::new()))
+                Ok((in_order(typed, &self.names)?, BTreeMap::new()))
             }
             #[cfg(feature = "cuda-engine")]
             Place::Cuda => cuda::plan(typed, self.names.outputs),

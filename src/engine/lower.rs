@@ -34,6 +34,8 @@ pub(super) struct Lowered {
     pub(super) dead_ends: Vec<String>,
     /// Names of the taps, by tap index.
     pub(super) taps: Vec<String>,
+    /// The taps in the order of the graph's nodes.
+    pub(super) tap_order: Vec<usize>,
     pub(super) imports: Vec<OperatorSetIdProto>,
     pub(super) ir_version: i64,
 }
@@ -121,6 +123,8 @@ pub(super) fn lower(graph: &Graph, outputs: &[String], taps: &[String], options:
         let weights = node.input.get(1).and_then(|n| constants.get(n));
         depthwise::recognise(node, weights.map_or(&[], |w| w.shape()));
     }
+    let mut tap_order: Vec<usize> = (0..taps.len()).collect();
+    tap_order.sort_by_key(|tap| graph.index().producer(&taps[*tap]));
     let proto = graph.model();
     Ok(Lowered {
         nodes,
@@ -131,6 +135,7 @@ pub(super) fn lower(graph: &Graph, outputs: &[String], taps: &[String], options:
         dead_ends,
         outputs: outputs.to_vec(),
         taps: taps.to_vec(),
+        tap_order,
         imports: proto.opset_import.clone(),
         ir_version: proto.ir_version,
     })

@@ -16,6 +16,8 @@ use tract_onnx::tract_hir::internal::*;
 pub(super) struct Names {
     pub(super) places: Vec<String>,
     pub(super) taps: Vec<String>,
+    /// The taps in the order of the graph's nodes.
+    pub(super) tap_order: Vec<usize>,
     pub(super) inputs: Vec<Input>,
     /// How many of the outputs were asked for.
     pub(super) outputs: usize,
@@ -155,13 +157,24 @@ pub(super) fn last_readers(plan: &TypedSimplePlan) -> Vec<Vec<usize>> {
     gone
 }
 
-/// The node of each tap.
-pub(super) fn tap_nodes(plan: &TypedSimplePlan, taps: usize) -> Vec<Option<usize>> {
+/// The node of each tap, among those of an order.
+pub(super) fn tap_nodes(model: &TypedModel, order: &[usize], taps: usize) -> Vec<Option<usize>> {
     let mut found = vec![None; taps];
-    for id in plan.order_without_consts() {
-        if let Some(tap) = plan.model().node(*id).op_as::<ops::Tap>().filter(|t| t.index < taps) {
+    for id in order {
+        if let Some(tap) = model.node(*id).op_as::<ops::Tap>().filter(|t| t.index < taps) {
             found[tap.index] = Some(*id);
         }
     }
     found
+}
+
+/// A plan that comes to taps in the order of the graph's nodes. Left to itself tract orders nodes by the sizes of values, so
+/// that samples of different lengths would take different ways.
+pub(super) fn in_order(model: TypedModel, names: &Names) -> TractResult<Arc<TypedSimplePlan>> {
+    let nodes = tap_nodes(&model, &model.eval_order()?, names.taps.len());
+    let ordered: Vec<usize> = names.tap_order.iter().filter_map(|tap| nodes[*tap]).collect();
+    let later_and_earlier: Vec<(usize, usize)> = ordered.windows(2).map(|pair| (pair[1], pair[0])).collect();
+    let outputs = model.outputs.clone();
+    #[allow(deprecated)] // What replaces it has no such dependencies.
+    TypedSimplePlan::new_for_outputs_and_deps(model, &outputs, &later_and_earlier)
 }

@@ -52,6 +52,11 @@ pub(super) fn held(inputs: &[InputSpec], names: &[String]) -> Vec<InputSpec> {
     inputs.iter().filter(needed).cloned().collect()
 }
 
+/// Whether an input is one that follows from tokens.
+pub(super) fn is_followed(spec: &InputSpec) -> bool {
+    rule(spec).is_some()
+}
+
 /// Names of the inputs that take tokens.
 pub(super) fn tokens(inputs: &[InputSpec]) -> Vec<String> {
     inputs.iter().map(|spec| &spec.name).filter(|name| TOKENS.contains(&name.as_str())).cloned().collect()

@@ -13,6 +13,7 @@ mod forms;
 mod images;
 mod npy;
 mod outliers;
+mod padding;
 mod pixels;
 mod preprocess;
 mod resize;
@@ -30,6 +31,7 @@ use std::path::Path;
 pub use digest::digest;
 pub use fixed::{FixedInput, fixed_inputs, fixed_texts, open_inputs};
 pub use outliers::LeftOut;
+pub use padding::Padding;
 pub use preprocess::{ChannelOrder, Crop, Filter, Kind, Layout, PRESETS, Preprocess, Resize, Shorter};
 pub use select::Selection;
 pub use sidecar::{Sidecar, read_sidecar, sidecar_path};
@@ -92,6 +94,8 @@ pub struct SampleSet {
     pub left_out: Vec<LeftOut>,
     /// Inputs that no source holds, because they follow from the tokens of a language model.
     pub followed: Vec<String>,
+    /// What was cut off sequences because a mask says that it does not count.
+    pub padding: Option<Padding>,
 }
 
 /// Reads the selected samples at `path`: a folder of JPEG/PNG, one such file, `.npy`, `.npz`, or ONNX test data.
@@ -108,7 +112,7 @@ pub fn load(path: &Path, inputs: &[InputSpec], preprocess: &Preprocess, selectio
 /// The same where other inputs are fixed: samples need not hold those, and what they hold must be the fixed value.
 ///
 /// Nor need they hold what follows from a language model's tokens: its mask, its positions, and a cache with nothing in
-/// it.
+/// it. Filling at the end of sequences, by the mask, is cut off where the graph takes sequences of any length.
 ///
 /// # Errors
 /// As [`load`].
@@ -135,6 +139,7 @@ pub fn load_open(
         Form::TestData => test_data::folder(&request),
     }?;
     follow::complete(&mut set, inputs)?;
+    padding::cut(&mut set, inputs);
     Ok(set)
 }
 

@@ -1,20 +1,21 @@
 //! Weights in blocks: which widths an operator takes so, and the profile in which there is nothing else.
 
 use super::query::bits_of;
-use super::{ResidualAdd, Role, Target, Variant};
+use super::{OperatorRule, ResidualAdd, Role, Target, Variant};
 use crate::quant::Granularity;
 use crate::{Code, Error, Result};
 use std::collections::BTreeSet;
 
 impl Target {
-    /// Weights of a block at a width, for an operator with that fan-in; none where the width is not stored in blocks.
+    /// Weights of a block at a width, for an operator with that fan-in; none where the width is not stored in blocks, as
+    /// beside integers those are that are no narrower.
     pub fn block_size(&self, op: &str, fan_in: usize, bits: u32) -> Option<usize> {
         let rule = self.rule(op)?;
         let blocks = rule.blocks.as_ref().filter(|blocks| blocks.weight_bits.contains(&bits))?;
         let beside_integers = rule.weight_bits.iter().chain(rule.weight_bits_at.iter().flat_map(|b| &b.weight_bits));
-        let is_integer = beside_integers.into_iter().any(|b| *b == bits);
+        let is_narrower = beside_integers.into_iter().all(|b| bits < *b);
         let fits = |size: &usize| blocks.partial || fan_in.is_multiple_of(*size);
-        blocks.sizes.iter().copied().find(|size| !is_integer && fan_in > 0 && fits(size))
+        blocks.sizes.iter().copied().find(|size| is_narrower && fan_in > 0 && fits(size))
     }
 
     /// Whether scales of an operator's blocks may be negative.
@@ -60,8 +61,10 @@ impl Target {
     ///
     /// # Errors
     /// [`Code::Refused`] where the device has no weights in blocks, or none of that size.
-    pub fn narrowed(mut self, variant: Variant) -> Result<Target> {
-        if variant.is_plain() {
+    pub fn narrowed(mut self, mut variant: Variant) -> Result<Target> {
+        variant.activation_bits = variant.activation_bits.filter(|bits| self.narrow_activations(*bits));
+        self.variant = variant;
+        if !variant.weight_only && variant.block_size.is_none() {
             return Ok(self);
         }
         let sizes = self.block_sizes();
@@ -70,7 +73,7 @@ impl Target {
             let others: Vec<Target> = super::names().filter_map(|name| Target::named(name).ok()).collect();
             let have: Vec<&str> =
                 others.iter().filter(|t| !t.block_sizes().is_empty()).map(|t| t.name.as_str()).collect();
-            let help = format!("{} have; leave --weight-only and --block-size out", have.join(" and "));
+            let help = format!("{} have; leave --weight-only and --block-size out", have.join(", "));
             return Err(Error::new(Code::Refused, what).help(help));
         }
         if let Some(size) = variant.block_size {
@@ -91,8 +94,27 @@ impl Target {
             self.residual_add = ResidualAdd::Float;
             self.activations.constant_operands = false;
         }
-        self.variant = variant;
         Ok(self)
+    }
+
+    /// Makes `bits` the one width of activations, with all that operators take beside it; whether any takes more for it.
+    fn narrow_activations(&mut self, bits: u32) -> bool {
+        let entry = |rule: &OperatorRule| rule.where_all_have.iter().find(|w| w.activation_bits == bits).cloned();
+        if !self.operators.iter().any(|rule| entry(rule).is_some()) {
+            return false;
+        }
+        self.activations.bits = vec![bits];
+        for rule in &mut self.operators {
+            if let Some(beside) = rule.weight_bits_at.iter().find(|b| b.activation_bits == bits) {
+                rule.weight_bits.clone_from(&beside.weight_bits);
+            }
+            if let Some(all) = entry(rule) {
+                (rule.weight_bits, rule.per_channel) = (all.weight_bits, Some(all.per_channel));
+            }
+            rule.weight_bits_at.clear();
+            rule.where_all_have.clear();
+        }
+        true
     }
 
     /// Whether the operator can have weights of that width, in integers or in blocks.

@@ -68,8 +68,10 @@ impl Target {
             }
         }
         if rule.role != Role::Compute {
-            let plain = rule.weight_bits.is_empty() && rule.weight_bits_at.is_empty() && rule.blocks.is_none();
-            let problem = "weight_bits, weight_bits_at, blocks and two_activations are for `role: compute` only";
+            let beside = rule.weight_bits_at.is_empty() && rule.where_all_have.is_empty();
+            let plain = rule.weight_bits.is_empty() && beside && rule.blocks.is_none();
+            let problem =
+                "weight_bits, weight_bits_at, where_all_have, blocks and two_activations are for `role: compute` only";
             return if plain && !rule.two_activations { Ok(()) } else { Err(wrong(place, problem)) };
         }
         if let Some(blocks) = &rule.blocks {
@@ -82,11 +84,22 @@ impl Target {
         for (i, beside) in rule.weight_bits_at.iter().enumerate() {
             let place = format!("{place}.weight_bits_at[{i}]");
             ascending(&format!("{place}.weight_bits"), &beside.weight_bits)?;
-            if !self.activations.bits.iter().skip(1).any(|b| *b == beside.activation_bits) {
-                return Err(wrong(&place, "activation_bits must be one of activations.bits, but not its first"));
-            }
+            self.check_other_width(&place, beside.activation_bits)?;
+        }
+        for (i, all) in rule.where_all_have.iter().enumerate() {
+            let place = format!("{place}.where_all_have[{i}]");
+            ascending(&format!("{place}.weight_bits"), &all.weight_bits)?;
+            filled(&format!("{place}.source"), &all.source)?;
+            self.check_other_width(&place, all.activation_bits)?;
         }
         Ok(())
+    }
+
+    fn check_other_width(&self, place: &str, activation_bits: u32) -> Result<()> {
+        match self.activations.bits.iter().skip(1).any(|b| *b == activation_bits) {
+            true => Ok(()),
+            false => Err(wrong(place, "activation_bits must be one of activations.bits, but not its first")),
+        }
     }
 
     fn check_refusal(&self, place: &str, refusal: &Refusal) -> Result<()> {

@@ -102,6 +102,12 @@ impl Target {
         if rule.per_channel.is_some_and(|own| own != self.weights.per_channel) {
             words.push(per_channel(self.per_channel(&rule.op)).to_string());
         }
+        for all in &rule.where_all_have {
+            let (weights, activations) =
+                (bits_of(&all.weight_bits, "weights"), bits_of(&[all.activation_bits], "ones"));
+            let scales = per_channel(all.per_channel);
+            words.push(format!("{weights} with {scales} where all activations are {activations}: --act-bits"));
+        }
         if rule.two_activations {
             words.push("both operands may be activations".to_string());
         }

@@ -5,8 +5,9 @@ use crate::{Code, Context, Error, Result, yaml};
 use std::path::Path;
 
 /// The profiles in the binary, sorted by name.
-const COMPILED_IN: [(&str, &str); 5] = [
+const COMPILED_IN: [(&str, &str); 6] = [
     ("cpu", include_str!("../../targets/cpu.yaml")),
+    ("cpu-vnni", include_str!("../../targets/cpu-vnni.yaml")),
     ("esp32-s3", include_str!("../../targets/esp32-s3.yaml")),
     ("fpga", include_str!("../../targets/fpga.yaml")),
     ("hexagon", include_str!("../../targets/hexagon.yaml")),
@@ -24,10 +25,7 @@ impl Target {
     /// # Errors
     /// [`Code::Config`] for an unknown name; the help names the closest one.
     pub fn named(name: &str) -> Result<Target> {
-        match COMPILED_IN.iter().find(|(known, _)| *known == name) {
-            Some((_, text)) => Target::parse(text, &format!("targets/{name}.yaml")),
-            None => Err(unknown(name)),
-        }
+        Target::parse(compiled_in(name)?, &format!("targets/{name}.yaml"))
     }
 
     /// A profile from a YAML file.
@@ -52,10 +50,14 @@ impl Target {
     }
 
     pub(super) fn parse(text: &str, place: &str) -> Result<Target> {
-        let target: Target = yaml::parse(text, place)?;
+        let target: Target = yaml::parse_extended(text, place, ("operators", "op"), &compiled_in)?;
         target.check().at(|| place.to_string())?;
         Ok(target)
     }
+}
+
+fn compiled_in(name: &str) -> Result<&'static str> {
+    COMPILED_IN.iter().find(|(known, _)| *known == name).map(|(_, text)| *text).ok_or_else(|| unknown(name))
 }
 
 fn unknown(name: &str) -> Error {

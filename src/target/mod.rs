@@ -65,6 +65,9 @@ pub struct Variant {
     /// Activations stay in float: weights alone are stored as integers, in blocks.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub weight_only: bool,
+    /// Width of all activations, where an operator then takes other weights.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub activation_bits: Option<u32>,
     /// Weights of a block, instead of what the profile has first.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub block_size: Option<usize>,
@@ -199,6 +202,9 @@ pub struct OperatorRule {
     /// Weight widths where activations are not of the target's default width (compute only).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub weight_bits_at: Vec<WeightBitsAt>,
+    /// What the kernel takes where all activations of a network have one other width (compute only).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub where_all_have: Vec<WhereAllHave>,
     /// Weights with a scale for each block of them, beside activations in float (compute only).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub blocks: Option<WeightBlocks>,
@@ -223,7 +229,7 @@ pub struct OperatorRule {
 
 /// Weights of an operator that multiplies in float, with one scale for each block of them along the fan-in.
 ///
-/// A width that the integer kernel takes, too, is stored in blocks only where activations stay in float.
+/// Beside an integer kernel narrower widths than its own are stored in blocks; all of them where activations stay in float.
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
 #[serde(deny_unknown_fields)]
 pub struct WeightBlocks {
@@ -264,6 +270,20 @@ pub struct WeightBitsAt {
     pub activation_bits: u32,
     /// Weight widths that the kernel takes beside it, ascending.
     pub weight_bits: Vec<u32>,
+}
+
+/// What one operator takes where all activations of a network have one width.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
+#[serde(deny_unknown_fields)]
+pub struct WhereAllHave {
+    /// The activation width.
+    pub activation_bits: u32,
+    /// Weight widths that the kernel then takes, ascending.
+    pub weight_bits: Vec<u32>,
+    /// Whether its weights then have one scale per output channel.
+    pub per_channel: bool,
+    /// Library, manual or section that says so.
+    pub source: String,
 }
 
 /// Something that users ask for and the device cannot do.

@@ -45,7 +45,9 @@ impl Target {
         writeln!(page, "\n| operator | with integers | source |\n|---|---|---|")?;
         for rule in &self.operators {
             let blocks = rule.blocks.as_ref().map_or(String::new(), |b| format!(". In blocks: {}", b.source));
-            writeln!(page, "| {} | {} | {}{blocks} |", rule.op, self.rule_words(rule), rule.source)?;
+            let all = rule.where_all_have.iter().map(|w| format!(". Where all have one width: {}", w.source));
+            let all = all.collect::<String>();
+            writeln!(page, "| {} | {} | {}{all}{blocks} |", rule.op, self.rule_words(rule), rule.source)?;
         }
         if !self.refuse.is_empty() {
             writeln!(page, "\n| refused | because |\n|---|---|")?;

@@ -70,8 +70,7 @@ fn every_width_is_offered_or_refused_with_a_sentence() {
         for rule in target.operators.iter().filter(|r| r.role == Role::Compute) {
             for activation in target.activations.bits.clone() {
                 for bits in [2, 3, 4, 5, 6, 7, 8, 16] {
-                    let in_blocks = rule.blocks.as_ref().is_some_and(|blocks| blocks.weight_bits.contains(&bits));
-                    let offered = in_blocks || target.weight_choices_at(&rule.op, activation).contains(&bits);
+                    let offered = target.weight_widths(&rule.op, 64, activation).contains(&bits);
                     let refused = target.refusal(&rule.op, Some(bits), Some(activation)).is_some();
                     assert!(offered != refused, "{} {} w{bits} a{activation}", target.name, rule.op);
                 }
@@ -105,19 +104,21 @@ fn refusals_are_the_profiles_own_words() {
     ");
 }
 
-/// A width of the integer kernel stays there, and is stored in blocks where activations stay in float.
+/// Beside an integer kernel narrower widths are stored in blocks, and all of them where activations stay in float.
 #[test]
-fn blocks_are_what_the_integer_kernel_does_not_have() {
+fn blocks_are_narrower_than_the_integer_kernel() {
     let cpu = named("cpu");
-    assert_eq!(cpu.weight_widths("MatMul", 64, 8), [4, 8]);
+    assert_eq!(cpu.weight_widths("MatMul", 64, 8), [4, 7]);
+    assert_eq!(named("cpu-vnni").weight_widths("MatMul", 64, 8), [4, 8]);
     assert_eq!((cpu.block_size("MatMul", 64, 4), cpu.block_size("MatMul", 64, 8)), (Some(64), None));
     assert_eq!((cpu.block_size("Gemm", 40, 4), cpu.block_size("Conv", 64, 4)), (Some(64), None));
     let jetson = named("jetson");
     assert_eq!((jetson.block_size("MatMul", 128, 4), jetson.block_size("MatMul", 96, 4)), (Some(64), None));
-    assert_eq!((jetson.weight_widths("MatMul", 96, 8), cpu.weight_widths("Conv", 64, 8)), (vec![8], vec![8]));
+    assert_eq!((jetson.weight_widths("MatMul", 96, 8), cpu.weight_widths("Conv", 64, 8)), (vec![8], vec![7]));
     assert_eq!(cpu.granularity("MatMul", 64, 4), Granularity::Block(64));
-    assert_eq!(cpu.granularity("MatMul", 64, 8), Granularity::Channel);
-    let alone = cpu.clone().narrowed(Variant { weight_only: true, block_size: Some(32) }).unwrap();
+    assert_eq!(cpu.granularity("MatMul", 64, 7), Granularity::Channel);
+    let alone =
+        cpu.clone().narrowed(Variant { weight_only: true, block_size: Some(32), ..Default::default() }).unwrap();
     assert_eq!(alone.block_size("MatMul", 64, 8), Some(32));
     assert_eq!(
         (alone.block_size("MatMul", 96, 8), alone.only_blocks("MatMul"), alone.computes("Conv")),
@@ -129,12 +130,12 @@ fn blocks_are_what_the_integer_kernel_does_not_have() {
 
 #[test]
 fn blocks_that_are_not_there_are_refused_in_words() {
-    let alone = Variant { weight_only: true, block_size: None };
+    let alone = Variant { weight_only: true, block_size: None, ..Default::default() };
     insta::assert_snapshot!(named("fpga").narrowed(alone).unwrap_err(), @r"
     fpga has no weights in blocks beside activations in float [TQ402]
-      help: cpu and jetson have; leave --weight-only and --block-size out
+      help: cpu, cpu-vnni, jetson have; leave --weight-only and --block-size out
     ");
-    let size = Variant { weight_only: false, block_size: Some(32) };
+    let size = Variant { weight_only: false, block_size: Some(32), ..Default::default() };
     insta::assert_snapshot!(named("jetson").narrowed(size).unwrap_err(), @r"
     jetson has no blocks of 32 weights [TQ402]
       help: it has blocks of 64, 128
@@ -171,12 +172,12 @@ fn broken_profiles_name_the_place() {
     check_broken("bits: [8]", "bits: [8, 9]", "my.yaml: activations.bits: 9 is no width: 2 to 8 and 16 are");
     check_broken("bits: [8]", "bits: [8, 8]", "my.yaml: activations.bits: holds 8 a second time");
     check_broken(
-        "weight_bits: [8]",
-        "weight_bits: [8, 4]",
+        "weight_bits: [7]",
+        "weight_bits: [7, 4]",
         "my.yaml: operators[0] (Conv).weight_bits: must be ascending",
     );
     check_broken(
-        "weight_bits: [8]",
+        "weight_bits: [7]",
         "weight_bits: []",
         "my.yaml: operators[0] (Conv).weight_bits: must hold at least one width",
     );
@@ -185,14 +186,14 @@ fn broken_profiles_name_the_place() {
     check_broken(
         "role: arithmetic",
         "role: same-scale\n    weight_bits: [8]",
-        "my.yaml: operators[3] (Add): weight_bits, weight_bits_at, blocks and two_activations are for `role: compute` only",
+        "my.yaml: operators[3] (Add): weight_bits, weight_bits_at, where_all_have, blocks and two_activations are for `role: compute` only",
     );
     check_broken(
         "weight_bits: [4]",
-        "weight_bits: [4, 8]",
-        "my.yaml: refuse[0]: forbids Conv with 8-bit weights and 8-bit activations, which `operators` allows",
+        "weight_bits: [4, 7]",
+        "my.yaml: refuse[0]: forbids Conv with 7-bit weights and 8-bit activations, which `operators` allows",
     );
-    check_broken("op: Pad", "op: Conv", "my.yaml: refuse[5]: refuses Conv as a whole, which `operators` allows");
+    check_broken("op: Pad", "op: Conv", "my.yaml: refuse[6]: refuses Conv as a whole, which `operators` allows");
     check_broken(
         "role: arithmetic",
         "role: arithmetic\n    fixed_output: [{bits: 5, scale: 0.5, zero_point: 0}]",
@@ -208,12 +209,46 @@ fn broken_profiles_name_the_place() {
 #[test]
 fn unknown_names_list_the_known_ones() {
     insta::assert_snapshot!(Target::named("jeston").unwrap_err(), @r"
-    unknown target `jeston`; known: cpu, esp32-s3, fpga, hexagon, jetson [TQ401]
+    unknown target `jeston`; known: cpu, cpu-vnni, esp32-s3, fpga, hexagon, jetson [TQ401]
       help: did you mean `jetson`? A profile of your own is given as a path: my.yaml
     ");
     assert_eq!(Target::named_or_read("nowhere/my.yaml").unwrap_err().code(), Code::Io);
     let own = folder("targets/fpga.yaml");
     assert_eq!(Target::named_or_read(own.to_str().unwrap()).unwrap(), named("fpga"));
+}
+
+/// Where all activations have one width, operators take what they take beside it alone, and no other width is left.
+#[test]
+fn one_width_of_activations_narrows_the_profile() {
+    let hexagon = named("hexagon");
+    let wide = Variant { activation_bits: Some(16), ..Default::default() };
+    let all = hexagon.clone().narrowed(wide).unwrap();
+    assert_eq!((all.variant, all.default_activation_bits()), (wide, 16));
+    assert_eq!((hexagon.per_channel("MatMul"), all.per_channel("MatMul")), (false, true));
+    assert_eq!((all.weight_choices("MatMul"), all.weight_choices("Conv")), (&[4, 8][..], &[4, 8][..]));
+    assert!(all.check_activation_bits(8).is_err() && hexagon.check_weight_bits_at("MatMul", 4, 16).is_err());
+    for (name, bits) in [("hexagon", 8), ("esp32-s3", 16), ("cpu", 16)] {
+        let asked = Variant { activation_bits: Some(bits), ..Default::default() };
+        assert_eq!(named(name).narrowed(asked).unwrap(), named(name), "{name}: nothing hangs on it");
+    }
+}
+
+#[test]
+fn a_profile_completes_another() {
+    let own = "extends: cpu-vnni\nname: mine\nonnx: {max_opset: 17, max_ir: 8}\noperators:\n- op: Add\n  role: same-scale\n\
+               - {op: Erf, role: arithmetic, source: '[1]'}\n";
+    let (mine, vnni) = (Target::parse(own, "my.yaml").unwrap(), named("cpu-vnni"));
+    assert_eq!((mine.name.as_str(), mine.title.as_str(), mine.onnx.max_opset), ("mine", vnni.title.as_str(), 17));
+    assert_eq!(
+        mine.rule("Add").map(|rule| (rule.role, &rule.source)),
+        vnni.rule("Add").map(|r| (Role::SameScale, &r.source))
+    );
+    assert_eq!((mine.operators.len(), mine.rule("Conv")), (vnni.operators.len() + 1, vnni.rule("Conv")));
+    assert_eq!((vnni.facts, vnni.weights), (named("cpu").facts, named("cpu").weights));
+    let refused = |text: &str| Target::parse(text, "my.yaml").unwrap_err().to_string();
+    assert!(refused("extends: cpv\n").contains("my.yaml: unknown target `cpv`"), "{}", refused("extends: cpv\n"));
+    assert!(refused("extends: 7\n").contains("must be the name"));
+    assert!(refused("extends: cpu\nnam: x\n").contains("unknown field `nam`"));
 }
 
 #[test]

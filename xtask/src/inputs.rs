@@ -4,7 +4,7 @@ use clap::Args;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use tapq::graph::Graph;
-use tapq::samples::{self, FixedInput, InputSpec, Preprocess, Sample, SampleSet, Selection, Sidecar};
+use tapq::samples::{self, FixedInput, InputSpec, Padding, Preprocess, Sample, SampleSet, Selection, Sidecar};
 use tapq::{Code, Error, Result, onnx, report};
 
 /// Samples to calibrate on when neither the command line nor the sidecar says how many.
@@ -112,11 +112,16 @@ pub struct Inputs {
     pub fixed: Vec<FixedInput>,
 }
 
-/// Says on standard error which inputs no sample holds.
-pub fn tell_of_followed(calibration: &SampleSet, quiet: bool) {
+/// Says on standard error which inputs no sample holds, and how much of the samples is filling.
+pub fn tell_of_tokens(calibration: &SampleSet, quiet: bool) {
     if let ([first, rest @ ..], false) = (calibration.followed.as_slice(), quiet) {
         let more = if rest.is_empty() { String::new() } else { format!(" and {} more", rest.len()) };
         eprintln!("note: not in the samples, and made to follow from the tokens: {first}{more}");
+    }
+    if let (Some(Padding { given, kept }), false) = (calibration.padding, quiet) {
+        eprintln!(
+            "note: sequences end where attention_mask says that padding begins: {kept} of {given} tokens are left"
+        );
     }
 }
 

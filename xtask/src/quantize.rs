@@ -1,7 +1,7 @@
 //! `xtask quantize`: the main job.
 
 use crate::device::Device;
-use crate::inputs::{Inputs, SampleArgs, read_graph, tell_of_followed};
+use crate::inputs::{Inputs, SampleArgs, read_graph, tell_of_tokens};
 use crate::progress::Bars;
 use crate::{Verdict, files, proxies};
 use std::collections::BTreeSet;
@@ -199,7 +199,7 @@ impl ChoiceArgs {
 
     /// What the profile is narrowed to.
     pub fn variant(&self) -> Variant {
-        Variant { weight_only: self.weight_only, block_size: self.block_size }
+        Variant { weight_only: self.weight_only, activation_bits: self.act_bits, block_size: self.block_size }
     }
 
     fn widths(&self) -> Widths {
@@ -261,7 +261,7 @@ impl Job<'_> {
         }
         let Inputs { graph, mut calibration, held_out, input_range, dims, fixed } =
             self.samples.load(self.model, graph, self.verify_samples)?;
-        tell_of_followed(&calibration, self.quiet);
+        tell_of_tokens(&calibration, self.quiet);
         if self.choice.outliers == Outliers::LeaveOut {
             calibration.leave_out_outliers(input_range);
         }

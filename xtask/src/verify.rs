@@ -1,7 +1,7 @@
 //! `xtask verify`: one model against another on samples.
 
 use crate::Verdict;
-use crate::inputs::{SampleArgs, read_graph, tell_of_followed};
+use crate::inputs::{SampleArgs, read_graph, tell_of_tokens};
 use crate::progress::Bars;
 use crate::quantize::bar;
 use std::collections::{BTreeMap, BTreeSet};
@@ -41,7 +41,7 @@ pub fn run(args: &Args) -> Result<Verdict> {
     let graph = read_graph(&args.reference)?;
     let mut judged = read_graph(&args.judged)?;
     let mut inputs = samples_for(args, &graph, &judged)?.load(&args.reference, graph, 0)?;
-    tell_of_followed(&inputs.calibration, args.quiet);
+    tell_of_tokens(&inputs.calibration, args.quiet);
     fix(&mut inputs.graph, &inputs.fixed)?;
     fix(&mut judged, &inputs.fixed)?;
     check_inputs(args, &inputs.graph, &judged)?;

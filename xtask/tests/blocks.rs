@@ -42,7 +42,7 @@ fn blocks_are_asked_for_and_refused_in_words() {
     let mixed = run("cpu", &["--avg-weight-bits", "6"]).success();
     mixed.stdout(contains("multiply in float").and(contains("int4/64")).and(contains("int8 ")));
     run("cpu", &["--block-size", "32"]).success().stdout(contains("--block-size changes nothing"));
-    run("fpga", &["--weight-only"]).code(2).stderr(contains("cpu and jetson have"));
+    run("fpga", &["--weight-only"]).code(2).stderr(contains("cpu, cpu-vnni, jetson have"));
     run("cpu", &["--block-size", "48"]).code(2).stderr(contains("blocks of 16, 32, 64, 128, 256"));
     run("cpu", &["--weight-only", "--weight-bits", "3"]).code(2).stderr(contains("takes 4- or 8-bit weights"));
     run("cpu", &["--weight-only", "--act-bits", "8"]).code(2).stderr(contains("cannot be used with"));
@@ -54,5 +54,5 @@ fn blocks_are_asked_for_and_refused_in_words() {
         .stderr(contains("no layer of this model has weights in blocks on jetson"));
     let mut inspect = xtask();
     inspect.arg("inspect").arg(common::fixtures().join("vit_digits.onnx")).args(["--target", "cpu"]);
-    inspect.assert().success().stdout(contains("yes, 8 bits; 4 in blocks of 64"));
+    inspect.assert().success().stdout(contains("yes, 7 bits; 4 in blocks of 64"));
 }

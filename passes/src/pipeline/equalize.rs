@@ -6,7 +6,7 @@
 //! its input channels.
 
 use super::biases::correct_biases;
-use super::choice::{uniform, units};
+use super::choice::{asked_width, uniform, units};
 use super::observed::observe_network;
 use super::options::{Equalize, Options};
 use super::plans::plan_of;
@@ -19,7 +19,7 @@ use std::sync::Arc;
 use tapq::Result;
 use tapq::engine::{Engine, Options as EngineOptions};
 use tapq::graph::Graph;
-use tapq::plan::{Equalized, Rounding};
+use tapq::plan::{Equalized, Rounding, RoundingMethod, weight_layers};
 use tapq::stats::{Cpu, Request, ValueObservation, observe};
 
 /// A network is worth measuring if the predicted noise of one pair falls to this share: depthwise layers come to 0.2
@@ -97,8 +97,9 @@ fn predict(graph: &Graph, options: &Options) -> Result<Vec<Equalized>> {
     let engine = Arc::new(Engine::new(graph, &taps, &EngineOptions::with_dims(&options.dims))?);
     let samples = &options.calibration.samples;
     let seen = observe(&|_| Ok(engine.clone()), &requests, samples, &[], &Cpu, &|| {})?;
-    let bits = options.widths.uniform.unwrap_or(8);
     let activation_bits = options.activation_bits.unwrap_or(options.target.default_activation_bits());
+    let widths = weight_layers(graph).into_iter().map(|layer| asked_width(options, &layer, activation_bits));
+    let bits = widths.min().unwrap_or(8);
     let (mut found, mut is_worthwhile) = (vec![], options.equalize == Equalize::On);
     for (joint, value) in joints.iter().zip(&seen.values) {
         let is_pair = matches!(joint, Joint::Layers(_));
@@ -204,6 +205,7 @@ fn error(graph: &Graph, options: &Options) -> Result<f64> {
     let units = units(&observed.placement, options.target, &|_| observed.activation_bits, &observed.macs);
     let chosen = uniform(&units, options)?;
     let mut plan = plan_of(graph, options, &observed, &chosen.widths, &chosen)?;
+    plan.layers.iter_mut().for_each(|layer| layer.rounding = RoundingMethod::Nearest);
     correct_biases(graph, options, &mut plan, &observed)?;
     let all: Vec<usize> = (0..options.calibration.samples.len()).collect();
     error_as_file(graph, &plan, &Rounding::default(), options, &observed.seen, &all)

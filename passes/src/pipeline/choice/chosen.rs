@@ -46,10 +46,7 @@ impl Chosen {
 pub fn uniform(units: &[Unit], options: &Options) -> Result<Chosen> {
     let mut weights = BTreeMap::new();
     for (layer, beside) in units.iter().flat_map(|u| u.layers.iter().zip(&u.beside)) {
-        let bits = match options.widths.uniform {
-            Some(bits) => bits,
-            None => default_width(options, layer, *beside),
-        };
+        let bits = asked_width(options, layer, *beside);
         let checked = options.target.check_weights(&layer.op, layer.fan_in(), bits, *beside);
         let offers = |unit: &Unit| unit.layers.iter().any(|l| l.widths(options.target, *beside).contains(&bits));
         let advice = "other layers have that width: a budget such as --avg-weight-bits gives each one that it has";
@@ -63,8 +60,12 @@ pub fn uniform(units: &[Unit], options: &Options) -> Result<Chosen> {
     Ok(Chosen { widths, record, activation_record: None, uniform: None })
 }
 
-/// 8 bits where the target runs them, else its widest; of weights alone the narrowest.
-fn default_width(options: &Options, layer: &Layer, activation_bits: u32) -> u32 {
+/// The width that is asked of all layers; else 8 bits where the target runs them, else its widest; of weights alone the
+/// narrowest.
+pub fn asked_width(options: &Options, layer: &Layer, activation_bits: u32) -> u32 {
+    if let Some(bits) = options.widths.uniform {
+        return bits;
+    }
     let choices = layer.widths(options.target, activation_bits);
     let usual = choices.iter().find(|b| **b == 8).or(choices.last());
     let width = if options.target.variant.weight_only { choices.first() } else { usual };

@@ -23,7 +23,7 @@ pub use activations::is_choice;
 pub use budget::{Configuration, Unit, integer_bytes, problem, quantized, stored_bytes};
 pub use choose::choose;
 pub use chooser::{Beside, Chooser};
-pub use chosen::{Assignment, Chosen, refuse_all_float, uniform};
+pub use chosen::{Assignment, Chosen, asked_width, refuse_all_float, uniform};
 pub use features::table;
 pub use field::{Field, Group};
 pub use ground::{Ground, units, with_ground};
