@@ -1,13 +1,16 @@
-//! Keeps what stands around a layer with weights in blocks from fusing with it.
+//! Keeps pairs and activations around a layer that multiplies in float from fusing with it.
 //!
 //! ## What it does
 //! A Relu or Clip that alone reads such a layer is written as Max and Min. Between the layer and a DequantizeLinear in
-//! front of it or a QuantizeLinear behind it, at most behind data movement, a Max with the lowest number is put.
+//! front of it or a QuantizeLinear behind it, at most behind data movement, a Max with the lowest number is put. Before a
+//! layer whose weights stay in float such a Max is put where pairs stand on both sides.
 //!
 //! ## Why
 //! ONNX Runtime 1.32 fuses the activation into a float Gemm, or takes the pairs for those of an integer kernel that then
 //! has none for these weights, before it looks for weights in blocks: they are turned back into float in every run, 14
 //! times slower than the float network. It leaves Max alone, which costs next to nothing.
+//! From 1.21 on it also rounds float weights of a Conv, ConvTranspose or Gemm between pairs to 8 bits, one scale for all of
+//! them (WeightBiasQuantization): what was left in float for its harm would do more of it.
 //!
 //! ## When it refuses
 //! Nothing: what does not fit stays as it is.
@@ -53,7 +56,43 @@ pub fn keep_apart(graph: &Graph, plan: &Plan, target: &Target) -> Patch {
             patch.because(format!("'{}' is kept apart from what dequantizes its input", node.name));
         }
     }
+    if target.float_fallback.apart {
+        let is_float = |node: &Node| !names.contains(node.name.as_str()) && is_rounded_unasked(graph, node);
+        for (at, node) in graph.nodes().iter().enumerate().filter(|(_, node)| is_float(node)) {
+            let name = fresh_name(graph, &node.input[0], &format!("for_{}", node.name));
+            let barrier = barrier(&node.input[0], &name, &mut patch);
+            patch.push(Edit::Insert(at, barrier));
+            patch.push(Edit::SetInput(at, 0, name));
+            patch.because(format!("'{}' is kept apart from what would round its weights", node.name));
+        }
+    }
     patch
+}
+
+/// Whether ONNX Runtime would round a layer's float weights: it stands between pairs, with nothing but a single way to the
+/// one behind.
+fn is_rounded_unasked(graph: &Graph, node: &Node) -> bool {
+    let ([input, weight, ..], [output]) = (node.input.as_slice(), node.output.as_slice()) else { return false };
+    let is_layer = matches!(node.op_type.as_str(), "Conv" | "ConvTranspose" | "Gemm");
+    is_layer
+        && graph.constant(weight).is_some()
+        && comes_from_dequantize(graph, input)
+        && leads_alone_to_quantize(graph, output)
+}
+
+/// Whether each value on the way from `value` to a QuantizeLinear has one reader.
+fn leads_alone_to_quantize(graph: &Graph, value: &str) -> bool {
+    let mut at = value;
+    for _ in 0..graph.nodes().len() {
+        let [reader] = graph.index().readers(at) else { return false };
+        let node = &graph.nodes()[*reader];
+        match node.output.as_slice() {
+            _ if node.op_type == "QuantizeLinear" => return true,
+            [output] => at = output,
+            _ => return false,
+        }
+    }
+    false
 }
 
 /// Max with a number that no value is below.
@@ -192,5 +231,32 @@ mod tests {
         let behind = kept_apart("a = Abs (x)", pair, "cpu");
         assert!(behind[1].ends_with("p_before_quantize = MatMul (a, w)"), "{behind:?}");
         assert!(behind[2].ends_with("p = Max (p_before_quantize, tapq_lowest)"), "{behind:?}");
+    }
+
+    /// The operators of a Conv with float weights behind a DequantizeLinear, and what follows.
+    fn float_conv(behind: &str, target: &str) -> Vec<String> {
+        let text = format!(
+            "<ir_version: 8, opset_import: [\"\" : 17]> g (uint8[1,1,2,2] i) => (float y)
+            <float[1,1,1,1] w = {{0.7}}, float s = {{0.5}}, uint8 z = {{0}}>
+            {{ a = DequantizeLinear (i, s, z) [layer] p = Conv (a, w) {behind} }}"
+        );
+        let mut graph = Graph::new(parse_text(&text).unwrap(), ExternalData::none());
+        if let Some(patch) = keep_apart(&graph, &empty(), &Target::named(target).unwrap()).into_option() {
+            crate::Driver::default().apply(&mut graph, "keep-apart", patch).unwrap();
+        }
+        graph.nodes().iter().map(|node| node.op_type.clone()).collect()
+    }
+
+    #[test]
+    fn float_weights_between_pairs_are_not_rounded() {
+        let pair = "r = Relu (p) q = QuantizeLinear (r, s, z) y = DequantizeLinear (q, s, z)";
+        let kept = ["DequantizeLinear", "Max", "Conv", "Relu", "QuantizeLinear", "DequantizeLinear"];
+        assert_eq!(float_conv(pair, "cpu"), kept);
+        assert_eq!(float_conv(pair, "hexagon"), kept);
+        assert!(!float_conv(pair, "jetson").contains(&"Max".to_owned()), "TensorRT rounds nothing unasked");
+        let open = "y = Relu (p)";
+        assert!(!float_conv(open, "cpu").contains(&"Max".to_owned()), "no pair behind it");
+        let forked = "r = Relu (p) q = QuantizeLinear (r, s, z) d = DequantizeLinear (q, s, z) y = Add (d, p)";
+        assert!(!float_conv(forked, "cpu").contains(&"Max".to_owned()), "ONNX Runtime looks for a single way");
     }
 }

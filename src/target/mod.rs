@@ -152,6 +152,10 @@ pub struct FloatFallback {
     pub allowed: bool,
     /// Bits that one weight then takes on the device (16 for fp16, 32 for fp32).
     pub weight_bits: u32,
+    /// Whether the runtime rounds float weights on its own between Q/DQ pairs, so that such a layer must be kept apart from the
+    /// pair in front of it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub apart: bool,
     /// The sentence that reports show.
     pub because: String,
 }
