@@ -174,7 +174,9 @@ pub(super) fn in_order(model: TypedModel, names: &Names) -> TractResult<Arc<Type
     let nodes = tap_nodes(&model, &model.eval_order()?, names.taps.len());
     let ordered: Vec<usize> = names.tap_order.iter().filter_map(|tap| nodes[*tap]).collect();
     let later_and_earlier: Vec<(usize, usize)> = ordered.windows(2).map(|pair| (pair[1], pair[0])).collect();
-    let outputs = model.outputs.clone();
+    let model = Arc::new(model);
     #[allow(deprecated)] // What replaces it has no such dependencies.
-    TypedSimplePlan::new_for_outputs_and_deps(model, &outputs, &later_and_earlier)
+    let plan = TypedSimplePlan::new_for_outputs_and_deps(model.clone(), &model.outputs, &later_and_earlier);
+    // An order of its own is better than none, should an optimization have turned one around.
+    plan.or_else(|_| TypedSimplePlan::new(model))
 }
