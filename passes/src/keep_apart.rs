@@ -9,8 +9,8 @@
 //! ONNX Runtime 1.32 fuses the activation into a float Gemm, or takes the pairs for those of an integer kernel that then
 //! has none for these weights, before it looks for weights in blocks: they are turned back into float in every run, 14
 //! times slower than the float network. It leaves Max alone, which costs next to nothing.
-//! From 1.21 on it also rounds float weights of a Conv, ConvTranspose or Gemm between pairs to 8 bits, one scale for all of
-//! them (WeightBiasQuantization): what was left in float for its harm would do more of it.
+//! It also rounds float weights of a Conv, ConvTranspose or Gemm between pairs to 8 bits, one scale for all of them
+//! (WeightBiasQuantization): what was left in float for its harm would do more of it.
 //!
 //! ## When it refuses
 //! Nothing: what does not fit stays as it is.
@@ -49,24 +49,27 @@ pub fn keep_apart(graph: &Graph, plan: &Plan, target: &Target) -> Patch {
             None => {}
         }
         if comes_from_dequantize(graph, input) {
-            let name = fresh_name(graph, input, &format!("for_{}", node.name));
-            let barrier = barrier(input, &name, &mut patch);
-            patch.push(Edit::Insert(at, barrier));
-            patch.push(Edit::SetInput(at, 0, name));
-            patch.because(format!("'{}' is kept apart from what dequantizes its input", node.name));
+            put_in_front(graph, at, "dequantizes its input", &mut patch);
         }
     }
     if target.float_fallback.apart {
         let is_float = |node: &Node| !names.contains(node.name.as_str()) && is_rounded_unasked(graph, node);
-        for (at, node) in graph.nodes().iter().enumerate().filter(|(_, node)| is_float(node)) {
-            let name = fresh_name(graph, &node.input[0], &format!("for_{}", node.name));
-            let barrier = barrier(&node.input[0], &name, &mut patch);
-            patch.push(Edit::Insert(at, barrier));
-            patch.push(Edit::SetInput(at, 0, name));
-            patch.because(format!("'{}' is kept apart from what would round its weights", node.name));
+        for (at, _) in graph.nodes().iter().enumerate().filter(|(_, node)| is_float(node)) {
+            put_in_front(graph, at, "would round its weights", &mut patch);
         }
     }
     patch
+}
+
+/// Puts a barrier between a layer and its input.
+fn put_in_front(graph: &Graph, at: usize, what: &str, patch: &mut Patch) {
+    let node = &graph.nodes()[at];
+    let input = &node.input[0];
+    let name = fresh_name(graph, input, &format!("for_{}", node.name));
+    let barrier = barrier(input, &name, patch);
+    patch.push(Edit::Insert(at, barrier));
+    patch.push(Edit::SetInput(at, 0, name));
+    patch.because(format!("'{}' is kept apart from what {what}", node.name));
 }
 
 /// Whether ONNX Runtime would round a layer's float weights: it stands between pairs, with nothing but a single way to the

@@ -23,7 +23,7 @@ pub(super) fn cut(set: &mut SampleSet, inputs: &[InputSpec]) {
     let mut padding = Padding::default();
     for sample in &mut set.samples {
         let Some((given, kept)) = lengths(sample) else { continue };
-        let along = along_tokens(sample, inputs, given);
+        let along = if kept < given { along_tokens(sample, inputs, given) } else { None };
         padding.given += given;
         padding.kept += if along.is_some() { kept } else { given };
         for at in along.unwrap_or_default() {
@@ -65,8 +65,11 @@ fn along_tokens(sample: &Sample, inputs: &[InputSpec], given: usize) -> Option<V
         let named_alike = spec.symbol(1).is_some() && spec.symbol(1) == tokens.symbol(1);
         match array.dims.get(1) {
             Some(extent) if *extent == given => {
-                let open = spec.dims.get(1).is_some_and(Option::is_none);
-                (open && (known || named_alike)).then(|| found.push(at))?;
+                let is_open = spec.dims.get(1).is_some_and(Option::is_none);
+                if !is_open || !(known || named_alike) {
+                    return None;
+                }
+                found.push(at);
             }
             // A mask or tokens of another length: part of what the mask counts is in a cache.
             _ if name == MASK || holders.contains(name) => return None,

@@ -7,6 +7,7 @@ mod blocks;
 mod check;
 mod explain;
 mod load;
+mod narrow;
 mod query;
 mod readme;
 #[cfg(test)]

@@ -121,15 +121,18 @@ fn warnings(options: &Options, plan: &Plan, fidelity: Option<&Fidelity>) -> Vec<
         warnings.push(held_out_help(options));
     }
     if fidelity.is_some_and(|f| f.sqnr_db < 10.0 && f.says_nothing.is_none()) {
-        let balanced = (options.effort == Effort::Fast).then_some("--effort balanced may do better".to_owned());
         let is_open = plan.goal.is_none();
-        let relief = "--goal-sqnr 20 gives up what harms most".to_owned();
-        let relief = (is_open && goal::can_relieve(options)).then_some(relief);
-        let widest = options.target.activations.bits.iter().copied().max();
-        let wider =
-            widest.filter(|b| is_open && plan.activations.iter().all(|a| a.bits < *b) && !plan.activations.is_empty());
-        let wider = wider.map(|bits| format!("--act-bits {bits} gives activations {bits} bits"));
-        let advice: Vec<String> = wider.into_iter().chain(balanced).chain(relief).collect();
+        let widest = options.target.activations.bits.iter().max().filter(|_| is_open && !plan.activations.is_empty());
+        let mut advice = vec![];
+        if let Some(bits) = widest.filter(|bits| plan.activations.iter().all(|a| a.bits < **bits)) {
+            advice.push(format!("--act-bits {bits} gives activations {bits} bits"));
+        }
+        if options.effort == Effort::Fast {
+            advice.push("--effort balanced may do better".to_owned());
+        }
+        if is_open && goal::can_relieve(options) {
+            advice.push("--goal-sqnr 20 gives up what harms most".to_owned());
+        }
         let more = if advice.is_empty() { String::new() } else { format!("; {}", advice.join(", ")) };
         warnings.push(format!("the quantized network is far from the float one (SQNR below 10 dB){more}"));
     }
