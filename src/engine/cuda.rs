@@ -1,20 +1,17 @@
 //! The network on a GPU, through tract-cuda: what it lacks runs on the CPU, and taps stay where they are.
 
+use super::cuda_spelling::spell;
 use super::seen::OnDevice;
 use super::{Seen, ops};
 use crate::{Code, Error, Result};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use tract_cuda::ops::CudaFusedAxisOp;
 use tract_cuda::{CudaTransform, with_cuda_stream};
 use tract_gpu::fact::DeviceTypedFactExt;
 use tract_gpu::sync::{DeviceSync, DeviceSyncKind};
 use tract_gpu::tensor::DeviceTensorExt;
 use tract_gpu::turn_handler::DeviceTurnHandler;
-use tract_onnx::tract_core::ops::Downsample;
-use tract_onnx::tract_core::ops::array::Slice;
-use tract_onnx::tract_core::ops::element_wise::ElementWiseOp;
-use tract_onnx::tract_core::ops::math;
-use tract_onnx::tract_core::ops::nn::GeluExact;
 use tract_onnx::tract_core::transform::ModelTransform;
 use tract_onnx::tract_hir::internal::*;
 
@@ -49,8 +46,7 @@ pub(super) fn plan(
     mut model: TypedModel,
     asked: usize,
 ) -> TractResult<(Arc<TypedSimplePlan>, BTreeMap<String, usize>)> {
-    slice_downsamples(&mut model)?;
-    spell_gelus(&mut model)?;
+    spell(&mut model)?;
     CudaTransform.transform(&mut model)?;
     keep_taps(&mut model, asked)?;
     model.optimize()?;
@@ -65,73 +61,19 @@ pub(super) fn plan(
     Ok((Arc::new(plan), left))
 }
 
-/// Every n-th index of an axis is something that the GPU lacks, unless it is said as a slice of the axis cut in two.
-fn slice_downsamples(model: &mut TypedModel) -> TractResult<()> {
-    for id in model.eval_order()? {
-        let Some(op) = model.node(id).op_as::<Downsample>().cloned() else { continue };
-        let input = model.node(id).inputs[0];
-        let extent = model.outlet_fact(input)?.shape[op.axis].to_usize();
-        let (Ok(extent), Ok(stride)) = (extent, usize::try_from(op.stride)) else { continue };
-        if stride < 2 || extent % stride != 0 {
-            continue;
-        }
-        let mut patch = TypedModelPatch::default();
-        let name = model.node(id).name.clone();
-        let wire = patch.tap_model(model, input)?;
-        let cut = AxisOp::Reshape(op.axis, tvec![extent.to_dim()], tvec![(extent / stride).to_dim(), stride.to_dim()]);
-        let wire = patch.wire_node(format!("{name}.cut"), cut, &[wire])?[0];
-        let slice = Slice::new(op.axis + 1, op.modulo, op.modulo + 1);
-        let wire = patch.wire_node(format!("{name}.slice"), slice, &[wire])?[0];
-        let wire = patch.wire_node(format!("{name}.join"), AxisOp::Rm(op.axis + 1), &[wire])?[0];
-        patch.shunt_outside(model, id.into(), wire)?;
-        patch.apply(model)?;
-    }
-    Ok(())
-}
-
-/// The GPU has the error function, and not what tract makes of a Gelu that is spelled with it.
-fn spell_gelus(model: &mut TypedModel) -> TractResult<()> {
-    for id in model.eval_order()? {
-        let is_gelu = model.node(id).op_as::<ElementWiseOp>().is_some_and(|op| op.0.is::<GeluExact>());
-        if !is_gelu || model.node_output_facts(id)?[0].datum_type != DatumType::F32 {
-            continue;
-        }
-        let mut patch = TypedModelPatch::default();
-        let name = model.node(id).name.clone();
-        let x = patch.tap_model(model, model.node(id).inputs[0])?;
-        let rank = patch.outlet_fact(x)?.rank();
-        let number = |patch: &mut TypedModelPatch, name: &str, v: f32| {
-            patch.add_const(name, tensor0(v).broadcast_into_rank(rank)?)
-        };
-        let scale = number(&mut patch, &format!("{name}.scale"), std::f32::consts::FRAC_1_SQRT_2)?;
-        let (one, half) =
-            (number(&mut patch, &format!("{name}.one"), 1.0)?, number(&mut patch, &format!("{name}.half"), 0.5)?);
-        let inner = patch.wire_node(format!("{name}.inner"), math::mul(), &[x, scale])?;
-        let inner = patch.wire_node(format!("{name}.erf"), math::erf(), &inner)?;
-        let inner = patch.wire_node(format!("{name}.plus"), math::add(), &[inner[0], one])?;
-        let gate = patch.wire_node(format!("{name}.gate"), math::mul(), &[inner[0], half])?;
-        let out = patch.wire_node(format!("{name}.out"), math::mul(), &[x, gate[0]])?;
-        patch.shunt_outside(model, id.into(), out[0])?;
-        patch.apply(model)?;
-    }
-    Ok(())
-}
-
 /// tract knows no tap, so it fetches the tensor, shows it on the host, and sends it back. Here the tensor is shown where
 /// it lies.
 fn keep_taps(model: &mut TypedModel, asked: usize) -> TractResult<()> {
     for id in model.eval_order()? {
         let Some(index) = model.node(id).op_as::<ops::Tap>().map(|tap| tap.index) else { continue };
         let fetched = model.node(id).inputs[0].node;
-        if !syncs(model, fetched, DeviceSyncKind::ToHost) {
-            continue;
-        }
+        let Some(op) = instead_of_fetching(model.node(fetched), DeviceTap { index }) else { continue };
         let tensor = model.node(fetched).inputs[0];
-        let fact = model.outlet_fact(tensor)?.clone();
+        let fact = op.output_facts(&[model.outlet_fact(tensor)?])?.remove(0);
         let readers = model.node(id).outputs[0].successors.clone();
         let node = model.node_mut(id);
-        node.op = Box::new(DeviceTap { index });
-        node.outputs[0].fact = fact.without_value();
+        node.op = op;
+        node.outputs[0].fact = fact;
         model.add_edge(tensor, InletId::new(id, 0))?;
         let (back, host): (Vec<InletId>, Vec<InletId>) =
             readers.into_iter().partition(|to| syncs(model, to.node, DeviceSyncKind::ToDevice));
@@ -155,6 +97,25 @@ fn keep_taps(model: &mut TypedModel, asked: usize) -> TractResult<()> {
     Ok(())
 }
 
+/// A tap of what a node fetches, of the same shape; `None` where it does not fetch.
+fn instead_of_fetching(node: &TypedNode, tap: DeviceTap) -> Option<Box<dyn TypedOp>> {
+    let fetches = |op: &dyn TypedOp| op.downcast_ref::<DeviceSync>().is_some_and(|s| s.kind == DeviceSyncKind::ToHost);
+    // tract lets an operator see its input in another shape, a fetch too.
+    match node.op_as::<CudaFusedAxisOp>() {
+        Some(CudaFusedAxisOp { grouped_axis_ops, op }) if fetches(&**op) => {
+            let fused = CudaFusedAxisOp { grouped_axis_ops: grouped_axis_ops.clone(), op: Box::new(tap) };
+            Some(Box::new(fused))
+        }
+        _ => fetches(&*node.op).then(|| Box::new(tap) as _),
+    }
+}
+
+/// The tap that an operator is.
+pub(super) fn tap(op: &dyn TypedOp) -> Option<usize> {
+    let fused = op.downcast_ref::<CudaFusedAxisOp>().map(|fused| &*fused.op);
+    fused.unwrap_or(op).downcast_ref::<DeviceTap>().map(|tap| tap.index)
+}
+
 fn syncs(model: &TypedModel, node: usize, kind: DeviceSyncKind) -> bool {
     model.node(node).op_as::<DeviceSync>().is_some_and(|sync| sync.kind == kind)
 }
@@ -174,8 +135,8 @@ fn on_the_host(plan: &TypedSimplePlan) -> BTreeMap<String, usize> {
 
 /// A tap of a tensor that stays on the device.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct DeviceTap {
-    pub(super) index: usize,
+struct DeviceTap {
+    index: usize,
 }
 
 impl Op for DeviceTap {
@@ -230,32 +191,6 @@ mod tests {
     use crate::engine::{Engine, Options, Place, TapView};
     use crate::graph::Graph;
     use crate::samples::{input_specs, synthetic};
-    use tract_onnx::tract_core::ops::nn::gelu_exact::gelu_exact;
-
-    /// What is spelled in the GPU's operators computes what the operator did.
-    #[test]
-    fn spelled_operators_compute_the_same() {
-        let mut model = TypedModel::default();
-        let x = model.add_source("x", f32::fact([2, 6, 8])).unwrap();
-        let op = |axis, stride, modulo| Downsample { axis, stride, modulo };
-        let rows = model.wire_node("rows", op(1, 3, 1), &[x]).unwrap();
-        let columns = model.wire_node("columns", op(2, 2, 0), &rows).unwrap();
-        let out = model.wire_node("gelu", gelu_exact(), &columns).unwrap();
-        model.select_output_outlets(&out).unwrap();
-        let mut spelled = model.clone();
-        slice_downsamples(&mut spelled).unwrap();
-        spell_gelus(&mut spelled).unwrap();
-        let is_left = |node: &TypedNode| node.op_is::<Downsample>() || node.op.name() == "GeluExact";
-        let order = spelled.eval_order().unwrap();
-        assert!(order.iter().all(|id| !is_left(spelled.node(*id))));
-        let input: Vec<f32> = (0..96).map(|i| (i as f32 * 0.37).sin() * 3.0).collect();
-        let input = Tensor::from_shape(&[2, 6, 8], &input).unwrap();
-        let run = |model: TypedModel| {
-            let runnable = model.into_runnable().unwrap();
-            runnable.run(tvec!(input.clone().into_tvalue())).unwrap().remove(0).into_tensor()
-        };
-        run(spelled).close_enough(&run(model), Approximation::Close).unwrap();
-    }
 
     /// Every value of the fixture networks, on the GPU and on the processor.
     #[test]

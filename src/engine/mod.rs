@@ -16,6 +16,8 @@ mod compile;
 mod constants;
 #[cfg(feature = "cuda-engine")]
 mod cuda;
+#[cfg(any(test, feature = "cuda-engine"))]
+mod cuda_spelling;
 mod depthwise;
 mod dequantize;
 mod dialect;
@@ -164,8 +166,12 @@ impl Engine {
     /// # Errors
     /// As [`Engine::run`].
     pub fn run_in_place(&self, sample: &Sample, on_tap: &mut dyn FnMut(usize, &Seen)) -> Result<Vec<Array>> {
-        let arrays = self.arrays(sample)?;
-        self.plan(&shapes(&arrays))?.run(&arrays, on_tap)
+        self.runs().run_in_place(sample, on_tap)
+    }
+
+    /// For several samples one after another on one thread: what the first prepares is there for the next.
+    pub fn runs(&self) -> Runs<'_> {
+        Runs { engine: self, last: None }
     }
 
     /// Ranks of the outputs for samples like this one, in graph order; nothing is run.
@@ -235,6 +241,31 @@ impl Engine {
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Plans> {
         self.plans.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+/// Runs of an engine on one thread.
+pub struct Runs<'e> {
+    engine: &'e Engine,
+    last: Option<(Arc<Plan>, plan::State)>,
+}
+
+impl Runs<'_> {
+    /// As [`Engine::run_in_place`].
+    ///
+    /// # Errors
+    /// As [`Engine::run`].
+    pub fn run_in_place(&mut self, sample: &Sample, on_tap: &mut dyn FnMut(usize, &Seen)) -> Result<Vec<Array>> {
+        let arrays = self.engine.arrays(sample)?;
+        let plan = self.engine.plan(&shapes(&arrays))?;
+        let state = match self.last.take() {
+            Some((last, state)) if Arc::ptr_eq(&last, &plan) => state,
+            _ => plan.spawn()?,
+        };
+        // A run that fails leaves its state halfway.
+        let (outputs, state) = plan.run(state, &arrays, on_tap)?;
+        self.last = state.map(|state| (plan, state));
+        Ok(outputs)
     }
 }
 

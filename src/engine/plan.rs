@@ -23,6 +23,9 @@ pub(super) struct Names {
     pub(super) outputs: usize,
 }
 
+/// What one run of a plan holds.
+pub(super) type State = TypedSimpleState;
+
 /// A graph compiled for one set of input shapes.
 pub(super) struct Plan {
     pub(super) plan: Arc<TypedSimplePlan>,
@@ -36,8 +39,13 @@ pub(super) struct Plan {
 }
 
 impl Plan {
-    /// Runs on one array for each input.
-    pub(super) fn run(&self, arrays: &[&Array], on_tap: &mut dyn FnMut(usize, &Seen)) -> Result<Vec<Array>> {
+    /// Runs on one array for each input. The state comes back if it is as good as a new one.
+    pub(super) fn run(
+        &self,
+        mut state: State,
+        arrays: &[&Array],
+        on_tap: &mut dyn FnMut(usize, &Seen),
+    ) -> Result<(Vec<Array>, Option<State>)> {
         let mut inputs = tvec!();
         for (array, input) in arrays.iter().zip(&self.names.inputs) {
             inputs.push(self.input(array, input)?.into_tvalue());
@@ -45,7 +53,6 @@ impl Plan {
         let mut at = None;
         let found = failure::guard(|| {
             let explain = |e: TractError| failure::explain(&e, &self.names.places);
-            let mut state = self.plan.spawn().map_err(explain)?;
             state
                 .run_plan_with_eval(inputs, |context, op_state, node, values| -> TractResult<TVec<TValue>> {
                     at = Some(node.id);
@@ -53,8 +60,9 @@ impl Plan {
                         return show(tap.index, &values, on_tap).map(|()| values);
                     }
                     #[cfg(feature = "cuda-engine")]
-                    if let Some(tap) = node.op_as::<cuda::DeviceTap>() {
-                        return cuda::show(tap.index, &values, on_tap).map(|()| values);
+                    if let Some(tap) = cuda::tap(&*node.op) {
+                        let values = eval(context, op_state, node, values)?;
+                        return cuda::show(tap, &values, on_tap).map(|()| values);
                     }
                     eval(context, op_state, node, values)
                 })
@@ -62,7 +70,10 @@ impl Plan {
         });
         let node = at.and_then(|id| self.plan.model().nodes.get(id)).map(|node| node.name.as_str());
         let found = found.map_err(|e| failure::name(e, node, &self.names.places))?;
-        found.iter().take(self.names.outputs).map(|tensor| values::to_array(tensor)).collect()
+        let outputs = found.iter().take(self.names.outputs).map(|tensor| values::to_array(tensor));
+        // What operators carry from step to step of a sequence must not go on into the next sample.
+        let fresh = state.op_states.iter().all(Option::is_none);
+        Ok((outputs.collect::<Result<_>>()?, fresh.then_some(state)))
     }
 
     /// Ranks of the outputs that were asked for; none where one is not known.
@@ -87,7 +98,8 @@ impl Plan {
 }
 
 impl Plan {
-    pub(super) fn spawn(&self) -> Result<TypedSimpleState> {
+    /// A state of its own for each run, or for runs one after another.
+    pub(super) fn spawn(&self) -> Result<State> {
         self.plan.spawn().map_err(|e| failure::explain(&e, &self.names.places))
     }
 

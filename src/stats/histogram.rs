@@ -46,16 +46,23 @@ impl Histogram {
             return;
         }
         let (lo, hi) = (self.lo.min(other.lo), self.hi.max(other.hi));
-        let scale = Self::BINS as f64 / (f64::from(hi) - f64::from(lo));
-        let mut counts = vec![0u32; Self::BINS];
-        for one in [&*self, other] {
-            for (centre, count) in one.bins() {
-                let bin = if scale.is_finite() { ((centre - f64::from(lo)) * scale) as usize } else { 0 };
-                let sum = &mut counts[bin.min(Self::BINS - 1)];
-                *sum = sum.saturating_add(count);
-            }
+        // What nothing was added to on either side keeps its bins.
+        if (lo, hi) != (self.lo, self.hi) || self.counts.len() != Self::BINS {
+            let own = std::mem::replace(self, Histogram { lo, hi, counts: vec![0; Self::BINS] });
+            self.add(&own);
         }
-        *self = Histogram { lo, hi, counts };
+        self.add(other);
+    }
+
+    /// Adds the counts of another histogram, whose range lies in this one's.
+    fn add(&mut self, other: &Histogram) {
+        let lo = f64::from(self.lo);
+        let scale = Self::BINS as f64 / (f64::from(self.hi) - lo);
+        for (centre, count) in other.bins() {
+            let bin = if scale.is_finite() { ((centre - lo) * scale) as usize } else { 0 };
+            let sum = &mut self.counts[bin.min(Self::BINS - 1)];
+            *sum = sum.saturating_add(count);
+        }
     }
 
     /// Of `n` elements, every how many-th block of 256 elements is counted, and how many blocks that makes.

@@ -56,7 +56,7 @@ impl SampleMoments {
     /// Moments that were measured elsewhere: by group, the square matrix of products of `kept` columns, row-major, and
     /// their sums.
     pub(super) fn measured(rows: u64, squares: &[f32], kept: usize, sums: Vec<f64>) -> SampleMoments {
-        let mut products = vec![];
+        let mut products = Vec::with_capacity(squares.len() / 2);
         for square in squares.chunks_exact((kept * kept).max(1)) {
             (0..kept).for_each(|i| products.extend_from_slice(&square[i * kept..i * kept + i]));
         }

@@ -2,7 +2,7 @@
 
 use super::{Backend, Gram, GramRequest, Request, Session, TensorStats};
 use crate::array::Array;
-use crate::engine::{Engine, Place, Seen};
+use crate::engine::{Engine, Place, Runs, Seen};
 use crate::samples::Sample;
 use crate::{Code, Error, Result};
 use rayon::prelude::*;
@@ -64,7 +64,7 @@ struct SampleObservation {
 /// `engines` gives the network where a backend wants it. Samples at the positions `apart` give no moments: something else is to be judged on them. `done` is called once a
 /// sample. NaN or infinity in an activation is an error that names it.
 pub fn observe(
-    engines: &dyn Fn(Place) -> Result<Arc<Engine>>,
+    engines: &dyn Fn(Place) -> Arc<Engine>,
     requests: &[Request],
     samples: &[Sample],
     apart: &[usize],
@@ -73,10 +73,10 @@ pub fn observe(
 ) -> Result<Observation> {
     let (requests, like) = once_each(requests);
     let job = Job { requests: &requests, samples, apart, done };
-    let seen = engines(backend.place()).and_then(|engine| job.on(&engine, backend));
+    let seen = job.on(&engines(backend.place()), backend);
     let mut seen = match seen.as_ref().err().and_then(|e| backend.instead(e)) {
         // What a failed device has summed up is not to be told from what it has not.
-        Some(other) => job.on(&*engines(other.place())?, other),
+        Some(other) => job.on(&engines(other.place()), other),
         None => seen,
     }?;
     for (layer, first) in like {
@@ -119,17 +119,18 @@ impl Job<'_> {
         let layers = requests.iter().flat_map(|r| &r.grams).map(|g| g.layer + 1).max().unwrap_or(0);
         let mut seen = Observation { grams: vec![Default::default(); layers], ..Default::default() };
         seen.values.resize_with(requests.len(), ValueObservation::default);
-        let one = |i: usize, session: &mut dyn Session| -> Result<SampleObservation> {
+        let one = |i: usize, runs: &mut Runs, session: &mut dyn Session| -> Result<SampleObservation> {
             let moments = layers > 0 && !apart.contains(&i);
-            let found = observe_one(engine, requests, (session, moments), &samples[i]);
+            let found = observe_one(runs, requests, (session, moments), &samples[i]);
             done();
             found.map_err(|e| e.at(format!("sample {i}")))
         };
         if layers == 0 {
-            let alone = |i: usize| one(i, &mut *backend.session(0));
+            let alone = |runs: &mut Runs, i: usize| one(i, runs, &mut *backend.session(0));
             for first in (0..samples.len()).step_by(KEPT_APART) {
                 let some = first..(first + KEPT_APART).min(samples.len());
-                let found: Vec<Result<SampleObservation>> = some.into_par_iter().map(alone).collect();
+                let found: Vec<Result<SampleObservation>> =
+                    some.into_par_iter().map_init(|| engine.runs(), alone).collect();
                 // In order, as below: the first sample that fails is named, whatever the threads did.
                 for sample in found {
                     seen.add(sample?, KEPT_APART);
@@ -139,11 +140,12 @@ impl Job<'_> {
         }
         // Each half is summed in its order, so that no more than two sets of matrices exist, whatever the thread count.
         let half = |fold: usize| {
-            let (mut session, mut part) = (backend.session(layers), Observation::default());
+            let (mut session, mut runs) = (backend.session(layers), engine.runs());
+            let mut part = Observation::default();
             part.values.resize_with(requests.len(), ValueObservation::default);
             let mut failed = None;
             for i in (fold..samples.len()).step_by(FOLDS) {
-                match one(i, &mut *session) {
+                match one(i, &mut runs, &mut *session) {
                     Ok(sample) => part.add(sample, KEPT_APART / FOLDS),
                     Err(e) => {
                         failed = Some((i, e));
@@ -213,7 +215,7 @@ fn in_turn<T>(lists: Vec<Vec<T>>) -> Vec<T> {
 }
 
 fn observe_one(
-    engine: &Engine,
+    runs: &mut Runs,
     requests: &[Request],
     (session, moments): (&mut dyn Session, bool),
     sample: &Sample,
@@ -230,7 +232,7 @@ fn observe_one(
             Err(e) => failure = Some(e),
         }
     };
-    let outputs = engine.run_in_place(sample, &mut on_tap)?;
+    let outputs = runs.run_in_place(sample, &mut on_tap)?;
     if let Some(e) = failure {
         return Err(e);
     }

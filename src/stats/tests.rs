@@ -238,7 +238,7 @@ fn the_stand_in_of_a_failed_device_starts_from_the_beginning() {
         crate::samples::Sample { inputs: vec![("x".to_owned(), input)] }
     };
     let samples: Vec<_> = (0..6).map(sample).collect();
-    let on = |backend: &dyn Backend| observe(&|_| Ok(engine.clone()), &requests, &samples, &[3], backend, &|| {});
+    let on = |backend: &dyn Backend| observe(&|_| engine.clone(), &requests, &samples, &[3], backend, &|| {});
     let (found, wanted) = (on(&Failing { stand_in: true }).unwrap(), on(&Cpu).unwrap());
     assert_eq!((found.values[0].samples.len(), &found.grams), (6, &wanted.grams));
     assert_eq!((wanted.grams[0][0].rows, wanted.grams[0][1].rows), (3, 2));
@@ -260,7 +260,7 @@ fn layers_that_read_alike_are_measured_once() {
         let gram = |layer: &usize| GramRequest { layer: *layer, patches: Patches::Last };
         let grams = layers.iter().map(gram).collect();
         let requests = [Request { value: "x".to_owned(), grams, ..Request::default() }];
-        observe(&|_| Ok(engine.clone()), &requests, &samples, &[], &Cpu, &|| {}).unwrap().grams
+        observe(&|_| engine.clone(), &requests, &samples, &[], &Cpu, &|| {}).unwrap().grams
     };
     let (alone, together) = (see(&[0]), see(&[2, 0, 3]));
     assert_eq!(together.len(), 4);
@@ -311,7 +311,7 @@ fn memory_does_not_grow_with_many_samples() {
     for grams in [vec![], vec![gram]] {
         let (moments, value) = (!grams.is_empty(), "x".to_owned());
         let requests = [Request { value, grams, channel_axis: Some(-1), ..Request::default() }];
-        let seen = observe(&|_| Ok(engine.clone()), &requests, &samples, &[], &Cpu, &|| {}).unwrap();
+        let seen = observe(&|_| engine.clone(), &requests, &samples, &[], &Cpu, &|| {}).unwrap();
         let value = &seen.values[0];
         assert_eq!((seen.outputs.len(), value.count, value.samples.len()), (many, many, KEPT_APART));
         let weights: Vec<usize> = value.weighted().map(|(_, n)| n).collect();

@@ -96,7 +96,7 @@ fn predict(graph: &Graph, options: &Options) -> Result<Vec<Equalized>> {
     let taps: Vec<String> = requests.iter().map(|r| r.value.clone()).collect();
     let engine = Arc::new(Engine::new(graph, &taps, &EngineOptions::with_dims(&options.dims))?);
     let samples = &options.calibration.samples;
-    let seen = observe(&|_| Ok(engine.clone()), &requests, samples, &[], &Cpu, &|| {})?;
+    let seen = observe(&|_| engine.clone(), &requests, samples, &[], &Cpu, &|| {})?;
     let activation_bits = options.activation_bits.unwrap_or(options.target.default_activation_bits());
     let widths = weight_layers(graph).into_iter().map(|layer| asked_width(options, &layer, activation_bits));
     let bits = widths.min().unwrap_or(8);

@@ -65,27 +65,35 @@ pub fn observe_network(graph: &Graph, options: &Options, choice: bool, progress:
     check_weights(graph, &placement)?;
     let requests = requests(graph, &placement, choice);
     let taps: Vec<String> = requests.iter().map(|r| r.value.clone()).collect();
-    let engine = Arc::new(Engine::new(graph, &taps, &EngineOptions::with_dims(&options.dims))?);
+    // Both are compiled at once: large networks take as long for that as for their first samples.
+    let (engine, on_gpu) = rayon::join(
+        || Engine::new(graph, &taps, &EngineOptions::with_dims(&options.dims)).map(Arc::new),
+        || (options.backend.place() == Place::Cuda).then(|| on_a_gpu(graph, &taps, options)),
+    );
+    let engine = engine?;
+    let on_gpu = on_gpu.and_then(|tried| tell_of_the_gpu(tried, progress));
     let samples = &options.calibration.samples;
     progress.stage("observe", samples.len());
     let apart = set_apart(options.effort, samples.len());
     let engines = |place| match place {
-        Place::Host => Ok(engine.clone()),
-        Place::Cuda => on_a_gpu(graph, &taps, options, progress).map_or_else(|| Ok(engine.clone()), Ok),
+        Place::Host => engine.clone(),
+        Place::Cuda => on_gpu.clone().unwrap_or_else(|| engine.clone()),
     };
     let seen = observe(&engines, &requests, samples, &apart, options.backend, &|| progress.tick())?;
     let macs = macs(graph, &placement, &requests, &seen);
     Ok(Observed { activation_bits, placement, requests, taps, engine, seen, macs })
 }
 
-/// The network on a GPU; what is not there is said.
-fn on_a_gpu(graph: &Graph, taps: &[String], options: &Options, progress: &dyn Progress) -> Option<Arc<Engine>> {
+/// The network on a GPU, where it has run once: not every operator that is translated runs with every shape.
+fn on_a_gpu(graph: &Graph, taps: &[String], options: &Options) -> Result<Engine> {
     let wanted = EngineOptions { place: Place::Cuda, ..EngineOptions::with_dims(&options.dims) };
-    let tried = Engine::new(graph, taps, &wanted).and_then(|engine| {
-        // Not every operator that is translated runs with every shape.
-        options.calibration.samples.first().map(|s| engine.run_in_place(s, &mut |_, _| {})).transpose()?;
-        Ok(engine)
-    });
+    let engine = Engine::new(graph, taps, &wanted)?;
+    options.calibration.samples.first().map(|s| engine.run_in_place(s, &mut |_, _| {})).transpose()?;
+    Ok(engine)
+}
+
+/// Says what of the network is not on the GPU.
+fn tell_of_the_gpu(tried: Result<Engine>, progress: &dyn Progress) -> Option<Arc<Engine>> {
     match tried {
         Ok(engine) => {
             let left: Vec<String> = engine.left_on_host().iter().map(|(op, n)| format!("{op} ({n})")).collect();

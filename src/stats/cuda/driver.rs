@@ -21,9 +21,10 @@ impl Functions {
     /// Hands the PTX to the driver, which compiles it for the device.
     #[allow(unsafe_code, reason = "who turns cudarc's own order of streams off keeps one of his own")]
     pub(super) fn load(context: &Arc<CudaContext>) -> Result<Functions> {
-        // SAFETY: a buffer is used on one stream at a time. Sums of X'X are the only ones that another stream takes over,
-        // and that happens after a download, which waits for the first stream. The events that cudarc would record for
-        // every argument of every launch cost more than the launches.
+        // SAFETY: a buffer is used on one stream at a time. Another stream takes it over, or memory, only after a wait for
+        // the first one or behind an event of it: `Driver::join`, `Driver::leave`, `Room::reserve`, and sums of X'X after
+        // the download of what the last sample left. The events that cudarc would record for every argument of every
+        // launch cost more than the launches.
         unsafe { context.disable_event_tracking() };
         let mut functions = vec![];
         for source in SOURCES {
@@ -39,9 +40,31 @@ impl Functions {
     }
 }
 
+/// Lets the device's pool keep memory that is freed, for the next sample: given back to the driver at every wait, as it
+/// would be, each sample's memory has to be mapped again. Devices without a pool have nothing to keep.
+#[allow(unsafe_code, reason = "cudarc has no safe call for it")]
+pub(super) fn keep_memory(context: &Arc<CudaContext>) {
+    let mut pool: sys::CUmemoryPool = std::ptr::null_mut();
+    let mut most = u64::MAX;
+    // SAFETY: the device is open, both pointers are to variables of the types that the driver writes and reads.
+    let kept = quiet(|| unsafe {
+        match sys::cuDeviceGetDefaultMemPool(&mut pool, context.cu_device()) {
+            sys::CUresult::CUDA_SUCCESS => {
+                let threshold = sys::CUmemPool_attribute::CU_MEMPOOL_ATTR_RELEASE_THRESHOLD;
+                sys::cuMemPoolSetAttribute(pool, threshold, std::ptr::from_mut(&mut most).cast())
+            }
+            none => none,
+        }
+    });
+    // Without it everything works as well, only slower.
+    let _ = kept;
+}
+
 /// One stream of a device, with pinned staging buffers for both directions.
 pub(super) struct Driver {
+    /// Where work goes: the own stream, or that of a network that runs on the device.
     stream: Arc<CudaStream>,
+    own: Arc<CudaStream>,
     functions: Arc<Functions>,
     up: [Stage; 2],
     down: [Stage; 2],
@@ -60,8 +83,8 @@ impl Driver {
         // The processor only writes to the first kind, and only reads from the second.
         let (write, read) = (sys::CU_MEMHOSTALLOC_WRITECOMBINED, 0);
         let (up, down) = ([stage(write)?, stage(write)?], [stage(read)?, stage(read)?]);
-        let stream = context.new_stream().map_err(|e| failed(e, "open a stream"))?;
-        Ok(Driver { stream, functions, up, down })
+        let own = context.new_stream().map_err(|e| failed(e, "open a stream"))?;
+        Ok(Driver { stream: own.clone(), own, functions, up, down })
     }
 
     /// The stream, for timing.
@@ -126,12 +149,27 @@ impl Machine for Driver {
         buffer.device_ptr(&self.stream).0
     }
 
-    fn follow(&mut self, other: &Arc<CudaStream>) -> Result<()> {
-        self.stream.join(other).map_err(|e| failed(e, "wait for the network"))
+    fn join(&mut self, other: &Arc<CudaStream>) -> Result<()> {
+        if self.stream.cu_stream() == other.cu_stream() {
+            return Ok(());
+        }
+        self.leave()?;
+        other.join(&self.own).map_err(|e| failed(e, "let the network wait"))?;
+        self.stream = other.clone();
+        Ok(())
     }
 
-    fn precede(&mut self, other: &Arc<CudaStream>) -> Result<()> {
-        other.join(&self.stream).map_err(|e| failed(e, "let the network wait"))
+    fn leave(&mut self) -> Result<()> {
+        if self.stream.cu_stream() == self.own.cu_stream() {
+            return Ok(());
+        }
+        let done = self.wait();
+        self.stream = self.own.clone();
+        done
+    }
+
+    fn wait(&mut self) -> Result<()> {
+        self.stream.synchronize().map_err(|e| failed(e, "finish what was queued"))
     }
 
     fn upload(&mut self, source: &[u8], into: &mut Self::Buffer) -> Result<()> {

@@ -72,9 +72,8 @@ impl Moments {
         let (kept, step) = kept_columns(size);
         let (sums, products) = words.split_at(groups * size);
         let sums = (0..groups * kept).map(|i| f64::from_bits(sums[i / kept * size + i % kept * step])).collect();
-        let products = products.iter().flat_map(|w| [*w as u32, (w >> 32) as u32]).map(f32::from_bits);
-        let products: Vec<f32> = products.take(groups * kept * kept).collect();
-        SampleMoments::measured(self.rows as u64, &products, kept, sums)
+        let products: &[f32] = bytemuck::cast_slice(products);
+        SampleMoments::measured(self.rows as u64, &products[..groups * kept * kept], kept, sums)
     }
 }
 
@@ -256,15 +255,15 @@ pub(super) fn launch<M: Machine>(lane: &mut Lane<M>, address: u64, task: Task, t
 
 /// Everything summed up so far.
 pub(super) fn fetch<M: Machine>(lane: &mut Lane<M>, from: Resident<M>) -> Result<Gram> {
-    let mut into = Gram::default();
+    let mut into = from.rest;
     if let Some(Sum { extent, data, sums, samples }) = from.sum {
         let mut matrices = vec![0f32; extent.groups * extent.size * extent.size];
         let mut columns = vec![0f64; extent.groups * extent.size];
         lane.machine.download(&data, bytemuck::cast_slice_mut(&mut matrices))?;
         lane.machine.download(&sums, bytemuck::cast_slice_mut(&mut columns))?;
-        into.merge(&Gram::measured(&extent, matrices, columns, samples))?;
+        let rest = std::mem::replace(&mut into, Gram::measured(&extent, matrices, columns, samples));
+        into.merge(&rest)?;
     }
-    into.merge(&from.rest)?;
     into.finish();
     Ok(into)
 }

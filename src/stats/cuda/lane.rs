@@ -77,6 +77,10 @@ impl<M: Machine> Room<M> {
 
     fn at_least(&mut self, machine: &mut M, bytes: usize) -> Result<&mut M::Buffer> {
         if self.bytes < bytes {
+            if self.buffer.is_some() {
+                // It may lie in the memory of another queue, which knows nothing of its last use.
+                machine.wait()?;
+            }
             // The old buffer goes first: both together might not fit.
             (self.buffer, self.bytes) = (None, 0);
         }
@@ -144,6 +148,10 @@ impl<M: Machine> Loan<'_, M> {
 
 impl<M: Machine> Drop for Loan<'_, M> {
     fn drop(&mut self) {
+        if let Some(lane) = &mut self.lane {
+            // A device that failed says so again when it is asked for something.
+            let _ = lane.machine.leave();
+        }
         self.lanes.free.lock().unwrap_or_else(PoisonError::into_inner).extend(self.lane.take());
         self.lanes.returned.notify_one();
     }

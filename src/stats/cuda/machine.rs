@@ -61,11 +61,14 @@ pub(super) trait Machine: Send {
     /// Where a buffer lies.
     fn address(&self, buffer: &Self::Buffer) -> u64;
 
-    /// What is queued here from now on waits for what is queued there.
-    fn follow(&mut self, other: &Arc<CudaStream>) -> Result<()>;
+    /// From now on work goes to the queue `other`, behind what is queued there and behind what was queued here.
+    fn join(&mut self, other: &Arc<CudaStream>) -> Result<()>;
 
-    /// What is queued there from now on waits for what is queued here.
-    fn precede(&mut self, other: &Arc<CudaStream>) -> Result<()>;
+    /// Back to the own queue, once what was queued on another is done.
+    fn leave(&mut self) -> Result<()>;
+
+    /// Waits for everything queued.
+    fn wait(&mut self) -> Result<()>;
 
     /// Copies to the start of a buffer. The source may change once this returns.
     fn upload(&mut self, source: &[u8], into: &mut Self::Buffer) -> Result<()>;

@@ -177,10 +177,6 @@ pub(super) fn read(words: &[u64], cut: Cut) -> TensorStats {
         sum_squares: f64::from_bits(words[2]),
         sum_fourth: f64::from_bits(words[3]),
         channels: channels.chunks_exact(2).map(channel).collect(),
-        histogram: Histogram {
-            lo: min,
-            hi: max,
-            counts: bins.iter().flat_map(|w| [*w as u32, (w >> 32) as u32]).collect(),
-        },
+        histogram: Histogram { lo: min, hi: max, counts: bytemuck::cast_slice(bins).to_vec() },
     }
 }

@@ -62,6 +62,7 @@ impl Cuda {
     pub fn open(ordinal: usize) -> Result<Cuda> {
         let (device, context) = context(ordinal)?;
         let functions = Arc::new(Functions::load(&context)?);
+        driver::keep_memory(&context);
         let lane = |_| Ok(Lane::new(Driver::new(&context, functions.clone())?));
         let lanes = Lanes::new((0..STREAMS).map(lane).collect::<Result<_>>()?);
         let network_stays = match ordinal {

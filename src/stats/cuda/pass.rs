@@ -2,7 +2,8 @@
 //! the end.
 //!
 //! What comes from the host is waited for tensor by tensor, on whichever queue is free. Tensors that lie on the device
-//! are only queued, on one queue for a sample; their statistics gather in one buffer and come back together.
+//! are measured on the network's own queue, in between its steps, without waiting; their statistics gather in one buffer
+//! and come back together.
 
 use super::gram::{self, Moments, Resident};
 use super::lane::{Lane, Lanes, Loan};
@@ -11,14 +12,17 @@ use super::measure::{self, Cut};
 use crate::Result;
 use crate::engine::{OnDevice, Seen};
 use crate::stats::{Gram, Request, Session, TensorStats};
+use rayon::prelude::*;
 
 /// The sums of one pass, and what was measured since the last collection.
 pub(super) struct Pass<'a, M: Machine> {
     lanes: &'a Lanes<M>,
     sums: Vec<Resident<M>>,
-    /// The queue of the sample whose network runs on the device.
+    /// What measures the sample whose network runs on the device.
     loan: Option<Loan<'a, M>>,
     results: Results<M>,
+    /// What was downloaded last.
+    words: Vec<u64>,
     found: Vec<Found>,
     moments: Vec<(usize, Queued<Moments>)>,
 }
@@ -42,8 +46,9 @@ struct Results<M: Machine> {
     used: usize,
 }
 
-/// Bytes of the buffer at first: a network of a hundred values.
+/// Bytes of the buffer at first, and at most where no tensor needs more: as samples are alike, they soon fit.
 const FIRST: usize = 4 << 20;
+const MOST: usize = 64 << 20;
 
 impl<'a, M: Machine> Pass<'a, M> {
     /// A pass without any sample yet.
@@ -51,7 +56,7 @@ impl<'a, M: Machine> Pass<'a, M> {
         let mut sums = vec![];
         sums.resize_with(layers, Resident::default);
         let results = Results { buffer: None, bytes: 0, used: 0 };
-        Pass { lanes, sums, loan: None, results, found: vec![], moments: vec![] }
+        Pass { lanes, sums, loan: None, results, words: vec![], found: vec![], moments: vec![] }
     }
 
     fn measure_from_host(
@@ -80,13 +85,15 @@ impl<'a, M: Machine> Pass<'a, M> {
         let needed = measure::bytes(cut) + tasks.iter().map(|(_, task)| Moments::of(*task).bytes()).sum::<usize>();
         if self.results.used + needed > self.results.bytes {
             self.fetch()?;
+            self.results.grow(needed);
         }
         let lanes = self.lanes;
         let lane = self.loan.get_or_insert_with(|| lanes.lend()).lane()?;
-        let base = self.results.reserve(lane, needed)?;
+        // The network uses the memory again as soon as its own queue allows it.
         if let Some(queue) = tensor.queue {
-            lane.machine.follow(queue)?;
+            lane.machine.join(queue)?;
         }
+        let base = self.results.address(lane)?;
         let mut take = |bytes: usize| {
             let at = self.results.used;
             self.results.used += bytes;
@@ -101,20 +108,18 @@ impl<'a, M: Machine> Pass<'a, M> {
         let at = take(measure::bytes(cut));
         measure::queue(lane, tensor.address, cut, base + at as u64)?;
         self.found.push(Found::There(Queued { what: cut, at }));
-        match tensor.queue {
-            Some(queue) => lane.machine.precede(queue),
-            None => Ok(()),
-        }
+        Ok(())
     }
 
     /// Waits for what is queued and brings its results here.
     fn fetch(&mut self) -> Result<()> {
-        let mut words = vec![0u64; self.results.used.div_ceil(8)];
+        let words = &mut self.words;
+        words.resize(self.results.used.div_ceil(8), 0);
         self.results.used = 0;
         if let (Some(loan), Some(buffer)) = (&mut self.loan, &self.results.buffer)
             && !words.is_empty()
         {
-            loan.lane()?.machine.download(buffer, bytemuck::cast_slice_mut(&mut words))?;
+            loan.lane()?.machine.download(buffer, bytemuck::cast_slice_mut(words))?;
         }
         for (layer, queued) in self.moments.drain(..) {
             self.sums[layer].note(queued.what.read(&words[queued.at / 8..]));
@@ -129,12 +134,16 @@ impl<'a, M: Machine> Pass<'a, M> {
 }
 
 impl<M: Machine> Results<M> {
-    /// The address of the buffer, which has room for `bytes` more.
-    fn reserve(&mut self, lane: &mut Lane<M>, bytes: usize) -> Result<u64> {
-        if self.used + bytes > self.bytes {
-            self.buffer = None;
-            self.bytes = bytes.max(FIRST).max(2 * self.bytes);
+    /// Makes room for results of `bytes`, and for more of one sample than so far. Nothing may be queued.
+    fn grow(&mut self, bytes: usize) {
+        let wanted = bytes.max(FIRST).max((2 * self.bytes).min(MOST));
+        if wanted > self.bytes {
+            (self.buffer, self.bytes) = (None, wanted);
         }
+    }
+
+    /// The address of the buffer.
+    fn address(&mut self, lane: &mut Lane<M>) -> Result<u64> {
         let buffer = match self.buffer.take() {
             Some(buffer) => buffer,
             None => lane.machine.allocate(self.bytes)?,
@@ -179,6 +188,7 @@ impl<M: Machine> Session for Pass<'_, M> {
     fn finish(self: Box<Self>) -> Result<Vec<Gram>> {
         let Pass { lanes, sums, loan, .. } = *self;
         drop(loan);
-        sums.into_iter().map(|sum| lanes.with(|lane| gram::fetch(lane, sum))).collect()
+        // Copying takes the processor longer than the transfer.
+        sums.into_par_iter().map(|sum| lanes.with(|lane| gram::fetch(lane, sum))).collect()
     }
 }

@@ -70,16 +70,19 @@ impl fmt::Display for Bench {
 pub fn bench(ordinal: usize) -> Result<Bench> {
     let (device, context) = context(ordinal)?;
     let functions = Arc::new(Functions::load(&context)?);
-    let mut bench = Stopwatch { lane: Lane::new(Driver::new(&context, functions)?) };
+    let lane = || -> Result<_> { Ok(Lane::new(Driver::new(&context, functions.clone())?)) };
+    let mut bench = Stopwatch { lane: lane()?, beside: lane()? };
     let cublas = Cublas::load(bench.lane.machine.stream());
     let without_cublas = cublas.as_ref().err().map(|e| e.message().to_owned());
     let rows = rows::all(&mut bench, cublas.as_ref().ok())?;
     Ok(Bench { device: device.name, probe: probe(), without_cublas, rows })
 }
 
-/// Times what is queued on one stream.
+/// Times what is queued on one stream, or on two.
 struct Stopwatch {
     lane: Lane<Driver>,
+    /// The second stream.
+    beside: Lane<Driver>,
 }
 
 /// Runs of which the mean is taken, after some that warm up.
@@ -100,6 +103,27 @@ impl Stopwatch {
         }
         let end = event(&self.lane).map_err(timing)?;
         Ok(f64::from(start.elapsed_ms(&end).map_err(timing)?) / RUNS as f64)
+    }
+
+    /// Milliseconds of one run of `queue` where two streams do the same, as the halves of the samples do: the time of
+    /// both against the number of runs of both.
+    fn time_of_two(&mut self, mut queue: impl FnMut(&mut Lane<Driver>) -> Result<()>) -> Result<f64> {
+        let timing = |e| failure(format!("the GPU could not take the time: {}", describe(e)));
+        for _ in 0..WARM {
+            queue(&mut self.lane)?;
+            queue(&mut self.beside)?;
+        }
+        let (first, second) = (self.lane.machine.stream().clone(), self.beside.machine.stream().clone());
+        first.join(&second).map_err(timing)?;
+        let start = first.record_event(Some(CU_EVENT_DEFAULT)).map_err(timing)?;
+        second.join(&first).map_err(timing)?;
+        for _ in 0..RUNS {
+            queue(&mut self.lane)?;
+            queue(&mut self.beside)?;
+        }
+        first.join(&second).map_err(timing)?;
+        let end = first.record_event(Some(CU_EVENT_DEFAULT)).map_err(timing)?;
+        Ok(f64::from(start.elapsed_ms(&end).map_err(timing)?) / (2 * RUNS) as f64)
     }
 
     /// A buffer of its own.

@@ -18,9 +18,7 @@ const RESULT: usize = 1 << 20;
 
 /// All rows; `cublas` where it is installed.
 pub(super) fn all(watch: &mut Stopwatch, cublas: Option<&Cublas>) -> Result<Vec<BenchRow>> {
-    let copy = copy(watch)?;
-    let against = Against { gigabytes: copy.0 };
-    let mut rows = vec![copy.1];
+    let (against, mut rows) = copies(watch)?;
     let (moments, pass) = statistics(watch, against)?;
     rows.extend(moments);
     rows.extend(fakes(watch, against)?);
@@ -29,18 +27,22 @@ pub(super) fn all(watch: &mut Stopwatch, cublas: Option<&Cublas>) -> Result<Vec<
     Ok(rows)
 }
 
-/// The bandwidth that others are compared with.
+/// Bandwidths that others are compared with, of copies of either size: what is large enough for one is not for the
+/// other, since every launch has a beginning and an end.
 #[derive(Clone, Copy)]
 struct Against {
-    gigabytes: f64,
+    small: f64,
+    large: f64,
 }
 
 impl Against {
-    fn row(self, what: &str, on: String, bytes: usize, milliseconds: f64, bar: Option<f64>) -> BenchRow {
+    /// Of what reads, or reads and writes, `bytes` of a tensor of `n` elements.
+    fn row(self, what: &str, n: usize, bytes: usize, milliseconds: f64, bar: Option<f64>) -> BenchRow {
         let rate = bytes as f64 / milliseconds / 1e6;
-        let (what, against) = (what.to_owned(), "copy bandwidth".to_owned());
-        let (rate, ratio) = (format!("{rate:.0} GB/s"), Some(rate / self.gigabytes));
-        BenchRow { what, on, milliseconds, rate, against, ratio, bar }
+        let (gigabytes, size) = if n < LARGE { (self.small, "64") } else { (self.large, "256") };
+        let (what, against) = (what.to_owned(), format!("a copy of {size} MB"));
+        let (rate, ratio) = (format!("{rate:.0} GB/s"), Some(rate / gigabytes));
+        BenchRow { what, on: megabytes(n), milliseconds, rate, against, ratio, bar }
     }
 }
 
@@ -53,15 +55,29 @@ fn tensor(n: usize) -> Vec<f32> {
     (0..n).map(|_| (random.next() >> 40) as f32 / 8_388_608.0 - 1.0).collect()
 }
 
-fn copy(watch: &mut Stopwatch) -> Result<(f64, BenchRow)> {
-    let (from, mut to) = (watch.allocate(4 * LARGE)?, watch.allocate(4 * LARGE)?);
-    let milliseconds = watch.time(|lane| {
-        let stream = lane.machine.stream().clone();
-        stream.memcpy_dtod(&from, &mut to).map_err(|e| failure(format!("the GPU could not copy: {}", describe(e))))
-    })?;
-    let gigabytes = 8.0 * LARGE as f64 / milliseconds / 1e6;
-    let row = Against { gigabytes }.row("device-to-device copy", megabytes(LARGE), 8 * LARGE, milliseconds, None);
-    Ok((gigabytes, row))
+/// The bandwidths of copies.
+fn copies(watch: &mut Stopwatch) -> Result<(Against, Vec<BenchRow>)> {
+    let mut rows = vec![];
+    let mut bandwidth = |n: usize| -> Result<f64> {
+        let (from, mut to) = (watch.allocate(4 * n)?, watch.allocate(4 * n)?);
+        let milliseconds = watch.time(|lane| {
+            let stream = lane.machine.stream().clone();
+            stream.memcpy_dtod(&from, &mut to).map_err(|e| failure(format!("the GPU could not copy: {}", describe(e))))
+        })?;
+        let gigabytes = 8.0 * n as f64 / milliseconds / 1e6;
+        rows.push(BenchRow {
+            what: "device-to-device copy".to_owned(),
+            on: megabytes(n),
+            milliseconds,
+            rate: format!("{gigabytes:.0} GB/s"),
+            against: String::new(),
+            ratio: None,
+            bar: None,
+        });
+        Ok(gigabytes)
+    };
+    let against = Against { large: bandwidth(LARGE)?, small: bandwidth(SMALL)? };
+    Ok((against, rows))
 }
 
 /// Statistics of several shapes, and the time of one pass over 64 MB.
@@ -70,8 +86,8 @@ fn statistics(watch: &mut Stopwatch, against: Against) -> Result<(Vec<BenchRow>,
     let result = watch.lane.result.reserve(&mut watch.lane.machine, RESULT)?;
     let whole = |n| Cut { outer: 1, channels: 1, inner: n, wanted: false };
     let planes = Cut { outer: 64, channels: 64, inner: 64 * 64, wanted: true };
-    let odd = Cut { outer: 64, channels: 512, inner: 7 * 7 * 10 + 1, wanted: true };
-    let features = Cut { outer: SMALL / 768, channels: 768, inner: 1, wanted: true };
+    let odd = Cut { outer: 70, channels: 512, inner: 7 * 7 * 10 + 1, wanted: true };
+    let features = Cut { outer: SMALL.div_ceil(768), channels: 768, inner: 1, wanted: true };
     let mut rows = vec![];
     for (what, cut) in [
         ("moments", whole(SMALL)),
@@ -81,15 +97,20 @@ fn statistics(watch: &mut Stopwatch, against: Against) -> Result<(Vec<BenchRow>,
         ("moments by feature", features),
     ] {
         let milliseconds = watch.time(|lane| measure::launch_moments(lane, x, cut, result))?;
-        rows.push(against.row(what, megabytes(cut.len()), 4 * cut.len(), milliseconds, Some(0.8)));
+        rows.push(against.row(what, cut.len(), 4 * cut.len(), milliseconds, Some(0.8)));
     }
     let all = (1, LARGE.div_ceil(256));
     let milliseconds = watch.time(|lane| measure::launch_histogram(lane, x, whole(LARGE), all, result))?;
-    rows.push(against.row("histogram of all elements", megabytes(LARGE), 4 * LARGE, milliseconds, Some(0.8)));
+    rows.push(against.row("histogram of all elements", LARGE, 4 * LARGE, milliseconds, Some(0.8)));
     let mut pass = f64::INFINITY;
     for n in [LARGE, SMALL] {
         pass = watch.time(|lane| measure::queue(lane, x, whole(n), result))?;
-        rows.push(against.row("statistics as calibration takes them", megabytes(n), 4 * n, pass, Some(0.8)));
+        rows.push(against.row("statistics as calibration takes them", n, 4 * n, pass, Some(0.8)));
+        let both = watch.time_of_two(|lane| {
+            let result = lane.result.reserve(&mut lane.machine, RESULT)?;
+            measure::queue(lane, x, whole(n), result)
+        })?;
+        rows.push(against.row("the same for two samples at once", n, 4 * n, both, Some(0.8)));
     }
     Ok((rows, pass))
 }
@@ -106,7 +127,7 @@ fn fakes(watch: &mut Stopwatch, against: Against) -> Result<Vec<BenchRow>> {
     ] {
         let n = sizes.iter().product();
         let milliseconds = watch.time(|lane| fake::launch(lane, (x, y), steps, sizes))?;
-        rows.push(against.row(what, megabytes(n), 8 * n, milliseconds, None));
+        rows.push(against.row(what, n, 8 * n, milliseconds, None));
     }
     Ok(rows)
 }

@@ -77,11 +77,15 @@ impl Machine for Emulator {
         buffer.bytes[buffer.from..].as_ptr() as u64
     }
 
-    fn follow(&mut self, _: &Arc<CudaStream>) -> Result<()> {
+    fn join(&mut self, _: &Arc<CudaStream>) -> Result<()> {
         Ok(())
     }
 
-    fn precede(&mut self, _: &Arc<CudaStream>) -> Result<()> {
+    fn leave(&mut self) -> Result<()> {
+        Ok(())
+    }
+
+    fn wait(&mut self) -> Result<()> {
         Ok(())
     }
 

@@ -37,9 +37,8 @@ pub(super) fn check<M: Machine>(lanes: &Lanes<M>) {
         let requests = requests(&graph);
         let taps: Vec<String> = requests.iter().map(|r| r.value.clone()).collect();
         let engine = Arc::new(Engine::new(&graph, &taps, &Options::default()).unwrap());
-        let see = |backend: &dyn Backend| {
-            observe(&|_| Ok(engine.clone()), &requests, &samples, &[3], backend, &|| {}).unwrap()
-        };
+        let see =
+            |backend: &dyn Backend| observe(&|_| engine.clone(), &requests, &samples, &[3], backend, &|| {}).unwrap();
         let (found, wanted) = (see(&OnLanes(lanes)), see(&Cpu));
         let layers = requests.iter().map(|r| r.grams.len()).sum::<usize>();
         assert!(layers >= 10 && found.grams.len() >= layers, "{name}: {layers} layers");
