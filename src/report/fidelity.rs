@@ -91,8 +91,9 @@ impl Compare {
 pub struct Fidelity {
     /// Samples compared.
     pub samples: usize,
-    /// Whether they were not used for calibration.
-    pub held_out: bool,
+    /// Whether they were not used for calibration, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held_out: Option<bool>,
     /// SQNR in dB over all float outputs.
     pub sqnr_db: f64,
     /// Cosine over all float outputs.

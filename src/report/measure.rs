@@ -21,13 +21,13 @@ struct Sums {
 
 /// Compares two networks on samples; both engines tap the same `values`, in this order.
 ///
-/// `done` is called once a sample. Sums are added in sample order, so the figures do not depend on threads.
+/// `held_out` is whether they were not used for calibration. `done` is called once a sample. Sums are added in sample order, so the figures do not depend on threads.
 pub fn measure(
     float: &Engine,
     quantized: &Engine,
     values: &[String],
     samples: &[Sample],
-    held_out: bool,
+    held_out: Option<bool>,
     done: &(dyn Fn() + Sync),
 ) -> Result<Fidelity> {
     let one = |(i, sample)| {

@@ -46,7 +46,7 @@ fn report(n: usize) -> Report {
         }),
         fidelity: Some(Fidelity {
             samples: 32,
-            held_out: false,
+            held_out: Some(false),
             sqnr_db: 21.37,
             cosine: 0.99641,
             agreement: 0.96875,

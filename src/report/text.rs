@@ -236,7 +236,7 @@ impl Page {
 }
 
 fn fidelity(fidelity: &Fidelity) -> String {
-    let apart = if fidelity.held_out { "held out" } else { "that also calibrated" };
+    let apart = if fidelity.held_out == Some(true) { "held out" } else { "that also calibrated" };
     if let Some(why) = &fidelity.says_nothing {
         return format!("says nothing, on {} {apart}: {why}", plural(fidelity.samples, "sample"));
     }

@@ -89,7 +89,8 @@ fn snapshot(args: &Args, target: &Target, outcome: &Outcome) -> Result<Vec<(Stri
 
 /// Fidelity to the digits that survive another machine's arithmetic.
 fn fidelity_text(fidelity: &Fidelity) -> String {
-    let mut text = format!("samples: {}\nheld_out: {}\n", fidelity.samples, fidelity.held_out);
+    let held_out = fidelity.held_out.unwrap_or_default();
+    let mut text = format!("samples: {}\nheld_out: {held_out}\n", fidelity.samples);
     text += &format!("sqnr_db: {:.1}\nagreement: {:.3}\nvalues:\n", fidelity.sqnr_db, fidelity.agreement);
     for value in &fidelity.values {
         text += &format!("  {}: {:.1}\n", serde_json::Value::from(value.value.as_str()), value.sqnr_db);

@@ -156,7 +156,15 @@ fn because(layer: &Layer, widths: &BTreeMap<String, Option<u32>>, observed: &Obs
         Some(Some(_)) if options.widths.is_choice() => "least total sensitivity within the budget".to_owned(),
         Some(Some(_)) if options.widths.uniform.is_some() => "uniform width on request".to_owned(),
         Some(Some(_)) if options.target.variant.weight_only => "weights alone, on request".to_owned(),
-        Some(Some(_)) => "the target's default width".to_owned(),
+        Some(Some(bits)) => {
+            let target = options.target;
+            // What all formats have 8 of is asked for where a target gives less.
+            let less = *bits < 8 && target.refusal(&layer.op, Some(8), Some(observed.activation_bits)).is_some();
+            match less {
+                true => format!("the target's default width; `xtask targets {}` says why not 8 bits", target.name),
+                false => "the target's default width".to_owned(),
+            }
+        }
     }
 }
 

@@ -90,7 +90,7 @@ fn verify(
     let engine_options = EngineOptions::with_dims(&options.dims);
     let simulated = Engine::with_outputs(quantized, float.outputs(), values, &engine_options)?;
     progress.stage("verify", samples.len());
-    let mut fidelity = measure(float, &simulated, values, samples, held_out, &|| progress.tick())?;
+    let mut fidelity = measure(float, &simulated, values, samples, Some(held_out), &|| progress.tick())?;
     fidelity.caches = caches(quantized);
     fidelity.values.retain(|v| input_behind(quantized, &v.value).is_none());
     Ok(fidelity)

@@ -117,7 +117,7 @@ fn warnings(options: &Options, plan: &Plan, fidelity: Option<&Fidelity>) -> Vec<
                     --avg-weight-bits or --weight-only asks for them";
         warnings.push(what.to_owned());
     }
-    if fidelity.is_some_and(|f| !f.held_out) {
+    if fidelity.is_some_and(|f| f.held_out == Some(false)) {
         warnings.push(held_out_help(options));
     }
     if fidelity.is_some_and(|f| f.sqnr_db < 10.0 && f.says_nothing.is_none()) {
@@ -155,7 +155,8 @@ fn of_goal(goal: &GoalRecord, fidelity: Option<&Fidelity>) -> Option<String> {
         };
         return Some(format!("{asked} was not reached {given}: {:.1} dB", goal.reached_db));
     }
-    let held_out = measured.filter(|db| fidelity.is_some_and(|f| f.held_out) && *db < goal.sqnr_db - FAR_DB)?;
+    let held_out =
+        measured.filter(|db| fidelity.is_some_and(|f| f.held_out == Some(true)) && *db < goal.sqnr_db - FAR_DB)?;
     let reached = goal.reached_db;
     Some(format!(
         "{asked} was reached on calibration samples ({reached:.1} dB), and not on those held out ({held_out:.1} dB): \

@@ -212,3 +212,37 @@ fn sequences_are_reversed_up_to_their_length() {
         assert_eq!(out[0].as_f32().unwrap(), expected, "time {time}");
     }
 }
+
+/// What one sample leaves behind must not reach the next, whatever the shapes in between.
+#[test]
+fn samples_one_after_another_are_what_each_is_alone() {
+    let recurrent = graph(
+        "float[1,T,2] x",
+        "float[T,1,1,2] y, float[1,1,2] last",
+        "<float[1,2,2] w = {1, 0, 0, 1}, float[1,2,2] r = {0.5, 0, 0.25, 0.5}> {
+           t = Transpose <perm = [1, 0, 2]> (x)
+           y, last = RNN <hidden_size = 2> (t, w, r)
+         }",
+    );
+    let plain = graph("float[1,T,2] x", "float[1,T,2] y", "{ s = Relu (x) y = Softmax (s) }");
+    let sample = |inputs: &[(&str, Array)]| Sample {
+        inputs: inputs.iter().map(|(name, array)| ((*name).to_owned(), array.clone())).collect(),
+    };
+    let steps = |count: usize, scale: f32| {
+        let values: Vec<f32> = (0..2 * count).map(|i| scale * (i as f32 - 1.5)).collect();
+        sample(&[("x", floats(&[1, count, 2], &values))])
+    };
+    let sequences = [steps(3, 0.3), steps(3, -0.7), steps(2, 1.0), steps(3, 0.3)];
+    let pair = |v: f32| floats(&[1, 2], &[v, -v]);
+    let rounds = [1.0, 2.0, -3.0].map(|v| sample(&[("x", pair(v)), ("k", pair(0.5))]));
+    for (graph, samples) in
+        [(recurrent, &sequences[..]), (plain, &sequences[..]), (summing("four", "yes"), &rounds[..])]
+    {
+        let engine = Engine::new(&graph, &[], &Options::default()).unwrap();
+        let mut runs = engine.runs();
+        for sample in samples {
+            let together = runs.run_in_place(sample, &mut |_, _| {}).unwrap();
+            assert_eq!(together, engine.run(sample, &mut |_, _| {}).unwrap());
+        }
+    }
+}
