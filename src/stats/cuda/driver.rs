@@ -46,8 +46,9 @@ impl Functions {
 pub(super) fn keep_memory(context: &Arc<CudaContext>) {
     let mut pool: sys::CUmemoryPool = std::ptr::null_mut();
     let mut most = u64::MAX;
+    // Without it everything works as well, only slower, so that a failure need not be told.
     // SAFETY: the device is open, both pointers are to variables of the types that the driver writes and reads.
-    let kept = quiet(|| unsafe {
+    let _ = quiet(|| unsafe {
         match sys::cuDeviceGetDefaultMemPool(&mut pool, context.cu_device()) {
             sys::CUresult::CUDA_SUCCESS => {
                 let threshold = sys::CUmemPool_attribute::CU_MEMPOOL_ATTR_RELEASE_THRESHOLD;
@@ -56,8 +57,6 @@ pub(super) fn keep_memory(context: &Arc<CudaContext>) {
             none => none,
         }
     });
-    // Without it everything works as well, only slower.
-    let _ = kept;
 }
 
 /// One stream of a device, with pinned staging buffers for both directions.
