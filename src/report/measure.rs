@@ -21,7 +21,8 @@ struct Sums {
 
 /// Compares two networks on samples; both engines tap the same `values`, in this order.
 ///
-/// `held_out` is whether they were not used for calibration. `done` is called once a sample. Sums are added in sample order, so the figures do not depend on threads.
+/// `held_out` says whether they were not used for calibration, where that is known. `done` is called once a sample. Sums
+/// are added in sample order, so the figures do not depend on threads.
 pub fn measure(
     float: &Engine,
     quantized: &Engine,

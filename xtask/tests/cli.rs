@@ -245,6 +245,9 @@ fn verify_compares_two_files() {
     let folder = TempDir::new().unwrap();
     let output = folder.path().join("out.onnx");
     quantize("resnet_digits", "cpu", &output).assert().success();
+    // Fewer bits than usual, and where to read why.
+    let plan = std::fs::read_to_string(output.with_extension("plan.yaml")).unwrap();
+    assert!(plan.contains("why not 8 bits: `xtask targets"), "{plan}");
     let float = fixtures().join("resnet_digits.onnx");
     let verify = |bar: &str| {
         let mut command = xtask();
@@ -253,6 +256,9 @@ fn verify_compares_two_files() {
     };
     verify("20").success().stdout(contains("top-1 agreement"));
     verify("99").code(3);
+    let mut json = xtask();
+    json.arg("verify").arg(&float).arg(&output).args(["--quiet", "--json"]);
+    json.assert().success().stdout(contains("\"agreement\"").and(contains("held_out").not()));
 }
 
 #[test]

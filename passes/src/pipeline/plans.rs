@@ -157,13 +157,10 @@ fn because(layer: &Layer, widths: &BTreeMap<String, Option<u32>>, observed: &Obs
         Some(Some(_)) if options.widths.uniform.is_some() => "uniform width on request".to_owned(),
         Some(Some(_)) if options.target.variant.weight_only => "weights alone, on request".to_owned(),
         Some(Some(bits)) => {
-            let target = options.target;
-            // What all formats have 8 of is asked for where a target gives less.
-            let less = *bits < 8 && target.refusal(&layer.op, Some(8), Some(observed.activation_bits)).is_some();
-            match less {
-                true => format!("the target's default width; `xtask targets {}` says why not 8 bits", target.name),
-                false => "the target's default width".to_owned(),
-            }
+            // Who sees fewer than the usual 8 bits asks why.
+            let refused = || options.target.refusal(&layer.op, Some(8), Some(observed.activation_bits)).is_some();
+            let more = if *bits < 8 && refused() { "; why not 8 bits: `xtask targets TARGET`" } else { "" };
+            format!("the target's default width{more}")
         }
     }
 }

@@ -91,43 +91,43 @@ const WARM: usize = 3;
 
 impl Stopwatch {
     /// Milliseconds of one run of `queue`.
-    fn time(&mut self, mut queue: impl FnMut(&mut Lane<Driver>) -> Result<()>) -> Result<f64> {
-        for _ in 0..WARM {
-            queue(&mut self.lane)?;
-        }
-        let event = |lane: &Lane<Driver>| lane.machine.stream().record_event(Some(CU_EVENT_DEFAULT));
-        let timing = |e| failure(format!("the GPU could not take the time: {}", describe(e)));
-        let start = event(&self.lane).map_err(timing)?;
-        for _ in 0..RUNS {
-            queue(&mut self.lane)?;
-        }
-        let end = event(&self.lane).map_err(timing)?;
-        Ok(f64::from(start.elapsed_ms(&end).map_err(timing)?) / RUNS as f64)
+    fn time(&mut self, queue: impl FnMut(&mut Lane<Driver>) -> Result<()>) -> Result<f64> {
+        time(&mut self.lane, &mut [], queue)
     }
 
-    /// Milliseconds of one run of `queue` where two streams do the same, as the halves of the samples do: the time of
-    /// both against the number of runs of both.
-    fn time_of_two(&mut self, mut queue: impl FnMut(&mut Lane<Driver>) -> Result<()>) -> Result<f64> {
-        let timing = |e| failure(format!("the GPU could not take the time: {}", describe(e)));
-        for _ in 0..WARM {
-            queue(&mut self.lane)?;
-            queue(&mut self.beside)?;
-        }
-        let (first, second) = (self.lane.machine.stream().clone(), self.beside.machine.stream().clone());
-        first.join(&second).map_err(timing)?;
-        let start = first.record_event(Some(CU_EVENT_DEFAULT)).map_err(timing)?;
-        second.join(&first).map_err(timing)?;
-        for _ in 0..RUNS {
-            queue(&mut self.lane)?;
-            queue(&mut self.beside)?;
-        }
-        first.join(&second).map_err(timing)?;
-        let end = first.record_event(Some(CU_EVENT_DEFAULT)).map_err(timing)?;
-        Ok(f64::from(start.elapsed_ms(&end).map_err(timing)?) / (2 * RUNS) as f64)
+    /// The same where two streams do it at once, as the halves of the samples do: the time of both against the number of
+    /// runs of both.
+    fn time_of_two(&mut self, queue: impl FnMut(&mut Lane<Driver>) -> Result<()>) -> Result<f64> {
+        time(&mut self.lane, std::slice::from_mut(&mut self.beside), queue)
     }
 
     /// A buffer of its own.
     fn allocate(&mut self, bytes: usize) -> Result<<Driver as Machine>::Buffer> {
         self.lane.machine.allocate(bytes)
     }
+}
+
+fn time(
+    first: &mut Lane<Driver>,
+    beside: &mut [Lane<Driver>],
+    mut queue: impl FnMut(&mut Lane<Driver>) -> Result<()>,
+) -> Result<f64> {
+    let timing = |e| failure(format!("the GPU could not take the time: {}", describe(e)));
+    let stream = first.machine.stream().clone();
+    let others: Vec<_> = beside.iter().map(|lane| lane.machine.stream().clone()).collect();
+    let mut all = |runs: usize| {
+        (0..runs).try_for_each(|_| {
+            queue(first)?;
+            beside.iter_mut().try_for_each(&mut queue)
+        })
+    };
+    all(WARM)?;
+    others.iter().try_for_each(|other| stream.join(other)).map_err(timing)?;
+    let start = stream.record_event(Some(CU_EVENT_DEFAULT)).map_err(timing)?;
+    others.iter().try_for_each(|other| other.join(&stream)).map_err(timing)?;
+    all(RUNS)?;
+    others.iter().try_for_each(|other| stream.join(other)).map_err(timing)?;
+    let end = stream.record_event(Some(CU_EVENT_DEFAULT)).map_err(timing)?;
+    let runs = RUNS * (1 + others.len());
+    Ok(f64::from(start.elapsed_ms(&end).map_err(timing)?) / runs as f64)
 }
